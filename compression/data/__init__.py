@@ -1,0 +1,1 @@
+"""Datasets: their description, reading, splitting, encoding, and the samples."""

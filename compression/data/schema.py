@@ -1,0 +1,70 @@
+"""The description of a dataset: which files, how to read them, what each column is for.
+
+Written as YAML beside the files (README.md has an example for a CSV and for Criteo's headerless TSV).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from compression.records import Record
+
+
+class Role(StrEnum):
+    """What a column is for."""
+
+    LABEL = "label"
+    USER = "user"  # a category that also groups rows for GAUC
+    ITEM = "item"
+    TIME = "time"  # orders the rows for a time split; not a feature
+    CATEGORY = "category"
+    NUMBER = "number"
+    MULTI = "multi"  # several categories in a cell
+    IGNORE = "ignore"
+
+
+class Column(Record):
+    """A column and its role."""
+
+    name: str
+    role: Role
+    separator: str = Field(" ", min_length=1, max_length=4)  # between the values of a multi cell
+
+
+class Label(Record):
+    """Which column is the label, and from which value on it counts as positive."""
+
+    column: str
+    at_least: float = 1.0
+
+
+class Split(Record):
+    """How rows become train, validation and test when the files are not split already."""
+
+    kind: Literal["time", "random", "user", "given"] = "time"
+    valid: float = Field(0.1, ge=0.01, le=0.4)
+    test: float = Field(0.1, ge=0.01, le=0.4)
+    seed: int = 0
+
+
+class DataDescription(Record):
+    """Everything needed to read a dataset the same way again."""
+
+    version: Literal[1] = 1
+    name: str
+    files: dict[Literal["all", "train", "valid", "test"], str]  # path relative to the description
+    format: Literal["csv", "tsv", "parquet"] = "csv"
+    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    header: bool = True
+    label: Label
+    columns: tuple[Column, ...]
+    split: Split = Split()
+    task: str = "ctr"
+    min_count: int = Field(1, ge=1, le=1000)  # rarer categories become "unknown" in vocabularies built from the data
+    terms: str = ""  # licence or terms shown beside the data
+
+    def by_role(self, role: Role) -> list[Column]:
+        return [column for column in self.columns if column.role is role]

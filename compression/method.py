@@ -1,0 +1,216 @@
+"""What a compression method is: a Params class, a function over leaves, and honest declarations.
+
+    class MagnitudeParams(Params):
+        sparsity: float = Field(0.5, ge=0, le=0.99, multiple_of=0.01, description="Fraction of weights set to zero.")
+
+    @method("prune.magnitude", MagnitudeParams, title="Magnitude pruning", stage=Stage.AFTER_TRAINING,
+            parts={Part.DENSE}, needs=set(), export=ExportForm.PLAIN, source="Han et al. 2015, arXiv:1506.02626")
+    def prune_magnitude(model, params, ctx): ...
+
+A method file loads without torch (pages read its Params): torch is imported inside the function, the
+mathematics lives in compression/layers. Bounds live once, in the Params class: slider, validator,
+search space and docs are read from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from compression.errors import RecipeError
+from compression.records import Change, Layer, Part, Report, Skip, Step
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import nn
+
+    from compression.train.hooks import Hook
+
+
+class Params(BaseModel):
+    """Base of every parameter class: frozen, unknown keys refused, every number bounded on both sides."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Stage(StrEnum):
+    """Where in a model's life a method does its work."""
+
+    BEFORE_TRAINING = "before training"
+    DURING_TRAINING = "during training"
+    AFTER_TRAINING = "after training"
+
+
+class Need(StrEnum):
+    """What a method has to be given besides the model."""
+
+    LABELS = "labels"
+    CALIBRATION = "calibration"
+    TEACHER = "teacher"
+    FINE_TUNE = "fine-tune"
+
+
+class ExportForm(StrEnum):
+    """How the result is written: plain float operators, quantised ONNX operators, or contrib operators."""
+
+    PLAIN = "plain"
+    QDQ = "qdq"
+    CONTRIB = "contrib op"
+
+
+@dataclass
+class Context:
+    """What the engine lends a method while it works."""
+
+    step: int = 0
+    method: str = ""
+    seed: int = 0
+    device: str = "cpu"
+    dataset: Any = None  # compression.data.dataset.Dataset; None where a recipe is applied without data
+    frequencies: dict[str, "np.ndarray"] = field(default_factory=dict)  # table path → (V,) int64 counts in train
+    signature: Any = None
+    teacher: "nn.Module | None" = None  # the uploaded model, untouched
+    hooks: list["Hook"] = field(default_factory=list)  # of earlier steps, for the next fine-tuning
+    report: Report = lambda progress: None
+    folder: Path | None = None  # scratch and checkpoints of this step; kept over a retry
+
+    @property
+    def generator(self) -> "torch.Generator":
+        """A fresh generator for this step: same seed and step, same draws."""
+        import torch
+
+        return torch.Generator().manual_seed(self.seed * 1000 + self.step)
+
+    def change(self, module: str, before: int, after: int, detail: str = "") -> Change:
+        return Change(step=self.step, method=self.method, module=module, bytes_before=before,
+                      bytes_after=after, detail=detail)
+
+    def skip(self, module: str, reason: str) -> Skip:
+        return Skip(step=self.step, method=self.method, module=module, reason=reason)
+
+
+@dataclass
+class Applied:
+    """What a method gives back: the new model, what changed, what it left alone, what must live through training."""
+
+    model: "nn.Module"
+    changes: list[Change] = field(default_factory=list)
+    skipped: list[Skip] = field(default_factory=list)
+    hooks: list["Hook"] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a recipe can't run (error) or may disappoint (warning), at which step."""
+
+    step: int
+    severity: Literal["error", "warning"]
+    message: str
+
+
+Estimate = Callable[[tuple[Layer, ...], Any], tuple[Layer, ...]]
+Check = Callable[[Any, int, tuple[Step, ...]], Iterator[Problem]]
+
+
+@dataclass(eq=False)
+class Method:
+    """A registered method. Call it as `method(model, params, ctx) -> Applied`; the input model stays untouched."""
+
+    key: str
+    params: type[Params]
+    title: str
+    summary: str  # one plain sentence: what it does
+    stage: Stage
+    parts: frozenset[Part]
+    needs: frozenset[Need]
+    export: ExportForm
+    source: str
+    apply: Callable[["nn.Module", Any, Context], Applied]
+    _estimate: Estimate | None = None
+    _check: Check | None = None
+
+    @property
+    def family(self) -> str:
+        """`embed`, `quantize`, `prune`, `factorize`, `distill` or `train`: one colour each in the plots."""
+        return self.key.split(".")[0]
+
+    def __call__(self, model: "nn.Module", params: Params, ctx: Context) -> Applied:
+        from compression.models.structure import copy_structure
+
+        return self.apply(copy_structure(model), params, ctx)
+
+    def estimate(self, function: Estimate) -> Estimate:
+        """Decorator: layers before → layers after, by shapes alone. Without one, shapes stay as they are."""
+        self._estimate = function
+        return function
+
+    def check(self, function: Check) -> Check:
+        """Decorator: (params, index, steps of the recipe) → problems beyond broken bounds."""
+        self._check = function
+        return function
+
+    def estimated(self, layers: tuple[Layer, ...], params: Params) -> tuple[Layer, ...]:
+        return self._estimate(layers, params) if self._estimate else layers
+
+    def problems(self, params: Params, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
+        if self._check:
+            yield from self._check(params, index, steps)
+
+    def parse(self, params: dict[str, Any]) -> Params:
+        """Validated parameters. Raises RecipeError naming the parameter, its value and its bounds."""
+        try:
+            return self.params(**params)
+        except ValidationError as error:
+            raise RecipeError(_explain(self, error)) from None
+
+
+METHODS: dict[str, Method] = {}
+
+
+def method(key: str, params: type[Params], *, title: str, summary: str, stage: Stage, parts: set[Part],
+           needs: set[Need], export: ExportForm, source: str) -> Callable[..., Method]:
+    """Register a function as a method under its key."""
+
+    def register(apply: Callable[["nn.Module", Any, Context], Applied]) -> Method:
+        if key in METHODS:
+            raise ValueError(f"method {key} is registered twice")
+        METHODS[key] = Method(key, params, title, summary, stage, frozenset(parts), frozenset(needs), export,
+                              source, apply)
+        return METHODS[key]
+
+    return register
+
+
+def _explain(method: Method, error: ValidationError) -> str:
+    sentences = []
+    for item in error.errors():
+        name = str(item["loc"][0]) if item["loc"] else "parameters"
+        known = ", ".join(method.params.model_fields)
+        if item["type"] == "extra_forbidden":
+            sentences.append(f"{method.key} has no parameter {name}; it has: {known}.")
+            continue
+        allowed = bounds_text(method.params, name) or item["msg"]
+        sentences.append(f"{name} of {method.key} must be {allowed}; got {item['input']!r}.")
+    return " ".join(sentences)
+
+
+def bounds_text(params: type[Params], name: str) -> str:
+    """The bounds of a parameter in words, as the validator has them: "in [0, 0.99]", "one of 8, 4, 2"."""
+    schema = params.model_json_schema()
+    prop = schema.get("properties", {}).get(name, {})
+    if "$ref" in prop:
+        prop = schema["$defs"][prop["$ref"].split("/")[-1]]
+    if "enum" in prop:
+        return "one of " + ", ".join(str(value) for value in prop["enum"])
+    if "minimum" in prop and "maximum" in prop:
+        whole = "a whole number " if prop.get("type") == "integer" else ""
+        return f"{whole}in [{prop['minimum']:g}, {prop['maximum']:g}]"
+    if prop.get("type") == "boolean":
+        return "true or false"
+    return ""

@@ -1,0 +1,43 @@
+"""What a model reads and gives: named inputs bound to dataset columns, and one score.
+
+Legend: B batch, L length of a multi-valued column, V vocabulary rows. Row 0 of every table the zoo
+makes stands for "unknown or missing", and is the padding of multi-valued columns.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from compression.records import Record
+
+
+class Input(Record):
+    """One input of the exported file.
+
+    category: ids (B,) int64 · multi: ids (B, L) int64 padded with 0 · number: values (B,) float32.
+    """
+
+    name: str  # name in the exported file; the zoo names it after the column
+    kind: Literal["category", "multi", "number"]
+    column: str  # dataset column it is bound to
+    cardinality: int | None = Field(None, ge=1)  # V, rows of the table, with row 0
+    max_length: int | None = Field(None, ge=1)  # L
+    transform: Literal["none", "standardize", "log"] = "none"  # log: sign(x)·log1p(|x|) first, then standardize
+    mean: float = 0.0  # of the (log-)values over the training split
+    std: float = Field(1.0, gt=0)
+    dtype: Literal["int64", "int32", "float32"] = "int64"
+    ids: Literal["vocabulary", "as-is"] = "vocabulary"  # as-is: the column already holds row numbers
+
+
+class Signature(Record):
+    """All inputs in the order of the exported file, and the output."""
+
+    inputs: tuple[Input, ...]
+    output: str = "score"  # name of the output in the exported file, (B,) float32
+    output_form: Literal["probability", "logit"] = "probability"
+    task: str = "ctr"
+
+    def input(self, name: str) -> Input:
+        return next(item for item in self.inputs if item.name == name)

@@ -1,0 +1,117 @@
+"""Recipes: read and write them, check them, digest them, and estimate what they will weigh.
+
+    recipe = load_recipe(path)
+    problems = check(recipe)                 # errors and warnings, each at its step
+    layers = estimate(description, recipe)   # the exported tensors, by shapes alone
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import yaml
+from pydantic import ValidationError
+
+from compression.errors import RecipeError
+from compression.method import METHODS, Method, Need, Params, Problem, Stage
+from compression.records import ModelDescription, Recipe, Step
+
+FINE_TUNE = "train.fine_tune"
+MAX_RECIPE_CHARS = 100_000
+
+
+def parse_step(step: Step) -> tuple[Method, Params]:
+    """The step's method and validated parameters. Raises RecipeError for an unknown method or a broken bound."""
+    import compression.methods  # noqa: F401  (fills METHODS)
+
+    if step.method not in METHODS:
+        raise RecipeError(f"There is no method {step.method!r}; known methods: {', '.join(sorted(METHODS))}.")
+    chosen = METHODS[step.method]
+    return chosen, chosen.parse(step.params)
+
+
+def check(recipe: Recipe) -> list[Problem]:
+    """Everything that keeps a recipe from running or may disappoint, in the order of the steps."""
+    problems: list[Problem] = []
+    for index, step in enumerate(recipe.steps):
+        try:
+            chosen, params = parse_step(step)
+        except RecipeError as error:
+            problems.append(Problem(index, "error", str(error)))
+            continue
+        later = {other.method for other in recipe.steps[index + 1:]}
+        if Need.FINE_TUNE in chosen.needs and FINE_TUNE not in later:
+            problems.append(Problem(index, "error",
+                                    f"{chosen.title} works during training: add a fine-tune step after it."))
+        problems.extend(chosen.problems(params, index, recipe.steps))
+    problems.extend(_trained_after_quantisation(recipe))
+    return sorted(problems, key=lambda problem: problem.step)
+
+
+def _trained_after_quantisation(recipe: Recipe) -> list[Problem]:
+    """Steps that train or reshape weights after quantisation find nothing left to change."""
+    quantised: int | None = None
+    problems = []
+    for index, step in enumerate(recipe.steps):
+        chosen = METHODS.get(step.method)
+        if chosen is None:
+            continue
+        if chosen.family == "quantize":
+            if quantised is not None:
+                problems.append(Problem(index, "error",
+                                        f"Dense layers are already quantised by step {quantised + 1}; keep one of them."))
+            quantised = index
+        elif quantised is not None and chosen.stage is not Stage.AFTER_TRAINING:
+            problems.append(Problem(index, "error",
+                                    f"{chosen.title} needs float weights; move it before step {quantised + 1}, "
+                                    f"which quantises them."))
+    return problems
+
+
+def estimate(description: ModelDescription, recipe: Recipe) -> ModelDescription:
+    """The model as the recipe will leave it, by shapes alone. Raises RecipeError as parse_step does."""
+    layers = description.layers
+    for step in recipe.steps:
+        chosen, params = parse_step(step)
+        layers = chosen.estimated(layers, params)
+    return description.model_copy(update={"layers": layers})
+
+
+def digest(recipe: Recipe) -> str:
+    """sha256 of what the recipe does: defaults filled in, its name left out."""
+    steps = [[step.method, parse_step(step)[1].model_dump(mode="json")] for step in recipe.steps]
+    text = json.dumps([recipe.version, steps, recipe.seed], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_recipe(text: str) -> Recipe:
+    """A recipe from YAML or JSON. Raises RecipeError with the line or key that is wrong."""
+    if len(text) > MAX_RECIPE_CHARS:
+        raise RecipeError(f"A recipe has at most {MAX_RECIPE_CHARS} characters; got {len(text)}.")
+    try:
+        plain = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"The recipe is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(plain, dict):
+        raise RecipeError("A recipe is a mapping with version, name and steps; see README.md for an example.")
+    try:
+        recipe = Recipe(**plain)
+    except (ValidationError, TypeError) as error:
+        details = error.errors() if isinstance(error, ValidationError) else []
+        where = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in details) or str(error)
+        raise RecipeError(f"The recipe can't be read: {where}.") from None
+    for step in recipe.steps:
+        parse_step(step)
+    return recipe
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The recipe as YAML, every default written out, so that it means the same next year."""
+    plain = {
+        "version": recipe.version,
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "steps": [{"method": step.method, "params": parse_step(step)[1].model_dump(mode="json")} for step in recipe.steps],
+    }
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)

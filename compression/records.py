@@ -1,0 +1,231 @@
+"""The frozen records that travel through the house: what was asked, what was measured, what changed.
+
+Plain data (pydantic, frozen, unknown keys refused), JSON both ways by `model_dump_json` and
+`model_validate_json`. Nothing here imports torch, so pages and storage can use them freely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Record(BaseModel):
+    """A frozen record; an unknown key is an error, never ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Step(Record):
+    """One method with its parameters, as chosen in a recipe."""
+
+    method: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class Recipe(Record):
+    """Steps in the order they are applied; the empty recipe is the baseline."""
+
+    version: Literal[1] = 1
+    name: str = "baseline"
+    steps: tuple[Step, ...] = ()
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+
+
+class Target(Record):
+    """Where the exported file has to be fast: device, CPU threads, batch sizes."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = Field(1, ge=1, le=64)
+    batch_sizes: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = (1, 512)
+
+
+class RunSpec(Record):
+    """Compress a stored model with a recipe, export it and measure the file."""
+
+    kind: Literal["run"] = "run"
+    model: str  # digest of the model's manifest
+    data: str  # digest of the dataset's manifest
+    recipe: Recipe
+    target: Target = Target()
+
+
+class TrainSpec(Record):
+    """Train a reference model of the zoo on a stored dataset."""
+
+    kind: Literal["train"] = "train"
+    data: str
+    architecture: str
+    config: dict[str, Any] = Field(default_factory=dict)  # the architecture's Params
+    training: dict[str, Any] = Field(default_factory=dict)  # TrainParams
+    seed: int = 0
+    name: str = ""
+
+
+class SampleSpec(Record):
+    """Fetch or generate a sample dataset; with an architecture, train the reference model after it."""
+
+    kind: Literal["sample"] = "sample"
+    sample: str = "movielens-100k"
+    architecture: str | None = None
+    seed: int = 0
+
+
+class ImportModelSpec(Record):
+    """Validate an uploaded model in a child process and store what was read."""
+
+    kind: Literal["import_model"] = "import_model"
+    files: dict[str, str]  # file name → digest of the uploaded bytes
+    name: str
+    data: str | None = None  # dataset to bind inputs to
+    binding: dict[str, Any] = Field(default_factory=dict)
+
+
+class ImportDataSpec(Record):
+    """Validate an uploaded dataset against its description and store it."""
+
+    kind: Literal["import_data"] = "import_data"
+    files: dict[str, str]
+    name: str
+    description: dict[str, Any]  # compression.data.schema.DataDescription
+
+
+JobSpec = Annotated[
+    RunSpec | TrainSpec | SampleSpec | ImportModelSpec | ImportDataSpec, Field(discriminator="kind")
+]
+
+
+class Progress(Record):
+    """The only signal that goes up: what a job is doing, and how far it is."""
+
+    stage: str  # "load", "apply", "fine-tune", "export", "measure" …
+    done: float = 0  # in `unit`
+    total: float | None = None
+    unit: str = ""  # "epoch", "rows", "pairs"
+    rate: float | None = None  # `unit`/s; for training rows/s
+    seconds_left: float | None = None
+    message: str = ""
+
+
+Report = Callable[[Progress], None]
+
+
+class Measurement(Record):
+    """One number read off the exported file, with what it was taken on.
+
+    `difference*` is the paired difference to the baseline over the same rows; absent on the baseline.
+    Intervals are 95 %.
+    """
+
+    metric: str  # a key of compression.metrics.METRICS
+    value: float
+    n: int | None = None  # rows, users or repeats behind the value
+    ci_low: float | None = None
+    ci_high: float | None = None
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    split: str | None = None
+    slice: str | None = None  # None is everything
+    runtime: str | None = None
+    device: str | None = None
+    threads: int | None = None
+    batch_size: int | None = None
+    spread: float | None = None  # interquartile range over the repeats, in the metric's unit
+
+
+class Change(Record):
+    """A module that a step replaced, with its bytes before and after."""
+
+    step: int  # index in the recipe
+    method: str
+    module: str  # dotted path in the model
+    bytes_before: int
+    bytes_after: int
+    detail: str = ""
+
+
+class Skip(Record):
+    """A module that a step left alone, and why. Not an error."""
+
+    step: int
+    method: str
+    module: str
+    reason: str
+
+
+class Failure(Record):
+    """Why a job ended without a result, and what to do next."""
+
+    kind: str  # class name of the error
+    message: str
+    next_step: str = ""
+
+
+class Result(Record):
+    """Everything a finished run knows about itself."""
+
+    spec: RunSpec
+    baseline: tuple[Measurement, ...]
+    measurements: tuple[Measurement, ...]
+    changes: tuple[Change, ...] = ()
+    skipped: tuple[Skip, ...] = ()
+    files: dict[str, str] = Field(default_factory=dict)  # name in the bundle → sha256
+    environment: dict[str, str] = Field(default_factory=dict)
+    started: float = 0.0  # seconds since the epoch
+    ended: float = 0.0
+
+
+class Part(StrEnum):
+    """What a layer does in a ranking model."""
+
+    EMBEDDING = "embedding"
+    DENSE = "dense"
+    INTERACTION = "interaction"
+    OUTPUT = "output"
+
+
+class Tensor(Record):
+    """A tensor as the exported file stores it."""
+
+    name: str
+    dtype: str  # "float32", "int8", "uint8", "float16", "int32", "int64", "bool"
+    shape: tuple[int, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        count = 1
+        for length in self.shape:
+            count *= length
+        return count * {"float32": 4, "int32": 4, "float16": 2, "int64": 8}.get(self.dtype, 1)
+
+
+class Layer(Record):
+    """One leaf of a model, by shapes alone: enough for the treemap and the exact size estimate."""
+
+    name: str  # dotted path
+    kind: str  # class of the leaf: "Embedding", "Linear", "BatchNorm1d", "QuantizedRows" …
+    part: Part
+    shape: tuple[int, ...]  # (V, D) of a table, (out, in) of a dense layer
+    tensors: tuple[Tensor, ...]  # what the export writes
+    field: str | None = None  # the input column a table reads
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(tensor.size_bytes for tensor in self.tensors)
+
+
+class ModelDescription(Record):
+    """A model without its weights: what it reads, what it is made of."""
+
+    architecture: str
+    layers: tuple[Layer, ...]
+    signature: Any  # compression.models.signature.Signature as plain data
+    graph_bytes: int = 0  # what the exported file weighs beyond the layers' tensors
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(layer.size_bytes for layer in self.layers) + self.graph_bytes
