@@ -1,0 +1,122 @@
+"""Walk a model by its leaves: list them, copy their arrangement, replace one, describe all.
+
+A leaf is a module that holds tensors and no further modules, or says `is_leaf = True` (every layer of
+compression/layers does). Methods replace leaves of a copied structure and never write into a tensor,
+because the copy shares its tensors with the original.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from itertools import chain
+
+import torch
+from torch import nn
+
+from compression.models.signature import Signature
+from compression.records import Layer, ModelDescription, Part, Tensor
+
+DTYPES = {torch.float32: "float32", torch.float64: "float32", torch.float16: "float16", torch.bfloat16: "float16",
+          torch.int8: "int8", torch.uint8: "uint8", torch.int32: "int32", torch.int64: "int64", torch.bool: "bool"}
+
+
+def copy_structure(model: nn.Module) -> nn.Module:
+    """The same model in new module objects; parameters and buffers are the very same tensors.
+
+    Training writes into tensors: deep-copy the model instead of training a copied structure.
+    """
+    shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    return copy.deepcopy(model, shared)
+
+
+def leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """(dotted path, module) of every leaf that holds tensors, in the order of the model; a shared leaf comes once."""
+    seen: set[int] = set()
+
+    def walk(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
+        if id(module) in seen:
+            return
+        seen.add(id(module))
+        children = list(module.named_children())
+        if getattr(module, "is_leaf", False) or not children:
+            if any(True for _ in chain(module.parameters(), module.buffers())):
+                yield path, module
+            return
+        for name, child in children:
+            yield from walk(child, f"{path}.{name}" if path else name)
+
+    yield from walk(model, "")
+
+
+def replace(model: nn.Module, path: str, new: nn.Module) -> None:
+    """Put `new` where the module at the dotted path stands. Raises AttributeError for an unknown path."""
+    parent_path, _, name = path.rpartition(".")
+    parent = model.get_submodule(parent_path)
+    parent.get_submodule(name)
+    parent._modules[name] = new
+
+
+def table_inputs(model: nn.Module) -> dict[str, str]:
+    """Path of each embedding table → name of the input whose ids it reads. Empty where the model doesn't say."""
+    return dict(getattr(model, "table_inputs", {}))
+
+
+def part_of(model: nn.Module, path: str) -> Part:
+    """What the leaf at `path` does: by the longest prefix in `model.parts`, else by its kind."""
+    parts: dict[str, Part] = getattr(model, "parts", {})
+    prefixes = [prefix for prefix in parts if path == prefix or path.startswith(prefix + ".")]
+    if prefixes:
+        return parts[max(prefixes, key=len)]
+    return Part.EMBEDDING if is_table(model.get_submodule(path)) else Part.DENSE
+
+
+def is_table(module: nn.Module) -> bool:
+    """Whether the leaf looks up rows by id."""
+    return hasattr(module, "num_embeddings") and hasattr(module, "embedding_dim")
+
+
+def describe(model: nn.Module, signature: Signature, *, architecture: str, graph_bytes: int = 0) -> ModelDescription:
+    """The model by shapes alone. A tensor used in two places is counted in the first, as the export writes it once."""
+    fields = table_inputs(model)
+    seen: set[int] = set()
+    layers = [_layer(model, path, module, fields.get(path), seen) for path, module in leaves(model)]
+    within = tuple(path for path, module in leaves(model))
+    for name, tensor in model.named_parameters():
+        if id(tensor) not in seen and not any(name.startswith(path + ".") for path in within):
+            layers.append(Layer(name=name, kind="Parameter", part=Part.DENSE, shape=tuple(tensor.shape),
+                                tensors=(_record(name, tensor),)))
+    return ModelDescription(architecture=architecture, layers=tuple(layers),
+                            signature=signature.model_dump(mode="json"), graph_bytes=graph_bytes)
+
+
+def _layer(model: nn.Module, path: str, module: nn.Module, field: str | None, seen: set[int]) -> Layer:
+    if hasattr(module, "stored_tensors"):
+        tensors = tuple(module.stored_tensors())
+        seen.update(id(tensor) for tensor in chain(module.parameters(), module.buffers()))
+    else:
+        tensors = tuple(_float_tensors(path, module, seen))
+    return Layer(name=path, kind=type(module).__name__, part=part_of(model, path), shape=_shape(module),
+                 tensors=tensors, field=field)
+
+
+def _float_tensors(path: str, module: nn.Module, seen: set[int]) -> Iterator[Tensor]:
+    """Parameters and stored float statistics; BatchNorm's step counter stays out of the exported file."""
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if id(tensor) in seen or not tensor.is_floating_point():
+            continue
+        seen.add(id(tensor))
+        yield _record(f"{path}.{name}" if path else name, tensor)
+
+
+def _record(name: str, tensor: torch.Tensor) -> Tensor:
+    return Tensor(name=name, dtype=DTYPES[tensor.dtype], shape=tuple(tensor.shape))
+
+
+def _shape(module: nn.Module) -> tuple[int, ...]:
+    if is_table(module):
+        return (int(module.num_embeddings), int(module.embedding_dim))
+    if hasattr(module, "out_features") and hasattr(module, "in_features"):
+        return (int(module.out_features), int(module.in_features))
+    first = next(chain(module.parameters(), module.buffers()))
+    return tuple(first.shape)

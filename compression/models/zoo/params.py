@@ -1,0 +1,58 @@
+"""Settings of the zoo's architectures: defaults, bounds and help, declared once. No torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from compression.method import Params
+
+
+class LRParams(Params):
+    """Logistic regression has nothing to set: one weight an id."""
+
+
+class FMParams(Params):
+    """Factorisation machine."""
+
+    embedding_dim: int = Field(16, ge=1, le=256, description="Length of the vector each id gets.")
+
+
+class WideDeepParams(Params):
+    """Wide & Deep: a linear part beside a deep one."""
+
+    embedding_dim: int = Field(16, ge=1, le=256, description="Length of the vector each id gets.")
+    n_layers: int = Field(3, ge=1, le=6, description="Hidden layers of the deep part.")
+    width: int = Field(128, ge=8, le=2048, multiple_of=8, description="Neurons in each hidden layer.")
+    dropout: float = Field(0.2, ge=0, le=0.9, multiple_of=0.05,
+                           description="Share of neurons silenced at random in each training step.")
+    batch_norm: bool = Field(True, description="Standardise each hidden layer over the batch.")
+
+
+class DeepFMParams(WideDeepParams):
+    """DeepFM: a factorisation machine beside a deep part, over the same vectors."""
+
+
+class DCNv2Params(WideDeepParams):
+    """Deep & Cross Network, version 2."""
+
+    structure: Literal["parallel", "stacked"] = Field(
+        "parallel", description="Deep part beside the cross layers, or on top of them.")
+    n_cross_layers: int = Field(3, ge=1, le=6,
+                                description="Cross layers; each raises the order of interactions by one.")
+
+
+class DLRMParams(Params):
+    """DLRM: dot products between all vectors, an MLP below for numbers and one above."""
+
+    embedding_dim: int = Field(16, ge=1, le=256, description="Length of the vector each id gets.")
+    n_bottom_layers: int = Field(2, ge=1, le=6,
+                                 description="Layers of the bottom MLP, which turns all numbers into one vector.")
+    bottom_width: int = Field(64, ge=8, le=2048, multiple_of=8,
+                              description="Neurons in each hidden layer of the bottom MLP.")
+    n_layers: int = Field(3, ge=1, le=6, description="Hidden layers of the top MLP.")
+    width: int = Field(128, ge=8, le=2048, multiple_of=8, description="Neurons in each hidden layer of the top MLP.")
+    dropout: float = Field(0.2, ge=0, le=0.9, multiple_of=0.05,
+                           description="Share of neurons silenced at random in each training step.")
+    batch_norm: bool = Field(True, description="Standardise each hidden layer of the top MLP over the batch.")
