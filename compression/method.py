@@ -88,8 +88,9 @@ class Context:
         return torch.Generator().manual_seed(self.seed * 1000 + self.step)
 
     def change(self, module: str, before: int, after: int, detail: str = "") -> Change:
-        return Change(step=self.step, method=self.method, module=module, bytes_before=before,
-                      bytes_after=after, detail=detail)
+        return Change(
+            step=self.step, method=self.method, module=module, bytes_before=before, bytes_after=after, detail=detail
+        )
 
     def skip(self, module: str, reason: str) -> Skip:
         return Skip(step=self.step, method=self.method, module=module, reason=reason)
@@ -173,15 +174,26 @@ class Method:
 METHODS: dict[str, Method] = {}
 
 
-def method(key: str, params: type[Params], *, title: str, summary: str, stage: Stage, parts: set[Part],
-           needs: set[Need], export: ExportForm, source: str) -> Callable[..., Method]:
+def method(
+    key: str,
+    params: type[Params],
+    *,
+    title: str,
+    summary: str,
+    stage: Stage,
+    parts: set[Part],
+    needs: set[Need],
+    export: ExportForm,
+    source: str,
+) -> Callable[..., Method]:
     """Register a function as a method under its key."""
 
     def register(apply: Callable[["nn.Module", Any, Context], Applied]) -> Method:
         if key in METHODS:
             raise ValueError(f"method {key} is registered twice")
-        METHODS[key] = Method(key, params, title, summary, stage, frozenset(parts), frozenset(needs), export,
-                              source, apply)
+        METHODS[key] = Method(
+            key, params, title, summary, stage, frozenset(parts), frozenset(needs), export, source, apply
+        )
         return METHODS[key]
 
     return register

@@ -31,40 +31,114 @@ class MetricSpec(Record):
 
 def _specs() -> tuple[MetricSpec, ...]:
     def quality(key: str, title: str, higher: bool, upper: float | None, help: str, source: str) -> MetricSpec:
-        return MetricSpec(key=key, title=title, unit="", group="quality", kind="score", higher_is_better=higher,
-                          lower=0.0, upper=upper, help=help, source=source)
+        return MetricSpec(
+            key=key,
+            title=title,
+            unit="",
+            group="quality",
+            kind="score",
+            higher_is_better=higher,
+            lower=0.0,
+            upper=upper,
+            help=help,
+            source=source,
+        )
 
     def size(key: str, title: str, kind: Literal["bytes", "count"], help: str) -> MetricSpec:
-        return MetricSpec(key=key, title=title, unit="B" if kind == "bytes" else "", group="size", kind=kind,
-                          higher_is_better=False, lower=0.0, upper=None, help=help)
+        return MetricSpec(
+            key=key,
+            title=title,
+            unit="B" if kind == "bytes" else "",
+            group="size",
+            kind=kind,
+            higher_is_better=False,
+            lower=0.0,
+            upper=None,
+            help=help,
+        )
 
     def latency(key: str, title: str, unit: str, kind: Literal["ms", "rate", "ratio"], help: str) -> MetricSpec:
-        return MetricSpec(key=key, title=title, unit=unit, group="latency", kind=kind,
-                          higher_is_better=kind == "rate", lower=0.0, upper=None, help=help)
+        return MetricSpec(
+            key=key,
+            title=title,
+            unit=unit,
+            group="latency",
+            kind=kind,
+            higher_is_better=kind == "rate",
+            lower=0.0,
+            upper=None,
+            help=help,
+        )
 
     return (
-        quality("auc", "AUC", True, 1.0,
-                "Chance that a random positive row scores above a random negative one. A change of 0.001 matters in click prediction.",
-                "Fawcett 2006, ties count one half"),
-        quality("logloss", "Log loss", False, None,
-                "Mean of −log p of what happened; punishes confident mistakes.", "scikit-learn log_loss, natural logarithm"),
-        quality("gauc", "GAUC", True, 1.0,
-                "AUC within each user, averaged by the user's rows; users with one class only are left out and counted.",
-                "Zhu et al. 2017, arXiv:1706.06978"),
-        quality("calibration_error", "Calibration error", False, 1.0,
-                "Mean gap between predicted and observed rate over 20 groups of equal size.", "Naeini et al. 2015 (ECE, equal-mass bins)"),
-        size("size_bytes", "Size on disk", "bytes", "What the exported file weighs, with every index, scale and codebook in it."),
-        size("resident_bytes", "Memory after load", "bytes", "Memory the runtime holds once the exported file is loaded and has answered once."),
+        quality(
+            "auc",
+            "AUC",
+            True,
+            1.0,
+            "Chance that a random positive row scores above a random negative one. "
+            "A change of 0.001 matters in click prediction.",
+            "Fawcett 2006, ties count one half",
+        ),
+        quality(
+            "logloss",
+            "Log loss",
+            False,
+            None,
+            "Mean of −log p of what happened; punishes confident mistakes.",
+            "scikit-learn log_loss, natural logarithm",
+        ),
+        quality(
+            "gauc",
+            "GAUC",
+            True,
+            1.0,
+            "AUC within each user, averaged by the user's rows; users with one class only are left out.",
+            "Zhu et al. 2017, arXiv:1706.06978",
+        ),
+        quality(
+            "calibration_error",
+            "Calibration error",
+            False,
+            1.0,
+            "Mean gap between predicted and observed rate over 20 groups of equal size.",
+            "Naeini et al. 2015 (ECE, equal-mass bins)",
+        ),
+        size(
+            "size_bytes",
+            "Size on disk",
+            "bytes",
+            "What the exported file weighs, with every index, scale and codebook in it.",
+        ),
+        size(
+            "resident_bytes",
+            "Memory after load",
+            "bytes",
+            "Memory the runtime holds once the exported file is loaded and has answered once.",
+        ),
         size("parameters", "Parameters", "count", "Weights stored in the exported file, whatever their width."),
         size("nonzeros", "Non-zero parameters", "count", "Weights that are not zero. Zeros alone save no bytes."),
         latency("latency_p50_ms", "Latency p50", "ms", "ms", "Half of the requests are answered within this time."),
         latency("latency_p95_ms", "Latency p95", "ms", "ms", "95 of 100 requests are answered within this time."),
         latency("throughput", "Throughput", "rows/s", "rate", "Rows scored in a second at this batch size."),
-        latency("latency_ratio", "Latency ratio", "×", "ratio",
-                "Time of this file over time of the baseline, in pairs of random order in one process. Below 1 is faster."),
-        MetricSpec(key="parity_error", title="Parity error", unit="", group="quality", kind="score",
-                   higher_is_better=False, lower=0.0, upper=None,
-                   help="Largest difference of a score between the exported file and torch over the checked rows."),
+        latency(
+            "latency_ratio",
+            "Latency ratio",
+            "×",
+            "ratio",
+            "Time of this file over time of the baseline, in pairs of random order in one process. Below 1 is faster.",
+        ),
+        MetricSpec(
+            key="parity_error",
+            title="Parity error",
+            unit="",
+            group="quality",
+            kind="score",
+            higher_is_better=False,
+            lower=0.0,
+            upper=None,
+            help="Largest difference of a score between the exported file and torch over the checked rows.",
+        ),
     )
 
 

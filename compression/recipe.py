@@ -1,8 +1,8 @@
 """Recipes: read and write them, check them, digest them, and estimate what they will weigh.
 
-    recipe = load_recipe(path)
-    problems = check(recipe)                 # errors and warnings, each at its step
-    layers = estimate(description, recipe)   # the exported tensors, by shapes alone
+recipe = load_recipe(path)
+problems = check(recipe)                 # errors and warnings, each at its step
+layers = estimate(description, recipe)   # the exported tensors, by shapes alone
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ def check(recipe: Recipe) -> list[Problem]:
         except RecipeError as error:
             problems.append(Problem(index, "error", str(error)))
             continue
-        later = {other.method for other in recipe.steps[index + 1:]}
+        later = {other.method for other in recipe.steps[index + 1 :]}
         if Need.FINE_TUNE in chosen.needs and FINE_TUNE not in later:
-            problems.append(Problem(index, "error",
-                                    f"{chosen.title} works during training: add a fine-tune step after it."))
+            problems.append(
+                Problem(index, "error", f"{chosen.title} works during training: add a fine-tune step after it.")
+            )
         problems.extend(chosen.problems(params, index, recipe.steps))
     problems.extend(_trained_after_quantisation(recipe))
     return sorted(problems, key=lambda problem: problem.step)
@@ -59,13 +60,17 @@ def _trained_after_quantisation(recipe: Recipe) -> list[Problem]:
             continue
         if chosen.family == "quantize":
             if quantised is not None:
-                problems.append(Problem(index, "error",
-                                        f"Dense layers are already quantised by step {quantised + 1}; keep one of them."))
+                message = f"Dense layers are already quantised by step {quantised + 1}; keep one of them."
+                problems.append(Problem(index, "error", message))
             quantised = index
         elif quantised is not None and chosen.stage is not Stage.AFTER_TRAINING:
-            problems.append(Problem(index, "error",
-                                    f"{chosen.title} needs float weights; move it before step {quantised + 1}, "
-                                    f"which quantises them."))
+            problems.append(
+                Problem(
+                    index,
+                    "error",
+                    f"{chosen.title} needs float weights; move it before step {quantised + 1}, which quantises them.",
+                )
+            )
     return problems
 
 
@@ -108,10 +113,6 @@ def load_recipe(text: str) -> Recipe:
 
 def dump_recipe(recipe: Recipe) -> str:
     """The recipe as YAML, every default written out, so that it means the same next year."""
-    plain = {
-        "version": recipe.version,
-        "name": recipe.name,
-        "seed": recipe.seed,
-        "steps": [{"method": step.method, "params": parse_step(step)[1].model_dump(mode="json")} for step in recipe.steps],
-    }
+    steps = [{"method": step.method, "params": parse_step(step)[1].model_dump(mode="json")} for step in recipe.steps]
+    plain = {"version": recipe.version, "name": recipe.name, "seed": recipe.seed, "steps": steps}
     return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)

@@ -93,9 +93,7 @@ class ImportDataSpec(Record):
     description: dict[str, Any]  # compression.data.schema.DataDescription
 
 
-JobSpec = Annotated[
-    RunSpec | TrainSpec | SampleSpec | ImportModelSpec | ImportDataSpec, Field(discriminator="kind")
-]
+JobSpec = Annotated[RunSpec | TrainSpec | SampleSpec | ImportModelSpec | ImportDataSpec, Field(discriminator="kind")]
 
 
 class Progress(Record):

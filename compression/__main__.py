@@ -1,0 +1,318 @@
+"""The engine from the command line: the same path as in the browser, for scripts and CI.
+
+    python -m compression samples [KEY --out DIR]
+    python -m compression inspect MODEL [--data DATA]
+    python -m compression methods
+    python -m compression train --data DATA --architecture deepfm --out DIR
+    python -m compression run --model MODEL --data DATA --recipe RECIPE.yaml --out DIR [--device cuda]
+    python -m compression bundle BUNDLE.zip [--data DATA]
+
+DATA is a folder with data.yaml, or that file. MODEL is a folder that `train` made, a .safetensors file with
+its config.json beside it, a .onnx file, or a bundle. Every command takes --json. Exit status 0, or one line
+on standard error and 2.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from compression.errors import DataError, ModelError, RecipeError, RecPressError
+from compression.metrics import METRICS
+from compression.records import Measurement, Progress, Result, RunSpec, Target, TrainSpec
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0, or a one-line error and 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        answer, text = options.command(options)
+    except RecPressError as error:
+        print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(
+            f"{type(error).__name__}: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr
+        )
+        return 2
+    print(json.dumps(answer, indent=2) if options.json else text)
+    return 0
+
+
+Answer = tuple[Any, str]  # what --json prints, and what a person reads
+
+
+def samples(options: argparse.Namespace) -> Answer:
+    """The samples, or one of them fetched into a folder."""
+    from compression.data.samples import SAMPLES, fetch_sample
+
+    if options.key is None:
+        plain = [sample.model_dump(mode="json") for sample in SAMPLES.values()]
+        return plain, "\n".join(f"{sample.key:16} {sample.summary}" for sample in SAMPLES.values())
+    if options.key not in SAMPLES:
+        raise DataError(f"There is no sample {options.key!r}; it is one of: {', '.join(SAMPLES)}.")
+    if options.out is None:
+        raise DataError("Say where to put the sample: --out DIR.")
+    options.out.mkdir(parents=True, exist_ok=True)
+    folder = fetch_sample(options.key, options.out, _progress(options))
+    return {"folder": str(folder)}, f"{SAMPLES[options.key].title} is in {folder}.\n{SAMPLES[options.key].terms}"
+
+
+def methods(options: argparse.Namespace) -> Answer:
+    """The catalogue with every parameter and its bounds."""
+    import compression.methods  # noqa: F401  (fills METHODS)
+    from compression.method import METHODS, bounds_text
+
+    plain, lines = [], []
+    for method in METHODS.values():
+        schema = method.params.model_json_schema()
+        plain.append(
+            {
+                "key": method.key,
+                "title": method.title,
+                "summary": method.summary,
+                "stage": method.stage.value,
+                "parts": sorted(method.parts),
+                "needs": sorted(method.needs),
+                "export": method.export.value,
+                "source": method.source,
+                "params": schema,
+            }
+        )
+        lines.append(f"{method.key}: {method.summary}")
+        for name, info in method.params.model_fields.items():
+            lines.append(
+                f"    {name} = {info.get_default()}  ({bounds_text(method.params, name)})  {info.description or ''}"
+            )
+    return plain, "\n".join(lines)
+
+
+def inspect(options: argparse.Namespace) -> Answer:
+    """Inputs, layers and bytes of a model."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = _model_folder(options.model, Path(scratch), options.data)
+        from compression.models.files import load_model
+        from compression.run import describe_model
+
+        description = describe_model(load_model(folder), Path(scratch) / "export")
+    lines = [f"{description.architecture}, {description.size_bytes:,} bytes exported"]
+    for item in description.model_dump(mode="json")["signature"]["inputs"]:
+        lines.append(f"  input {item['name']}: {item['kind']}, column {item['column']}, {item['cardinality'] or ''}")
+    for layer in description.layers:
+        shape = " × ".join(map(str, layer.shape))
+        lines.append(f"  {layer.name}: {layer.kind} {shape}, {layer.size_bytes:,} bytes, {layer.part}")
+    return description.model_dump(mode="json"), "\n".join(lines)
+
+
+def train(options: argparse.Namespace) -> Answer:
+    """Train a reference model on a dataset."""
+    from compression.models.zoo import ARCHITECTURES
+    from compression.run import train_reference
+
+    if options.architecture not in ARCHITECTURES:
+        raise ModelError(
+            f"There is no architecture {options.architecture!r}; it is one of: {', '.join(ARCHITECTURES)}."
+        )
+    spec = TrainSpec(
+        data="file",
+        architecture=options.architecture,
+        config=_assignments(options.config),
+        training=_assignments(options.set),
+        seed=options.seed,
+    )
+    options.out.mkdir(parents=True, exist_ok=True)
+    folder, description, notes = train_reference(
+        spec, data_folder=_data_folder(options.data), folder=options.out, report=_progress(options)
+    )
+    answer = {"model": str(folder), "size_bytes": description.size_bytes, "training": notes}
+    return answer, f"The model is in {folder}: {description.size_bytes:,} bytes exported; {notes}"
+
+
+def run(options: argparse.Namespace) -> Answer:
+    """Apply a recipe, export, measure beside the baseline."""
+    from compression.recipe import load_recipe
+    from compression.run import run as run_recipe
+
+    if not options.recipe.is_file():
+        raise RecipeError(f"There is no recipe file {options.recipe}.")
+    recipe = load_recipe(options.recipe.read_text(encoding="utf-8", errors="replace"))
+    target = Target(device=options.device, threads=options.threads, batch_sizes=tuple(options.batch_sizes))
+    spec = RunSpec(model="file", data="file", recipe=recipe, target=target)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = _model_folder(options.model, Path(scratch), options.data)
+        result, files = run_recipe(
+            spec,
+            model_folder=folder,
+            data_folder=_data_folder(options.data),
+            folder=options.out,
+            report=_progress(options),
+        )
+    answer = result.model_dump(mode="json") | {"written": {name: str(path) for name, path in files.items()}}
+    return answer, _result_text(result) + f"\nBundle: {files['bundle.zip']}"
+
+
+def bundle(options: argparse.Namespace) -> Answer:
+    """Check a bundle's digests; with data, measure its file again."""
+    from compression.export.bundle import read_bundle
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder, result = read_bundle(options.bundle, Path(scratch))
+        answer: dict[str, Any] = {"recipe": result.spec.recipe.model_dump(mode="json"), "files": result.files}
+        text = f"{options.bundle}: {len(result.files)} files, every digest right.\n{_result_text(result)}"
+        if options.data is not None:
+            again = _quality_again(folder, result, options.data)
+            answer["measured_again"] = [item.model_dump(mode="json") for item in again]
+            text += "\nMeasured again on the data given:\n" + "\n".join(map(_measurement_text, again))
+    return answer, text
+
+
+def _quality_again(folder: Path, result: Result, data: Path) -> list[Measurement]:
+    from compression.data.encode import load_dataset
+    from compression.export.bundle import read_signature
+    from compression.measure.quality import measure_quality
+    from compression.measure.runtimes import RUNTIMES
+
+    signature, vocabularies = read_signature(folder)
+    dataset = load_dataset(_data_folder(data), signature=signature, vocabularies=vocabularies)
+    session = RUNTIMES["onnxruntime"].open(folder / "model.onnx", device="cpu", threads=1)
+    rows = dataset.splits["test"]
+    return measure_quality(
+        session.score(rows.inputs),
+        None,
+        rows,
+        task=dataset.description.task,
+        split="test",
+        seed=result.spec.recipe.seed,
+    )
+
+
+def _result_text(result: Result) -> str:
+    base = {(item.metric, item.batch_size): item.value for item in result.baseline}
+    lines = [f"{result.spec.recipe.name}: {len(result.changes)} layers changed, {len(result.skipped)} left alone"]
+    for item in result.measurements:
+        before = base.get((item.metric, item.batch_size))
+        lines.append(_measurement_text(item) + (f"   baseline {before:.6g}" if before is not None else ""))
+    return "\n".join(lines)
+
+
+def _measurement_text(item: Measurement) -> str:
+    where = f"@{item.batch_size}" if item.batch_size else ""
+    interval = f" [{item.ci_low:.6g}, {item.ci_high:.6g}]" if item.ci_low is not None else ""
+    difference = ""
+    if item.difference is not None:
+        difference = f"   Δ {item.difference:+.6g} [{item.difference_low:+.6g}, {item.difference_high:+.6g}]"
+    return (
+        f"  {METRICS[item.metric].title + where:24} {item.value:.6g} {METRICS[item.metric].unit}{interval}{difference}"
+    )
+
+
+def _data_folder(path: Path) -> Path:
+    folder = path.parent if path.is_file() else path
+    if not (folder / "data.yaml").is_file():
+        raise DataError(f"There is no data.yaml in {folder}; README.md shows how to write one.")
+    return folder
+
+
+def _model_folder(path: Path, scratch: Path, data: Path | None) -> Path:
+    """A model folder as it is; any other file goes through the importers, in their sandbox."""
+    if (path / "config.json").is_file() or (path / "binding.json").is_file():
+        return path
+    if not path.is_file():
+        raise ModelError(f"There is no model at {path}.")
+    from compression.models.importers import import_model
+
+    beside = [other for other in path.parent.iterdir() if _belongs(other, path)]
+    files = {other.name: other for other in [path, *beside]}
+    folder = scratch / "imported"
+    import_model(files, folder, data_folder=_data_folder(data) if data else None, binding=None)
+    return folder
+
+
+def _belongs(other: Path, model: Path) -> bool:
+    """Files that a model file of this name may need: its config, vocabularies and external data."""
+    if other == model or not other.is_file():
+        return False
+    if model.suffix == ".safetensors":
+        return other.name in ("config.json", "vocabularies.json")
+    return model.suffix == ".onnx" and (other.name == "binding.json" or other.name.startswith(model.name + "."))
+
+
+def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
+    """`name=value` words, values read as YAML scalars or lists."""
+    answer = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise RecipeError(f"Write a setting as name=value; got {pair!r}.")
+        answer[name] = yaml.safe_load(value)
+    return answer
+
+
+def _progress(options: argparse.Namespace) -> Callable[[Progress], None]:
+    """Progress as one line a stage on standard error, silent with --json."""
+    last = ""
+
+    def report(progress: Progress) -> None:
+        nonlocal last
+        if not options.json and progress.stage != last:
+            last = progress.stage
+            print(f"… {progress.stage} {progress.message}".rstrip(), file=sys.stderr)
+
+    return report
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m compression", description="Compress ranking models, honestly measured."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(function: Callable[[argparse.Namespace], Answer]) -> argparse.ArgumentParser:
+        sub = commands.add_parser(function.__name__, help=function.__doc__)
+        sub.add_argument("--json", action="store_true", help="print the answer as JSON")
+        sub.set_defaults(command=function)
+        return sub
+
+    sub = command(samples)
+    sub.add_argument("key", nargs="?", help="sample to fetch; without it, the list")
+    sub.add_argument("--out", type=Path)
+
+    sub = command(inspect)
+    sub.add_argument("model", type=Path)
+    sub.add_argument("--data", type=Path, help="dataset whose columns the inputs are bound to")
+
+    command(methods)
+
+    sub = command(train)
+    sub.add_argument("--data", type=Path, required=True)
+    sub.add_argument("--architecture", default="deepfm")
+    sub.add_argument("--out", type=Path, required=True)
+    sub.add_argument("--config", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the architecture")
+    sub.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the training")
+    sub.add_argument("--seed", type=int, default=0)
+
+    sub = command(run)
+    sub.add_argument("--model", type=Path, required=True)
+    sub.add_argument("--data", type=Path, required=True)
+    sub.add_argument("--recipe", type=Path, required=True)
+    sub.add_argument("--out", type=Path, required=True)
+    sub.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    sub.add_argument("--threads", type=int, default=1)
+    sub.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 512])
+
+    sub = command(bundle)
+    sub.add_argument("bundle", type=Path)
+    sub.add_argument("--data", type=Path)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

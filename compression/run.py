@@ -1,0 +1,284 @@
+"""One run: load → apply the recipe → export → check parity → measure the exported file beside its baseline."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import compression
+from compression.data.dataset import Dataset, Rows
+from compression.data.encode import load_dataset
+from compression.errors import RecipeError
+from compression.export.bundle import write_bundle
+from compression.export.onnx import Exported, export_onnx
+from compression.export.parity import check_parity
+from compression.measure.latency import measure_latency
+from compression.measure.quality import measure_quality
+from compression.measure.runtimes import RUNTIMES
+from compression.measure.size import measure_size
+from compression.method import Context
+from compression.models import zoo
+from compression.models.files import LoadedModel, load_model, save_model
+from compression.models.structure import describe, table_inputs
+from compression.recipe import FINE_TUNE, check, dump_recipe, parse_step
+from compression.records import (
+    Change,
+    Measurement,
+    ModelDescription,
+    Progress,
+    Recipe,
+    Report,
+    Result,
+    RunSpec,
+    Skip,
+    TrainSpec,
+)
+from compression.train.loop import train
+from compression.train.params import TrainParams
+
+RUNTIME = "onnxruntime"
+SCORED_SPLIT = "test"
+
+
+def run(
+    spec: RunSpec, *, model_folder: Path, data_folder: Path, folder: Path, report: Report
+) -> tuple[Result, dict[str, Path]]:
+    """Compress a model, export it and measure the file.
+
+    `folder` is scratch that survives a retry; fine-tuning keeps its checkpoints there.
+    Gives the result and the files to keep: the bundle and the per-row scores.
+    Raises RecipeError, ModelError, DataError, ExportError (parity included) or MeasureError.
+    """
+    started = time.time()
+    _refuse_broken(spec.recipe)
+    report(Progress(stage="load"))
+    loaded = load_model(model_folder)
+    dataset = load_dataset(data_folder, signature=loaded.signature, vocabularies=loaded.vocabularies)
+    rows = dataset.splits[SCORED_SPLIT]
+
+    outcome = apply_recipe(loaded, spec.recipe, dataset, folder=folder, report=report)
+    report(Progress(stage="export"))
+    baseline = export_baseline(loaded, folder / "baseline")
+    exported = _export(loaded, outcome.model, folder / "model") if spec.recipe.steps else baseline
+    report(Progress(stage="check parity"))
+    parity = None
+    if outcome.model is not None:
+        parity = check_parity(outcome.model, loaded.signature, exported.path, rows)
+
+    measurements, baseline_measurements, scores = measure(
+        exported.path, baseline.path, rows, spec, task=dataset.description.task, report=report
+    )
+    if parity is not None:
+        measurements.append(Measurement(metric="parity_error", value=parity, n=len(rows), split=SCORED_SPLIT))
+
+    result = Result(
+        spec=spec,
+        baseline=tuple(baseline_measurements),
+        measurements=tuple(measurements),
+        changes=tuple(outcome.changes),
+        skipped=tuple(outcome.skipped),
+        environment=environment(spec.target.device),
+        started=started,
+        ended=time.time(),
+    )
+    report(Progress(stage="bundle"))
+    bundle, result = write_bundle(
+        folder / "bundle.zip",
+        exported=exported,
+        signature=loaded.signature,
+        vocabularies=loaded.vocabularies,
+        recipe=dump_recipe(spec.recipe),
+        result=result,
+        data_name=dataset.description.name,
+        architecture=loaded.architecture,
+    )
+    return result, {"bundle.zip": bundle, "scores.npz": _save_scores(folder / "scores.npz", scores, rows)}
+
+
+@dataclass
+class Outcome:
+    """A model after a recipe, with everything the steps reported."""
+
+    model: nn.Module | None
+    changes: list[Change] = field(default_factory=list)
+    skipped: list[Skip] = field(default_factory=list)
+
+
+def apply_recipe(loaded: LoadedModel, recipe: Recipe, dataset: Dataset, *, folder: Path, report: Report) -> Outcome:
+    """Apply the steps in order; hooks of earlier steps live until the next fine-tuning. The loaded model stays as it is."""
+    if loaded.module is None and recipe.steps:
+        raise RecipeError(
+            "This model can only be measured as it is: some of its operators could not be read. "
+            "The Models page names them; choose the empty recipe or upload another export."
+        )
+    outcome = Outcome(loaded.module)
+    hooks: list[Any] = []
+    for index, step in enumerate(recipe.steps):
+        chosen, params = parse_step(step)
+        report(Progress(stage="apply", done=index, total=len(recipe.steps), unit="steps", message=chosen.title))
+        scratch = folder / f"step-{index}"
+        scratch.mkdir(parents=True, exist_ok=True)
+        context = Context(
+            step=index,
+            method=step.method,
+            seed=recipe.seed,
+            device=compute_device(),
+            dataset=dataset,
+            frequencies=table_frequencies(outcome.model, dataset),
+            signature=loaded.signature,
+            teacher=loaded.module,
+            hooks=hooks,
+            report=report,
+            folder=scratch,
+        )
+        applied = chosen(outcome.model, params, context)
+        outcome.model = applied.model
+        outcome.changes += applied.changes
+        outcome.skipped += applied.skipped
+        hooks = [] if step.method == FINE_TUNE else hooks + applied.hooks
+    return outcome
+
+
+def table_frequencies(model: nn.Module, dataset: Dataset) -> dict[str, np.ndarray]:
+    """Path of each table → how often each row occurs in the training split, (V,) int64."""
+    return {path: dataset.frequencies(name) for path, name in table_inputs(model).items()}
+
+
+def export_baseline(loaded: LoadedModel, folder: Path) -> Exported:
+    """The uploaded model through the same export; a model that can only be measured is taken as it came."""
+    if loaded.module is None:
+        return Exported.of(loaded.onnx_path)
+    return _export(loaded, loaded.module, folder)
+
+
+def _export(loaded: LoadedModel, model: nn.Module, folder: Path) -> Exported:
+    folder.mkdir(parents=True, exist_ok=True)
+    return export_onnx(model, loaded.signature, folder / "model.onnx")
+
+
+def measure(
+    path: Path, baseline_path: Path, rows: Rows, spec: RunSpec, *, task: str, report: Report
+) -> tuple[list[Measurement], list[Measurement], dict[str, np.ndarray]]:
+    """Quality, size and latency of the exported file and of its baseline, over the same rows in one process."""
+    report(Progress(stage="score", total=2 * len(rows), unit="rows"))
+    scores = {}
+    for place, (name, file) in enumerate({"baseline": baseline_path, "model": path}.items()):
+        session = RUNTIMES[RUNTIME].open(file, device=spec.target.device, threads=spec.target.threads)
+        scores[name] = session.score(rows.inputs)
+        report(Progress(stage="score", done=(place + 1) * len(rows), total=2 * len(rows), unit="rows"))
+
+    report(Progress(stage="measure quality"))
+    options = {"task": task, "split": SCORED_SPLIT, "seed": spec.recipe.seed}
+    baseline = measure_quality(scores["baseline"], None, rows, **options)
+    measurements = measure_quality(scores["model"], scores["baseline"], rows, **options)
+    report(Progress(stage="measure size"))
+    for measured, file in ((baseline, baseline_path), (measurements, path)):
+        measured += measure_size(file, rows, device=spec.target.device, threads=spec.target.threads)
+    report(Progress(stage="measure latency"))
+    latency, baseline_latency = measure_latency(
+        path, baseline_path, rows, spec.target, seed=spec.recipe.seed, report=report
+    )
+    return measurements + latency, baseline + baseline_latency, scores
+
+
+def train_reference(
+    spec: TrainSpec, *, data_folder: Path, folder: Path, report: Report
+) -> tuple[Path, ModelDescription, dict[str, Any]]:
+    """Train a model of the zoo on a dataset, with early stopping on validation.
+
+    Gives the model's folder, its description, and notes on the training. A killed training goes on
+    from its checkpoint in `folder`.
+    """
+    report(Progress(stage="load"))
+    dataset = load_dataset(data_folder)
+    model = zoo.build(spec.architecture, dataset.signature, spec.config, seed=spec.seed)
+    outcome = train(
+        model,
+        dataset,
+        TrainParams(**spec.training),
+        device=compute_device(),
+        seed=spec.seed,
+        report=report,
+        checkpoint=folder / "train.ckpt",
+        task=dataset.description.task,
+    )
+    model = model.cpu().eval()
+    loaded = LoadedModel(
+        module=model,
+        signature=dataset.signature,
+        vocabularies=dataset.vocabularies,
+        architecture=spec.architecture,
+        config=model.config,
+    )
+    report(Progress(stage="save"))
+    model_folder = folder / "trained"
+    save_model(model_folder, loaded)
+    return model_folder, describe_model(loaded, folder / "baseline"), outcome.as_notes()
+
+
+def describe_model(loaded: LoadedModel, folder: Path) -> ModelDescription:
+    """The description of a model, with the bytes its exported graph adds to the weights."""
+    exported = export_baseline(loaded, folder)
+    return describe(loaded.module, loaded.signature, architecture=loaded.architecture, graph_bytes=exported.graph_bytes)
+
+
+def compute_device() -> str:
+    """Where training and fine-tuning run: the GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def environment(device: str) -> dict[str, str]:
+    """Versions and hardware a result was measured with; no names of machines or people."""
+    import onnxruntime
+
+    found = {
+        "recpress": compression.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "numpy": np.__version__,
+        "system": platform.system(),
+        "processor": _processor(),
+        "device": device,
+        "training_device": compute_device(),
+    }
+    if compute_device() == "cuda":
+        found["gpu"] = torch.cuda.get_device_name()
+    return found
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _refuse_broken(recipe: Recipe) -> None:
+    errors = [problem for problem in check(recipe) if problem.severity == "error"]
+    if errors:
+        raise RecipeError(" ".join(f"Step {problem.step + 1}: {problem.message}" for problem in errors))
+
+
+def _save_scores(path: Path, scores: dict[str, np.ndarray], rows: Rows) -> Path:
+    """Per-row scores, so that paired tests and slices need no re-run."""
+    columns = {name: values.astype(np.float32) for name, values in scores.items()}
+    if rows.user is not None:
+        columns["user"] = rows.user
+    np.savez_compressed(path, label=rows.label, **columns)
+    return path
+
+
+def result_json(result: Result) -> str:
+    """The result as indented JSON, keys in the order of the record."""
+    return json.dumps(result.model_dump(mode="json"), indent=2)

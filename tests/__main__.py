@@ -1,0 +1,75 @@
+"""Pass every test on a machine that has nothing but Python 3.11 to 3.13 and the package registries.
+
+    python -m tests            everything: unit, contract, browser, crash, security, real data
+    python -m tests --fast     the default suite alone, about a minute
+    python -m tests -k words   further arguments go to pytest
+
+Installs, and says so: a virtual environment in .venv unless one is active, the packages of
+requirements-dev.txt in it, and Debian's `chromium` where no Chromium is found (needs root; without it the
+browser tests are skipped with that reason). Uses the standard library alone until then.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FULL_ONLY = "not (browser or crash or slow or realdata)"
+
+
+def main(arguments: list[str]) -> int:
+    """Install what is missing, then run ruff and pytest; the exit status is theirs."""
+    if not (3, 11) <= sys.version_info[:2] < (3, 14):
+        print(f"RecPress needs Python 3.11 to 3.13; this is {sys.version.split()[0]}.", file=sys.stderr)
+        return 2
+    fast = "--fast" in arguments
+    rest = [word for word in arguments if word != "--fast"]
+    python = _environment()
+    if not fast and not _chromium():
+        _install_chromium()
+    lint = subprocess.run([python, "-m", "ruff", "check", "."], cwd=ROOT).returncode
+    chosen = ["-m", FULL_ONLY] if fast else []
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    status = subprocess.run([python, "-m", "pytest", "-rs", *chosen, *rest], cwd=ROOT, env=environment).returncode
+    return status or lint
+
+
+def _environment() -> str:
+    """The Python to test with, its packages installed."""
+    inside = sys.prefix != sys.base_prefix
+    python = sys.executable
+    if not inside:
+        folder = ROOT / ".venv"
+        python = str(folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python"))
+        if not Path(python).exists():
+            print(f"Making a virtual environment in {folder.name}", flush=True)
+            venv.create(folder, with_pip=True)
+    requirements = ROOT / "requirements-dev.txt"
+    print(f"Installing the packages of {requirements.name}", flush=True)
+    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(requirements)]
+    subprocess.run(command, check=True)
+    return python
+
+
+def _chromium() -> str | None:
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def _install_chromium() -> None:
+    """Debian's chromium, for the browser tests; a machine without apt or root goes on without."""
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        print("No Chromium found, and it can't be installed here: the browser tests will be skipped.", flush=True)
+        return
+    print("Installing chromium from Debian's packages", flush=True)
+    quiet = {"stdout": subprocess.DEVNULL, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}}
+    subprocess.run(["apt-get", "update", "-qq"], **quiet)
+    subprocess.run(["apt-get", "install", "-y", "-qq", "chromium"], **quiet)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
