@@ -75,7 +75,8 @@ def parse_config(key: str, config: dict[str, Any]) -> Params:
 def build(key: str, signature: Signature, config: dict[str, Any] | None = None, *, seed: int = 0) -> nn.Module:
     """A fresh model: forward({input: tensor}) → (B,) logits. Same seed, same weights.
 
-    The global generator is left as it was. Raises ModelError for an unknown architecture, a setting out of bounds, or a signature without inputs.
+    The global generator is left as it was. Raises ModelError for an unknown architecture, a setting out of
+    bounds, or a signature without inputs.
     """
     params = parse_config(key, config or {})
     if not signature.inputs:
