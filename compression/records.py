@@ -210,6 +210,7 @@ class Layer(Record):
     shape: tuple[int, ...]  # (V, D) of a table, (out, in) of a dense layer
     tensors: tuple[Tensor, ...]  # what the export writes
     field: str | None = None  # the input column a table reads
+    ordered: bool = True  # a table's rows stand in the order of their frequency, as vocabularies made here do
 
     @property
     def size_bytes(self) -> int:

@@ -62,6 +62,13 @@ def table_inputs(model: nn.Module) -> dict[str, str]:
     return dict(getattr(model, "table_inputs", {}))
 
 
+def move_table(model: nn.Module, path: str, new_path: str) -> None:
+    """Say that the table which stood at `path` now stands at `new_path`, inside a layer that replaced it."""
+    inputs = table_inputs(model)
+    if path in inputs:
+        model.table_inputs = {new_path if known == path else known: name for known, name in inputs.items()}
+
+
 def part_of(model: nn.Module, path: str) -> Part:
     """What the leaf at `path` does: by the longest prefix in `model.parts`, else by its kind."""
     parts: dict[str, Part] = getattr(model, "parts", {})
@@ -79,8 +86,9 @@ def is_table(module: nn.Module) -> bool:
 def describe(model: nn.Module, signature: Signature, *, architecture: str, graph_bytes: int = 0) -> ModelDescription:
     """The model by shapes alone. A tensor used in two places is counted in the first, as the export writes it once."""
     fields = table_inputs(model)
+    as_is = {item.name for item in signature.inputs if item.ids == "as-is"}
     seen: set[int] = set()
-    layers = [_layer(model, path, module, fields.get(path), seen) for path, module in leaves(model)]
+    layers = [_layer(model, path, module, fields.get(path), as_is, seen) for path, module in leaves(model)]
     within = tuple(path for path, module in leaves(model))
     for name, tensor in model.named_parameters():
         if id(tensor) not in seen and not any(name.startswith(path + ".") for path in within):
@@ -90,14 +98,15 @@ def describe(model: nn.Module, signature: Signature, *, architecture: str, graph
                             signature=signature.model_dump(mode="json"), graph_bytes=graph_bytes)
 
 
-def _layer(model: nn.Module, path: str, module: nn.Module, field: str | None, seen: set[int]) -> Layer:
+def _layer(model: nn.Module, path: str, module: nn.Module, field: str | None, as_is: set[str],
+           seen: set[int]) -> Layer:
     if hasattr(module, "stored_tensors"):
         tensors = tuple(module.stored_tensors())
         seen.update(id(tensor) for tensor in chain(module.parameters(), module.buffers()))
     else:
         tensors = tuple(_float_tensors(path, module, seen))
     return Layer(name=path, kind=type(module).__name__, part=part_of(model, path), shape=_shape(module),
-                 tensors=tensors, field=field)
+                 tensors=tensors, field=field, ordered=field not in as_is)
 
 
 def _float_tensors(path: str, module: nn.Module, seen: set[int]) -> Iterator[Tensor]:
