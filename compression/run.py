@@ -113,7 +113,10 @@ class Outcome:
 
 
 def apply_recipe(loaded: LoadedModel, recipe: Recipe, dataset: Dataset, *, folder: Path, report: Report) -> Outcome:
-    """Apply the steps in order; hooks of earlier steps live until the next fine-tuning. The loaded model stays as it is."""
+    """Apply the steps in order; hooks of earlier steps live until the next fine-tuning.
+
+    The loaded model stays as it is.
+    """
     if loaded.module is None and recipe.steps:
         raise RecipeError(
             "This model can only be measured as it is: some of its operators could not be read. "
