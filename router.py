@@ -1,0 +1,21 @@
+"""Page config, navigation, and nothing else: what AppTest is pointed at."""
+
+import streamlit as st
+
+from ui.shell import style
+from ui.state import PAGES, say_kept
+
+TITLES = {"home": "Home", "models": "Models", "datasets": "Datasets", "experiment": "Experiment", "runs": "Runs",
+          "run": "Run", "compare": "Compare", "settings": "Settings"}
+DEEP_LINKS = {"run"}  # reached from a list, a plot or a link
+
+st.set_page_config(page_title="RecPress", page_icon="static/icon.svg", layout="wide",
+                   initial_sidebar_state="collapsed")
+st.logo("static/logo.svg", icon_image="static/icon.svg", size="medium")
+page = st.navigation(
+    [st.Page(path, title=TITLES[name], url_path=None if name == "home" else name, default=name == "home",
+             visibility="hidden" if name in DEEP_LINKS else "visible") for name, path in PAGES.items()],
+    position="top")
+style()
+say_kept()
+page.run()

@@ -1,0 +1,98 @@
+"""Numbers and times in words, with better and worse said by sign, word and colour.
+
+What figures need too (units, differences) lives in plots/units.py and is handed on from here, so that a
+page has one place to ask.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import Literal
+
+from plots.units import (
+    MISSING,
+    format_change,
+    format_difference,
+    format_exact,
+    format_value,
+    human_bytes,
+    human_count,
+    human_seconds,
+    metric_of,
+    metric_title,
+)
+
+__all__ = [
+    "MISSING", "ago", "direction", "exact_bytes", "format_change", "format_difference", "format_exact",
+    "format_value", "human_bytes", "human_count", "human_seconds", "marked_difference", "metric_of", "metric_title",
+    "percent", "plural", "short_digest", "when",
+]
+
+Direction = Literal["better", "worse", "same"]
+MARKS = {"better": "▲", "worse": "▼", "same": "="}
+COLOURS = {"better": "green", "worse": "red", "same": "gray"}
+
+
+def direction(key: str, value: float | None, baseline: float | None) -> Direction | None:
+    """Whether a value is better or worse than the baseline's in the metric's own direction; None if not measured.
+
+    What reads the same when written ("±0.0000") is the same.
+    """
+    if value is None or baseline is None:
+        return None
+    if format_difference(key, value, baseline).startswith("±"):
+        return "same"
+    return "better" if metric_of(key).better(value, baseline) else "worse"
+
+
+def marked_difference(key: str, value: float | None, baseline: float | None, *, colour: bool = True) -> str:
+    """"▲ 9.4× less, better" in streamlit's markdown; "—" for what wasn't measured.
+
+    The mark says better or worse, not up or down, and the word repeats it for those who see neither.
+    """
+    way = direction(key, value, baseline)
+    if way is None:
+        return MISSING
+    word = "" if way == "same" else f", {way}"
+    text = f"{MARKS[way]} {format_difference(key, value, baseline)}{word}"
+    return f":{COLOURS[way]}[{text}]" if colour else text
+
+
+def exact_bytes(size: float | None) -> str:
+    """12412345 → "12,412,345 bytes", for hovering over."""
+    return MISSING if size is None else f"{size:,.0f} bytes"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """0.0345 → "3.5 %"; "—" for what wasn't measured."""
+    return MISSING if share is None else f"{share * 100:.{digits}f} %"
+
+
+def plural(count: int, word: str, many: str | None = None) -> str:
+    """1 → "1 run", 3 → "3 runs", 1200 → "1,200 runs"."""
+    return f"{count:,} {word if count == 1 else many or word + 's'}"
+
+
+def short_digest(digest: str) -> str:
+    """The first eight hex digits: enough to tell two apart by eye."""
+    return digest[:8]
+
+
+def ago(then: float | None, now: float | None = None) -> str:
+    """How long ago, in the largest unit: "just now", "5 min ago", "3 days ago"; "—" for never."""
+    if then is None:
+        return MISSING
+    seconds = max(0.0, (time.time() if now is None else now) - then)
+    if seconds < 60:
+        return "just now"
+    if seconds < 3600:
+        return f"{seconds // 60:.0f} min ago"
+    if seconds < 86400:
+        return f"{seconds // 3600:.0f} h ago"
+    return plural(int(seconds // 86400), "day") + " ago"
+
+
+def when(then: float | None) -> str:
+    """Date and time to the minute in the server's time zone: "2026-03-01 14:05"."""
+    return MISSING if then is None else datetime.fromtimestamp(then).strftime("%Y-%m-%d %H:%M")
