@@ -1,0 +1,98 @@
+"""The one way through the engine, on a tiny model and the same records the app uses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compression.models.files import LoadedModel, save_model
+
+from compression import __main__ as command_line
+from compression.data.encode import load_dataset
+from compression.errors import RecipeError
+from compression.models import zoo
+from compression.records import Measurement, Progress, Recipe, Result, RunSpec, Step, Target
+from compression.run import run
+from tests.tiny import write_tiny_data
+
+TARGET = Target(batch_sizes=(8,))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Folders of an untrained tiny DeepFM and of its dataset."""
+    data, model = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("model")
+    write_tiny_data(data)
+    dataset = load_dataset(data)
+    module = zoo.build("deepfm", dataset.signature, {}, seed=0)
+    save_model(model, LoadedModel(module, dataset.signature, dataset.vocabularies, "deepfm", module.config))
+    return model, data
+
+
+def run_recipe(folders: tuple[Path, Path], out: Path, *steps: Step) -> tuple[Result, dict[str, Path], list[Progress]]:
+    seen: list[Progress] = []
+    spec = RunSpec(model="m", data="d", recipe=Recipe(name="tried", steps=steps), target=TARGET)
+    result, files = run(spec, model_folder=folders[0], data_folder=folders[1], folder=out, report=seen.append)
+    return result, files, seen
+
+
+def value(measurements: tuple[Measurement, ...], metric: str) -> Measurement:
+    return next(item for item in measurements if item.metric == metric)
+
+
+def test_an_empty_recipe_reproduces_the_baseline(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    result, _, _ = run_recipe(folders, tmp_path)
+    auc = value(result.measurements, "auc")
+    assert auc.value == value(result.baseline, "auc").value
+    assert auc.difference == 0
+    assert value(result.measurements, "size_bytes").value == value(result.baseline, "size_bytes").value
+    assert result.changes == ()
+
+
+def test_int8_rows_make_the_file_smaller_and_the_stages_are_told(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    result, files, seen = run_recipe(folders, tmp_path, Step(method="embed.quantize_rows", params={"n_bits": 8}))
+    assert value(result.measurements, "size_bytes").value < value(result.baseline, "size_bytes").value
+    assert {"load", "apply", "export", "check parity", "measure latency", "bundle"} <= {item.stage for item in seen}
+    scores = np.load(files["scores.npz"])
+    assert len(scores["model"]) == len(scores["baseline"]) == len(scores["label"])
+    assert set(result.files) >= {"model.onnx", "recipe.yaml", "signature.json", "predict.py"}
+
+
+def test_a_broken_recipe_is_refused_with_its_step(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"Step 1: n_bits of embed.quantize_rows must be one of .*; got 7"):
+        run_recipe(folders, tmp_path, Step(method="embed.quantize_rows", params={"n_bits": 7}))
+
+
+def test_the_command_line_runs_a_recipe_and_checks_its_bundle(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("version: 1\nname: small\nsteps:\n  - method: embed.quantize_rows\n    params: {n_bits: 4}\n")
+    model, data = map(str, folders)
+    words = ["run", "--model", model, "--data", data, "--recipe", str(recipe), "--out", str(tmp_path / "out")]
+    assert command_line.main([*words, "--batch-sizes", "4", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    auc = next(item for item in answer["measurements"] if item["metric"] == "auc")
+    assert command_line.main(["bundle", answer["written"]["bundle.zip"], "--data", data, "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)["measured_again"]
+    assert next(item for item in again if item["metric"] == "auc")["value"] == auc["value"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["samples", "nothing"], "There is no sample 'nothing'"),
+        (["inspect", "absent.onnx"], "There is no model at absent.onnx"),
+        (["train", "--data", ".", "--architecture", "bert", "--out", "x"], "There is no architecture 'bert'"),
+        (["train", "--data", "absent", "--out", "x"], "There is no data.yaml in absent"),
+    ],
+)
+def test_the_command_line_ends_a_mistake_with_one_line_and_2(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert command_line.main(words) == 2
+    error = capsys.readouterr().err
+    assert sentence in error and error.count("\n") == 1
