@@ -1,0 +1,1 @@
+"""What RecPress remembers: rows stay inside, frozen records come out. Start with `storage.store.open_store`."""

@@ -1,0 +1,50 @@
+"""What every part of the store stands on: the database, the artifacts, the home folder and the clock."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from storage.engine import Database
+from storage.files import Files
+
+Clock = Callable[[], float]
+
+
+class Base:
+    """Held by each part of the store; safe to share between threads, not across a fork."""
+
+    def __init__(self, database: Database, files: Files, home: Path, clock: Clock = time.time) -> None:
+        self.database = database
+        self.files = files
+        self.home = home
+        self.clock = clock
+
+    def insert_if_absent(self, session: Session, table: type, values: dict[str, Any]) -> bool:
+        """Insert a row unless its key is taken; tells whether it was new. Safe against another process."""
+        dialect = sqlite if self.database.is_sqlite else postgresql
+        return session.execute(dialect.insert(table).values(**values).on_conflict_do_nothing()).rowcount == 1
+
+
+def containing(column: sa.orm.InstrumentedAttribute, text: str) -> sa.ColumnElement[bool]:
+    """The column contains the text as it stands, whatever the case."""
+    return column.icontains(text, autoescape=True)
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """ "a, b and c", or "a, b, c and 4 more"."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def short_id() -> str:
+    """A random id for a URL."""
+    return secrets.token_urlsafe(6).replace("-", "a").replace("_", "b")

@@ -1,0 +1,57 @@
+"""Digests that decide what is the same: a manifest, a project, a spec, the code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+
+import compression
+from compression import recipe as recipes
+from compression.records import RunSpec, Target
+
+ENGINES = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy")
+
+
+def _sha256(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def manifest_digest(manifest: dict[str, str]) -> str:
+    """The id of a model or dataset: equal files under equal names, equal id."""
+    return _sha256(manifest)
+
+
+def project_key(model: str, data: str, target: Target) -> str:
+    """The key of model × dataset × target, short enough for a URL."""
+    return _sha256([model, data, target.model_dump(mode="json")])[:16]
+
+
+def spec_digest(spec: RunSpec, *, code: str) -> str:
+    """Equal digests mean equal results on equal devices: model, data, recipe without its name, target, code.
+
+    Raises RecipeError for an unknown method or a broken bound.
+    """
+    return _sha256([spec.model, spec.data, recipes.digest(spec.recipe), spec.target.model_dump(mode="json"), code])
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """A digest of the engine's source and of the libraries that make its numbers, as this process started with them."""
+    versions = {}
+    for name in ENGINES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    folder = Path(compression.__file__).parent
+    sources = {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+               for file in sorted(folder.rglob("*.py"))}
+    return _sha256([versions, sources])[:16]
+
+
+def device_kind(device: str) -> str:
+    """ "cuda:0" → "cuda"."""
+    return device.split(":")[0]

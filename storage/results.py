@@ -1,0 +1,155 @@
+"""Results: saved in one transaction with everything a job made, and read back for Compare, Run and Home."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from compression.data.schema import DataDescription
+from compression.errors import StorageError
+from compression.records import Measurement, Result, RunSpec, Target
+from compression.tasks import TASKS
+from storage.base import containing
+from storage.catalogue import Catalogue
+from storage.digests import code_version, device_kind, spec_digest
+from storage.queue import Queue, existing_job, held_job
+from storage.records import Best, Outcome, Point, Project, Value
+from storage.rows import SPEC, headline, measurement_rows, point_key
+from storage.tables import (
+    DataTable,
+    JobTable,
+    MeasurementTable,
+    ModelTable,
+    ProjectTable,
+    ResultFileTable,
+    ResultTable,
+)
+from storage.uses import ACTIVE
+
+
+class Results(Catalogue, Queue):
+    """The part of the store that keeps what jobs found."""
+
+    def finish(self, job_id: int, worker: str, outcome: Outcome, *, attempt: int) -> bool:
+        """End a job with all it made, in one transaction. The files must be in the artifact store already.
+
+        False, and nothing is saved, if this worker no longer holds the job. Raises StorageError for a missing file.
+        """
+        for made in (outcome.model, outcome.dataset):
+            if made is not None:
+                self.check_manifest(made.manifest)
+        if outcome.result is not None:
+            self.check_manifest(outcome.result.files)
+        with self.database.writing() as session:
+            row = held_job(session, job_id, worker, attempt)
+            if row is None:
+                return False
+            if outcome.dataset is not None:
+                row.data = self.put_dataset(session, outcome.dataset, owner=row.owner, job=job_id)
+            if outcome.model is not None:
+                row.model = self.put_model(session, outcome.model, owner=row.owner, job=job_id)
+            if outcome.result is not None:
+                row.result_id = self._put_result(session, row, outcome.result, outcome.code_version or code_version())
+            for spec in outcome.next_jobs:
+                self.put_job(session, "", spec, parent=job_id, owner=row.owner)
+            row.state, row.ended, row.failure = "done", self.clock(), None
+            row.lease_until = row.worker = None
+            return True
+
+    def result(self, job_id: int) -> Result:
+        """The result of a finished run. Raises StorageError while there is none."""
+        with self.database.reading() as session:
+            row = existing_job(session, job_id)
+            body = session.scalar(sa.select(ResultTable.body).where(ResultTable.id == row.result_id))
+            if body is None:
+                raise StorageError(f"Job {job_id} is {row.state} and has no result. See its log on the Runs page.")
+            return Result.model_validate_json(body)
+
+    def points(self, model: str, data: str, *, project: str | None = None, text: str | None = None) -> list[Point]:
+        """Every finished run of a model on a dataset, oldest first, with the numbers Compare plots. One query."""
+        query = (
+            sa.select(JobTable.id, JobTable.name, JobTable.project, ResultTable.families, JobTable.created,
+                      JobTable.owner, MeasurementTable.metric, MeasurementTable.batch_size, MeasurementTable.value,
+                      MeasurementTable.ci_low, MeasurementTable.ci_high, MeasurementTable.difference,
+                      MeasurementTable.difference_low, MeasurementTable.difference_high, MeasurementTable.baseline)
+            .join(ResultTable, ResultTable.id == JobTable.result_id)
+            .join(MeasurementTable, MeasurementTable.result_id == ResultTable.id)
+            .where(JobTable.model == model, JobTable.data == data, JobTable.state == "done", JobTable.kind == "run")
+            .order_by(JobTable.id))
+        if project is not None:
+            query = query.where(JobTable.project == project)
+        if text:
+            query = query.where(containing(JobTable.name, text))
+        points: list[Point] = []
+        last = None
+        with self.database.reading() as session:
+            for row in session.execute(query):
+                if row[0] != last:
+                    last = row[0]
+                    values: dict[str, Value] = {}
+                    points.append(Point(last, row[1], model, data, row[2], row[3], row[4], row[5], values))
+                values[point_key(row[6], row[7])] = Value._make(row[8:])
+        return points
+
+    def baseline(self, model: str, data: str, *, project: str | None = None) -> tuple[Measurement, ...]:
+        """The baseline's numbers as the newest finished run measured them; empty while there is no run."""
+        query = (sa.select(ResultTable.body).join(JobTable, JobTable.result_id == ResultTable.id)
+                 .where(JobTable.model == model, JobTable.data == data, JobTable.state == "done")
+                 .order_by(JobTable.id.desc()).limit(1))
+        if project is not None:
+            query = query.where(JobTable.project == project)
+        with self.database.reading() as session:
+            body = session.scalar(query)
+        return Result.model_validate_json(body).baseline if body else ()
+
+    def projects(self, *, limit: int = 20) -> list[Project]:
+        """Projects with the newest run first, each with its smallest run whose quality loss is negligible."""
+        done = sa.func.sum(sa.case((JobTable.state == "done", 1), else_=0))
+        active = sa.func.sum(sa.case((JobTable.state.in_(ACTIVE), 1), else_=0))
+        newest = sa.func.max(JobTable.created)
+        counted = (sa.select(JobTable.project, done.label("runs"), active.label("active"), newest.label("last"))
+                   .where(JobTable.project.is_not(None)).group_by(JobTable.project)
+                   .order_by(newest.desc()).limit(limit).subquery())
+        query = (sa.select(ProjectTable, ModelTable.name, DataTable.name, counted.c.runs, counted.c.active,
+                           counted.c.last)
+                 .join(counted, counted.c.project == ProjectTable.key)
+                 .outerjoin(ModelTable, ModelTable.id == ProjectTable.model)
+                 .outerjoin(DataTable, DataTable.id == ProjectTable.data).order_by(counted.c.last.desc()))
+        with self.database.reading() as session:
+            rows = session.execute(query).all()
+            best = _best_runs(session, [row[0].key for row in rows])
+        return [Project(key=row[0].key, model=row[0].model, model_name=row[1] or "deleted model", data=row[0].data,
+                        data_name=row[2] or "deleted dataset", target=Target.model_validate_json(row[0].target),
+                        runs=row[3], active=row[4], last=row[5], best=best.get(row[0].key)) for row in rows]
+
+    def _put_result(self, session: Session, row: JobTable, result: Result, code: str) -> int:
+        spec = SPEC.validate_json(row.spec)
+        assert isinstance(spec, RunSpec), f"job {row.id} is a {row.kind} and has no result"
+        row.digest = spec_digest(spec, code=code)
+        described = session.scalar(sa.select(DataTable.description).where(DataTable.id == spec.data))
+        assert described is not None, "a dataset is not deleted while a run on it is active"
+        task = TASKS[DataDescription.model_validate_json(described).task]
+        saved = ResultTable(digest=f"{row.digest}:{row.needs or device_kind(row.device or 'cpu')}", job=row.id,
+                            body=result.model_dump_json(), created=self.clock(), **headline(result, task))
+        session.add(saved)
+        session.flush()
+        rows = measurement_rows(result, saved.id)
+        if rows:
+            session.execute(sa.insert(MeasurementTable), rows)
+        for name, digest in result.files.items():
+            session.add(ResultFileTable(result_id=saved.id, name=name, digest=digest))
+        return saved.id
+
+
+def _best_runs(session: Session, projects: list[str]) -> dict[str, Best]:
+    """The smallest run of each project whose loss is negligible; the faster, then the older, breaks a tie."""
+    rank = sa.func.row_number().over(partition_by=JobTable.project, order_by=(
+        ResultTable.size_bytes, ResultTable.latency_ratio, JobTable.id))
+    ranked = (sa.select(JobTable.project, JobTable.id, JobTable.name, ResultTable.size_bytes, ResultTable.size_ratio,
+                        ResultTable.latency_ratio, ResultTable.loss, rank.label("rank"))
+              .join(ResultTable, ResultTable.id == JobTable.result_id)
+              .where(JobTable.project.in_(projects), JobTable.state == "done", ResultTable.negligible,
+                     ResultTable.families != "", ResultTable.size_bytes.is_not(None)).subquery())
+    return {row.project: Best(job_id=row.id, name=row.name, size_bytes=row.size_bytes, size_ratio=row.size_ratio,
+                              latency_ratio=row.latency_ratio, loss=row.loss)
+            for row in session.execute(sa.select(ranked).where(ranked.c.rank == 1))}
