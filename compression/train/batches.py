@@ -1,0 +1,76 @@
+"""Rows on the device, sliced there; scores of a split; the two numbers that early stopping reads.
+
+Legend: N rows, B batch, L length of a multi-valued input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from compression.data.dataset import Rows
+
+SCORE_BATCH = 8192
+
+
+@dataclass(frozen=True)
+class DeviceRows:
+    """A split as tensors on one device: moved once, sliced there, no Python object for a row."""
+
+    inputs: dict[str, Tensor]
+    label: Tensor  # (N,) float32
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def take(self, index: Tensor | slice) -> tuple[dict[str, Tensor], Tensor]:
+        """(batch, label) of the rows at `index`."""
+        if isinstance(index, slice):
+            return {name: values[index] for name, values in self.inputs.items()}, self.label[index]
+        batch = {name: values.index_select(0, index) for name, values in self.inputs.items()}
+        return batch, self.label.index_select(0, index)
+
+
+def to_device(rows: Rows, device: str | torch.device = "cpu") -> DeviceRows:
+    """The rows as tensors on the device; on the CPU they share the arrays' memory."""
+    inputs = {name: torch.from_numpy(np.ascontiguousarray(values)).to(device) for name, values in rows.inputs.items()}
+    return DeviceRows(inputs, torch.from_numpy(np.ascontiguousarray(rows.label, dtype=np.float32)).to(device))
+
+
+def score_rows(model: nn.Module, rows: DeviceRows, *, batch_size: int = SCORE_BATCH,
+               tick: Callable[[], None] = lambda: None) -> np.ndarray:
+    """Logits of all rows (N,) float32, in eval mode; the model's mode is put back. `tick` is called for each batch."""
+    was_training = model.training
+    model.eval()
+    scores = torch.empty(len(rows), dtype=torch.float32, device=rows.label.device)
+    with torch.inference_mode():
+        for start in range(0, len(rows), batch_size):
+            batch, _ = rows.take(slice(start, start + batch_size))
+            scores[start:start + batch_size] = model(batch).float()
+            tick()
+    model.train(was_training)
+    return scores.cpu().numpy()
+
+
+def auc(scores: np.ndarray, label: np.ndarray) -> float | None:
+    """Area under the ROC curve, ties counting one half; None where only one class is present.
+
+    Source: Mann and Whitney 1947, from mid-ranks; agrees with scikit-learn's roc_auc_score.
+    """
+    positive = label > 0.5
+    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
+    if not n_positive or not n_negative:
+        return None
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    mid_rank = np.cumsum(counts) - (counts - 1) / 2  # ranks count from 1; ties share the middle
+    return float((mid_rank[inverse][positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+
+
+def log_loss(logits: np.ndarray, label: np.ndarray) -> float:
+    """Mean of −log p of what happened, from logits, in float64."""
+    logits = logits.astype(np.float64)
+    return float(np.mean(np.logaddexp(0, logits) - logits * label))

@@ -1,0 +1,42 @@
+"""A loss that learns from a teacher's scores as well as from the labels.
+
+Source: Hinton, Vinyals & Dean 2015, arXiv:1503.02531, for one logit instead of a softmax.
+Legend: B batch, α share of the teacher's loss, T temperature.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from compression.train.hooks import Hook
+
+
+def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """T² · cross-entropy of σ(student / T) against σ(teacher / T): (B,), (B,) → scalar.
+
+    The factor T² keeps the gradient's size when T changes (section 2 of the paper).
+    """
+    soft = torch.sigmoid(teacher_logits / temperature)
+    return temperature**2 * binary_cross_entropy_with_logits(logits / temperature, soft)
+
+
+class DistillationHook(Hook):
+    """loss → (1 − α) · loss + α · soft_loss. The teacher is copied, frozen and moved to where the student trains."""
+
+    def __init__(self, teacher: nn.Module, *, alpha: float, temperature: float) -> None:
+        self.teacher = teacher
+        self.alpha = alpha
+        self.temperature = temperature
+
+    def on_start(self, model: nn.Module, total_steps: int) -> None:
+        device = next(model.parameters()).device
+        self.teacher = copy.deepcopy(self.teacher).to(device).eval().requires_grad_(False)
+
+    def loss(self, batch: dict[str, Tensor], logits: Tensor, label: Tensor, loss: Tensor) -> Tensor:
+        with torch.no_grad():
+            teacher_logits = self.teacher(batch).float()
+        return (1 - self.alpha) * loss + self.alpha * soft_loss(logits.float(), teacher_logits, self.temperature)

@@ -1,0 +1,297 @@
+"""Train a model in place: early stopping on validation, hooks, and a checkpoint from which a killed job goes on.
+
+    outcome = train(model, dataset, TrainParams(), seed=0, report=print, checkpoint=folder / "train.pt")
+
+Same seed, device and thread count: the same weights, bit for bit, whether the job was killed on the way or not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from compression.data.dataset import Dataset
+from compression.errors import DataError, ModelError
+from compression.records import Progress, Report
+from compression.tasks import TASKS
+from compression.train.batches import DeviceRows, auc, log_loss, score_rows, to_device
+from compression.train.checkpoint import read_checkpoint, write_checkpoint
+from compression.train.hooks import Hook
+from compression.train.losses import LOSSES
+from compression.train.optimisers import Optimisers, sparse_gradients
+from compression.train.params import TrainParams
+
+REPORT_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class EpochScore:
+    """One pass over the training rows, and the validation split after it; auc is None if it has one class only."""
+
+    epoch: int
+    train_loss: float
+    valid_logloss: float
+    valid_auc: float | None
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """What a training did; the model holds the weights of `best_epoch`."""
+
+    best_epoch: int
+    history: tuple[EpochScore, ...]
+    stopped_early: bool
+    resumed: bool
+    rows_per_second: float | None  # of the training steps in this process; None if all were done before
+    seconds: float
+
+    @property
+    def best(self) -> EpochScore:
+        return self.history[self.best_epoch - 1]
+
+
+@dataclass
+class Position:
+    """Where a training stands; with the weights, all that a checkpoint has to hold."""
+
+    epoch: int = 1
+    step: int = 0  # steps done in this epoch
+    loss_sum: float = 0.0
+    best_epoch: int = 0
+    best_value: float = -math.inf
+    stale: int = 0  # settled epochs since the best
+    stopped_early: bool = False
+    finished: bool = False
+    history: list[EpochScore] = field(default_factory=list)
+
+
+def train(model: nn.Module, dataset: Dataset, params: TrainParams, *, hooks: Sequence[Hook] = (), device: str = "cpu",
+          seed: int = 0, report: Report = lambda progress: None, checkpoint: Path | None = None, task: str = "ctr",
+          stage: str = "train", checkpoint_seconds: float = 20.0,
+          clock: Callable[[], float] = time.monotonic) -> TrainOutcome:
+    """Train `model` in place on the train split, and leave it in eval mode on the CPU with its best weights.
+
+    The best epoch has the highest validation AUC (lowest log loss if the split has one class only) among those in
+    which every hook is settled. Raises ModelError when the loss is no longer finite or nothing can be trained,
+    DataError for a split without rows; what `report` raises passes through.
+    """
+    rows, valid = _split(dataset, "train", device), _split(dataset, "valid", device)
+    with _determinism(device, seed), sparse_gradients(model):
+        model.to(device)
+        session = Session(model, rows, valid, params, tuple(hooks), device, seed, report, checkpoint,
+                          task, stage, checkpoint_seconds, clock)
+        outcome = session.run()
+    model.to("cpu").eval()
+    return outcome
+
+
+class Session:
+    """One call of `train`: its tensors, optimisers, position and pace."""
+
+    def __init__(self, model: nn.Module, rows: DeviceRows, valid: DeviceRows, params: TrainParams,
+                 hooks: tuple[Hook, ...], device: str, seed: int, report: Report, checkpoint: Path | None,
+                 task: str, stage: str, checkpoint_seconds: float, clock: Callable[[], float]) -> None:
+        self.model, self.rows, self.valid, self.params, self.hooks = model, rows, valid, params, hooks
+        self.device, self.seed, self.stage = device, seed, stage
+        self.report, self.clock = report, clock
+        self.checkpoint, self.checkpoint_seconds = checkpoint, checkpoint_seconds
+        self.loss = LOSSES[TASKS[task].loss]
+        self.valid_label = valid.label.cpu().numpy()
+        # BatchNorm has no variance over one row: a last batch of one is left out, another row in each epoch
+        batch = params.batch_size
+        self.steps = max(1, len(rows) // batch + (len(rows) % batch > 1))
+        self.total_steps = params.epochs * self.steps
+        for hook in hooks:
+            hook.on_start(model, self.total_steps)
+        self.optimisers = Optimisers(model, params)
+        if not self.optimisers.n_trained:
+            raise ModelError("The model has no weights left to train: all its layers are frozen or quantised. "
+                             "Move the fine-tune step before the step that quantises.")
+        self.position = Position()
+        self.best_weights: dict[str, torch.Tensor] = {}
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+        self.rows_done = 0
+        self.train_seconds = 0.0
+        self.started = self.last_report = self.last_checkpoint = clock()
+        self.identity = self._identity(task)
+
+    def run(self) -> TrainOutcome:
+        """Resume if there is something to resume, train to the end, restore the best weights."""
+        resumed = self._resume()
+        self.model.train()
+        while not self.position.finished:
+            self._epoch()
+        self.model.load_state_dict(self.best_weights)
+        for hook in self.hooks:
+            hook.on_end(self.model)
+        place = self.position
+        rate = self.rows_done / self.train_seconds if self.train_seconds > 0 else None
+        return TrainOutcome(best_epoch=place.best_epoch, history=tuple(place.history),
+                            stopped_early=place.stopped_early, resumed=resumed, rows_per_second=rate,
+                            seconds=self.clock() - self.started)
+
+    def _epoch(self) -> None:
+        place = self.position
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + place.epoch)
+        order = torch.randperm(len(self.rows), generator=generator).to(self.device)
+        while place.step < self.steps:
+            begun = self.clock()
+            index = order[place.step * self.params.batch_size:(place.step + 1) * self.params.batch_size]
+            self._step(index)
+            place.step += 1
+            for hook in self.hooks:
+                hook.after_step(self.model, (place.epoch - 1) * self.steps + place.step, self.total_steps)
+            self.rows_done += len(index)
+            self.train_seconds += self.clock() - begun
+            self._tick()
+            if place.step < self.steps:
+                self._save_when_due()
+        self._end_epoch()
+
+    def _step(self, index: torch.Tensor) -> None:
+        batch, label = self.rows.take(index)
+        with _autocast(self.device, self.params.precision):
+            logits = self.model(batch)
+        loss = self.loss(logits, label)
+        self.loss_sum += loss.detach()
+        for hook in self.hooks:
+            loss = hook.loss(batch, logits, label, loss)
+        loss.backward()
+        self.optimisers.step()
+
+    def _end_epoch(self) -> None:
+        """Validate, remember the best weights, decide whether to go on."""
+        place = self.position
+        train_loss = self._finite_loss() / self.steps
+        logits = score_rows(self.model, self.valid, tick=self._tick)
+        score = EpochScore(place.epoch, train_loss, log_loss(logits, self.valid_label), auc(logits, self.valid_label))
+        if not math.isfinite(score.valid_logloss):
+            raise ModelError(self._diverged())
+        place.history.append(score)
+        value = -score.valid_logloss if score.valid_auc is None else score.valid_auc
+        last = place.epoch >= self.params.epochs
+        if all(hook.settled(place.epoch * self.steps, self.total_steps) for hook in self.hooks):
+            place.stale = 0 if value > place.best_value else place.stale + 1
+            if value > place.best_value:
+                self._keep(value)
+            place.stopped_early = place.stale >= self.params.patience and not last
+        elif last:
+            self._keep(value)  # never settled: what the schedule reached is what there is
+        place.finished = last or place.stopped_early
+        place.epoch, place.step = place.epoch + 1, 0
+        self.loss_sum.zero_()
+        self._tick(now=True)
+        self._save_when_due(now=place.finished)
+
+    def _keep(self, value: float) -> None:
+        self.position.best_value, self.position.best_epoch = value, self.position.epoch
+        self.best_weights = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+
+    def _finite_loss(self) -> float:
+        loss = float(self.loss_sum)
+        if not math.isfinite(loss):
+            raise ModelError(self._diverged())
+        return loss
+
+    def _diverged(self) -> str:
+        place = self.position
+        return (f"Training diverged: the loss is no longer a finite number in epoch {place.epoch}, step {place.step} "
+                f"of {self.steps}. Lower learning_rate (now {self.params.learning_rate:g}) or "
+                f"embedding_learning_rate (now {self.params.embedding_learning_rate:g}).")
+
+    def _tick(self, *, now: bool = False) -> None:
+        """Report about twice a second; a cancel comes back through here as an exception."""
+        moment = self.clock()
+        if not now and moment - self.last_report < REPORT_SECONDS:
+            return
+        self.last_report = moment
+        self._finite_loss()
+        place = self.position
+        rate = self.rows_done / self.train_seconds if self.train_seconds > 0 else None
+        done = place.epoch - 1 + place.step / self.steps
+        left = (self.params.epochs - done) * len(self.rows) / rate if rate else None
+        message = f"epoch {min(place.epoch, self.params.epochs)} of at most {self.params.epochs}"
+        best = place.history[place.best_epoch - 1] if place.best_epoch else None
+        if best is not None and best.valid_auc is not None:
+            message += f"; best validation AUC {best.valid_auc:.4f} in epoch {best.epoch}"
+        self.report(Progress(stage=self.stage, done=done, total=self.params.epochs, unit="epoch", rate=rate,
+                             seconds_left=0.0 if place.finished else left, message=message))
+
+    def _save_when_due(self, *, now: bool = False) -> None:
+        if self.checkpoint is None or not (now or self.clock() - self.last_checkpoint >= self.checkpoint_seconds):
+            return
+        self.position.loss_sum = self._finite_loss()
+        state: dict[str, Any] = {
+            "identity": self.identity, "position": asdict(self.position), "model": self.model.state_dict(),
+            "best": self.best_weights, "optimisers": self.optimisers.state_dict(),
+            "hooks": [hook.state_dict() for hook in self.hooks], "random": torch.get_rng_state()}
+        if self.device != "cpu":
+            state["random_cuda"] = torch.cuda.get_rng_state(self.device)
+        write_checkpoint(self.checkpoint, state)
+        self.last_checkpoint = self.clock()
+
+    def _resume(self) -> bool:
+        state = self.checkpoint and read_checkpoint(self.checkpoint, identity=self.identity, device=self.device)
+        if not state:
+            return False
+        history = [EpochScore(**score) for score in state["position"].pop("history")]
+        self.position = Position(**state["position"], history=history)
+        self.model.load_state_dict(state["model"])
+        self.best_weights = state["best"]
+        self.optimisers.load_state_dict(state["optimisers"])
+        for hook, saved in zip(self.hooks, state["hooks"], strict=True):
+            hook.load_state_dict(saved)
+        self.loss_sum.fill_(self.position.loss_sum)
+        torch.set_rng_state(state["random"].cpu())
+        if "random_cuda" in state:
+            torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.device)
+        return True
+
+    def _identity(self, task: str) -> str:
+        """Which training a checkpoint belongs to: settings, data by size and label sum, shapes of the weights."""
+        shapes = [[name, list(tensor.shape), str(tensor.dtype)] for name, tensor in self.model.state_dict().items()]
+        told = [self.params.model_dump(mode="json"), self.seed, task, self.device, shapes, len(self.rows),
+                float(self.rows.label.double().sum()), len(self.valid), [type(hook).__name__ for hook in self.hooks]]
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def _split(dataset: Dataset, name: str, device: str) -> DeviceRows:
+    rows = dataset.splits.get(name)
+    n_rows = 0 if rows is None else len(rows)
+    if n_rows < 2:
+        raise DataError(f"The {name} split of {dataset.description.name!r} has {n_rows} rows; training needs "
+                        "at least 2. Change the split on the Datasets page.")
+    return to_device(rows, device)
+
+
+def _autocast(device: str, precision: str) -> Any:
+    if device == "cpu" or precision == "float32":
+        return nullcontext()
+    return torch.autocast("cuda", dtype=torch.bfloat16)
+
+
+@contextmanager
+def _determinism(device: str, seed: int) -> Iterator[None]:
+    """Seed dropout and, on a GPU, choose algorithms that add in a fixed order; afterwards all is as it was."""
+    devices = [] if device == "cpu" else [torch.device(device).index or 0]
+    was, warned = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        if devices:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for; read at its start
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(was, warn_only=warned)
