@@ -1,4 +1,4 @@
-"""Encoded rows and datasets, as models and measurements read them. numpy only."""
+"""Encoded rows, ready for a model: numpy arrays by input, split by split."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from compression.models.signature import Signature
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded rows of a split.
+    """The rows of a split as a model reads them.
 
-    inputs: input name → ids (N,) int64 | ids (N, L) int64 padded with 0 | values (N,) float32, already transformed.
-    label (N,) float32 of 0 and 1; user (N,) int64 groups for GAUC, or None.
+    `inputs`: category ids (N,) int64 · multi ids (N, L) int64, padded with 0 at the end · number values
+    (N,) float32, already transformed. `label` (N,) float32 of 0 and 1. `user` (N,) int64 groups rows for
+    GAUC, whether the user column is an input or not; a row without a user is a group of its own.
     """
 
     inputs: dict[str, np.ndarray]
     label: np.ndarray
-    user: np.ndarray | None = None
+    user: np.ndarray | None
 
     def __len__(self) -> int:
         return len(self.label)
 
     def take(self, index: np.ndarray | slice) -> Rows:
-        """The rows at `index`, in its order."""
-        inputs = {name: values[index] for name, values in self.inputs.items()}
-        return Rows(inputs, self.label[index], None if self.user is None else self.user[index])
+        """The rows at `index`, in that order."""
+        return Rows({name: values[index] for name, values in self.inputs.items()}, self.label[index],
+                    None if self.user is None else self.user[index])
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset encoded for one signature.
-
-    vocabularies: column → values; id = index + 1, id 0 is unknown. splits: "train", "valid", "test".
-    """
+    """A described dataset, encoded for one signature. Splits: "train", "valid", "test"."""
 
     description: DataDescription
     signature: Signature
-    vocabularies: dict[str, list[str]]
+    vocabularies: dict[str, list[str]]  # column → values; id = index + 1, 0 is unknown
     splits: dict[str, Rows]
 
     def frequencies(self, input_name: str) -> np.ndarray:
-        """How often each row of the input's table occurs in the training split: (V,) int64; padding is not counted."""
-        described = self.signature.input(input_name)
-        ids = self.splits["train"].inputs[input_name].reshape(-1)
-        counts = np.bincount(ids, minlength=described.cardinality or 1).astype(np.int64)
-        if described.kind == "multi":
+        """(V,) int64: how often each id of a category or multi input occurs in train.
+
+        Row 0 of a multi input is padding and counts 0.
+        """
+        bound = self.signature.input(input_name)
+        counts = np.bincount(self.splits["train"].inputs[input_name].ravel(), minlength=bound.cardinality or 1)
+        if bound.kind == "multi":
             counts[0] = 0
-        return counts
+        return counts.astype(np.int64)

@@ -1,0 +1,218 @@
+"""Raw rows into the arrays a model reads: vocabularies, transforms, ids.
+
+Vocabularies and transforms are fitted on train rows only. A vocabulary is ordered by falling frequency,
+then by value, so low ids are frequent ones and the order never depends on the file's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from compression.data.columns import categories, multi_values, numbers
+from compression.data.dataset import Dataset, Rows
+from compression.data.description import load_description
+from compression.data.ingest import SPLITS, label_of, read_splits
+from compression.data.schema import Column, DataDescription, Role
+from compression.errors import DataError
+from compression.models.signature import Input, Signature
+
+MAX_LENGTH = 50  # values of a multi cell that are kept when the length is fitted
+SKEWED = 2.0  # |skewness| from which a number is log-transformed
+INPUT_ROLES = (Role.USER, Role.ITEM, Role.CATEGORY, Role.NUMBER, Role.MULTI)
+
+
+def load_dataset(folder: Path, *, signature: Signature | None = None,
+                 vocabularies: dict[str, list[str]] | None = None) -> Dataset:
+    """The dataset of a folder (data.yaml and the files it names), encoded.
+
+    Without a signature, inputs, vocabularies and transforms are fitted on the train rows. With one, rows
+    are encoded as that model needs them: its inputs, its vocabularies (column → values), its transforms.
+    Raises DataError: everything `read_splits` raises, a column that the model reads and the data lacks, a
+    vocabulary that is absent or longer than its table, an as-is id outside [0, V).
+    """
+    folder = Path(folder)
+    description = load_description(folder)
+    splits = read_splits(folder, description)
+    if signature is None:
+        signature, vocabularies = fit(splits["train"], description)
+    else:
+        vocabularies = _of_model(signature, vocabularies or {}, description)
+    columns = {column.name: column for column in description.columns}
+    groups = _user_groups(splits, description)
+    ids = {name: pl.DataFrame({"value": values, "id": np.arange(1, len(values) + 1)},
+                              schema={"value": pl.String, "id": pl.Int64}) for name, values in vocabularies.items()}
+    lengths = {item.name: item.max_length or _longest(splits, columns[item.column])
+               for item in signature.inputs if item.kind == "multi"}
+    encoded = {}
+    for split in SPLITS:
+        frame = splits.pop(split)
+        inputs = {item.name: _encode(frame, columns[item.column], item, ids.get(item.column), lengths.get(item.name),
+                                     split) for item in signature.inputs}
+        encoded[split] = Rows(inputs, label_of(frame, description), groups.get(split))
+    return Dataset(description, signature, vocabularies, encoded)
+
+
+def fit(train: pl.DataFrame, description: DataDescription) -> tuple[Signature, dict[str, list[str]]]:
+    """The signature and vocabularies that train rows give, an input for every column that is a feature."""
+    inputs, vocabularies = [], {}
+    for column in description.columns:
+        if column.role not in INPUT_ROLES:
+            continue
+        if column.role is Role.NUMBER:
+            transform, mean, std = fit_transform(numbers(train[column.name], what=_what(column)))
+            inputs.append(Input(name=column.name, kind="number", column=column.name, transform=transform, mean=mean,
+                                std=std, dtype="float32"))
+            continue
+        lists = _lists(train, column) if column.role is Role.MULTI else None
+        values = categories(train[column.name], what=_what(column)) if lists is None else lists.explode()
+        vocabularies[column.name] = fit_vocabulary(values, min_count=description.min_count)
+        cardinality = len(vocabularies[column.name]) + 1
+        if lists is None:
+            inputs.append(Input(name=column.name, kind="category", column=column.name, cardinality=cardinality))
+        else:
+            longest = min(max(int(lists.list.len().max() or 1), 1), MAX_LENGTH)
+            inputs.append(Input(name=column.name, kind="multi", column=column.name, cardinality=cardinality,
+                                max_length=longest))
+    return Signature(inputs=tuple(inputs), task=description.task), vocabularies
+
+
+def fit_vocabulary(values: pl.Series, *, min_count: int = 1) -> list[str]:
+    """The distinct values with at least `min_count` rows, by falling frequency, then by value."""
+    counts = values.drop_nulls().alias("value").to_frame().group_by("value").len()
+    kept = counts.filter(pl.col("len") >= min_count).sort(["len", "value"], descending=[True, False])
+    return kept["value"].to_list()
+
+
+def fit_transform(values: np.ndarray) -> tuple[str, float, float]:
+    """(transform, mean, std) for (N,) numbers with NaN where missing: log where |skewness| > 2, else standardize."""
+    present = values[~np.isnan(values)]
+    if not len(present):
+        return "standardize", 0.0, 1.0
+    transform = "standardize"
+    deviation = present.std()
+    if deviation > 0 and abs((((present - present.mean()) / deviation) ** 3).mean()) > SKEWED:
+        transform, present = "log", _signed_log(present)
+    deviation = float(present.std())
+    return transform, float(present.mean()), deviation if deviation > 1e-12 else 1.0
+
+
+def transform_numbers(values: np.ndarray, item: Input) -> np.ndarray:
+    """(N,) float64 with NaN where missing → (N,) float32 as the input declares; missing becomes 0."""
+    if item.transform == "log":
+        values = _signed_log(values)
+    if item.transform != "none":
+        values = (values - item.mean) / item.std
+    return np.nan_to_num(values, nan=0.0).astype(np.float32)
+
+
+def _signed_log(values: np.ndarray) -> np.ndarray:
+    return np.sign(values) * np.log1p(np.abs(values))
+
+
+def _encode(frame: pl.DataFrame, column: Column, item: Input, ids: pl.DataFrame | None, length: int | None,
+            split: str) -> np.ndarray:
+    """One input's array for the rows of a split."""
+    if item.kind == "number":
+        return transform_numbers(numbers(frame[column.name], what=_what(column)), item)
+    if item.kind == "category":
+        if item.ids == "as-is":
+            found = numbers(frame[column.name], what=_what(column))
+            return _in_range(found, item, column, split)
+        values = categories(frame[column.name], what=_what(column))
+        return _look_up(values, ids)
+    lists = _lists(frame, column)
+    rows = np.repeat(np.arange(len(lists)), lists.list.len().to_numpy())
+    values = lists.filter(lists.list.len() > 0).explode()
+    if item.ids == "as-is":
+        found = _in_range(numbers(values, what=_what(column)), item, column, split)
+    else:
+        found = _look_up(values, ids)
+    return _pad(found, rows, len(lists), length)
+
+
+def _look_up(values: pl.Series, ids: pl.DataFrame) -> np.ndarray:
+    """(N,) int64: the id of each value, 0 where it is missing or unknown."""
+    joined = values.alias("value").to_frame().join(ids, on="value", how="left", maintain_order="left")
+    return joined["id"].fill_null(0).to_numpy(writable=True)
+
+
+def _pad(ids: np.ndarray, rows: np.ndarray, n_rows: int, length: int) -> np.ndarray:
+    """Ids with the row of each → (N, L) int64, the first L known ids of each row, then zeros."""
+    known = ids > 0
+    ids, rows = ids[known], rows[known]
+    place = np.arange(len(ids)) - np.searchsorted(rows, rows)  # rows are sorted: where within its row
+    fits = place < length
+    padded = np.zeros((n_rows, length), np.int64)
+    padded[rows[fits], place[fits]] = ids[fits]
+    return padded
+
+
+def _in_range(values: np.ndarray, item: Input, column: Column, split: str) -> np.ndarray:
+    """(N,) int64 row numbers, 0 where missing. Raises DataError outside [0, V), or where a value is no integer."""
+    present = ~np.isnan(values)
+    if (values[present] != np.floor(values[present])).any():
+        raise DataError(f"Column '{column.name}' holds fractions, but the model reads it as row numbers of a table "
+                        f"(as-is). Whole numbers from 0 to {(item.cardinality or 1) - 1:,} are allowed; choose another "
+                        "column for this input.")
+    outside = present & ((values < 0) | (values >= (item.cardinality or np.inf)))
+    if outside.any():
+        low, high = values[present].min(), values[present].max()
+        raise DataError(f"Column '{column.name}' holds ids beyond the table of the input '{item.name}': "
+                        f"{outside.sum():,} of {len(values):,} {split} values lie outside 0 to "
+                        f"{item.cardinality - 1:,} (smallest {low:.0f}, largest {high:.0f}); the table has "
+                        f"{item.cardinality:,} rows. Use the data the model was trained on, or bind another column.")
+    return np.where(present, values, 0).astype(np.int64)
+
+
+def _of_model(signature: Signature, vocabularies: dict[str, list[str]],
+              description: DataDescription) -> dict[str, list[str]]:
+    """The model's vocabularies that its inputs need. Raises DataError where data and model don't fit."""
+    there = [column.name for column in description.columns]
+    for item in signature.inputs:
+        if item.column not in there:
+            shown = ", ".join(f"'{name}'" for name in there[:20])
+            raise DataError(f"The model reads the column '{item.column}' (input '{item.name}', {item.kind}), which "
+                            f"'{description.name}' does not have; it has: {shown}. Choose data with this column, or "
+                            "bind the input to another one.")
+        if item.kind == "number" or item.ids == "as-is":
+            continue
+        if item.column not in vocabularies:
+            raise DataError(f"The model has no vocabulary for the column '{item.column}' (input '{item.name}'), so its "
+                            "values can't become ids. Upload the model with its vocabularies.json, or set ids: as-is "
+                            "where the column already holds row numbers.")
+        if item.cardinality and len(vocabularies[item.column]) + 1 > item.cardinality:
+            raise DataError(f"The vocabulary of '{item.column}' has {len(vocabularies[item.column]):,} values, but the "
+                            f"table of the input '{item.name}' has {item.cardinality:,} rows, of which row 0 is for "
+                            "unknown. Use the vocabulary the model was trained with.")
+    used = {item.column for item in signature.inputs if item.kind != "number" and item.ids == "vocabulary"}
+    return {column: values for column, values in vocabularies.items() if column in used}
+
+
+def _user_groups(splits: dict[str, pl.DataFrame], description: DataDescription) -> dict[str, np.ndarray]:
+    """(N,) int64 a split: rows of equal users share a number, in all splits the same one."""
+    columns = description.by_role(Role.USER)
+    if not columns:
+        return {}
+    users = [categories(splits[split][columns[0].name], what=_what(columns[0])) for split in SPLITS]
+    values = pl.concat(users)
+    codes = values.rank("dense").cast(pl.Int64).to_numpy(writable=True).astype(np.float64)
+    alone = np.isnan(codes)
+    start = 0 if alone.all() else int(np.nanmax(codes)) + 1
+    codes[alone] = start + np.arange(alone.sum())
+    edges = np.cumsum([len(user) for user in users])[:-1]
+    return dict(zip(SPLITS, np.split(codes.astype(np.int64), edges), strict=True))
+
+
+def _longest(splits: dict[str, pl.DataFrame], column: Column) -> int:
+    return max(1, max(int(_lists(frame, column).list.len().max() or 1) for frame in splits.values()))
+
+
+def _lists(frame: pl.DataFrame, column: Column) -> pl.Series:
+    return multi_values(frame[column.name], separator=column.separator, what=_what(column))
+
+
+def _what(column: Column) -> str:
+    return f"Column '{column.name}' ({column.role})"

@@ -1,0 +1,191 @@
+"""Files into tables: checked, read and split, with every problem a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from compression.data.columns import numbers
+from compression.data.description import check_description, file_path, load_description
+from compression.data.guess import guess_description
+from compression.data.schema import DataDescription
+from compression.data.split import check_not_empty, cut_validation, split_rows
+from compression.data.text_file import MAX_COLUMNS, check_magic, check_text_file, delimiter_name
+from compression.errors import DataError
+
+__all__ = ["guess_description", "label_of", "read_splits", "read_table"]
+
+SPLITS = ("train", "valid", "test")
+MAX_PARQUET_CELLS = 2_000_000_000
+
+
+def read_splits(folder: Path, description: DataDescription | None = None) -> dict[str, pl.DataFrame]:
+    """The raw rows of "train", "valid" and "test": the described columns, as the files hold them.
+
+    Columns of a CSV or TSV are text, of a Parquet file typed. `description` is read from the folder when not given.
+    Raises DataError: a file that can't be read as described, a column that is absent, a label that is
+    no number, empty, or of one class in a split, a split without rows.
+    """
+    folder = Path(folder)
+    description = description or load_description(folder)
+    check_description(description)
+    tables = {}
+    for name, file in description.files.items():
+        table = tables[name] = read_table(file_path(folder, file), description)
+        if not table.height:
+            headed = description.header and description.format != "parquet"
+            what = "has a header but no rows" if headed else "has no rows"
+            raise DataError(f"{file} {what}. Every split needs rows: upload the file again or choose another.")
+    if "all" in tables:
+        splits = split_rows(tables["all"], description)
+    elif "valid" in tables:
+        splits = {name: tables[name] for name in SPLITS}
+    else:
+        train, valid = cut_validation(tables["train"], description)
+        splits = {"train": train, "valid": valid, "test": tables["test"]}
+    check_not_empty({name: part.height for name, part in splits.items()}, "the files")
+    for name, part in splits.items():
+        _check_classes(label_of(part, description), name, part, description)
+    return splits
+
+
+def read_table(path: Path, description: DataDescription) -> pl.DataFrame:
+    """The described columns of one file, in the description's order. Raises DataError."""
+    return _read_parquet(path, description) if description.format == "parquet" else _read_text(path, description)
+
+
+def label_of(frame: pl.DataFrame, description: DataDescription) -> np.ndarray:
+    """(N,) float32 of 0 and 1: whether the label is at least `label.at_least`. Raises DataError."""
+    column = description.label.column
+    what = f"Column '{column}' (label)"
+    raw = frame[column]
+    if raw.dtype == pl.String:
+        words = raw.str.strip_chars().cast(pl.Float64, strict=False)
+        if words.null_count() == len(raw) and 2 <= raw.n_unique() <= 3 and raw.str.to_lowercase().is_in(
+                ["true", "false"]).sum() == 0 and raw.drop_nulls().str.len_chars().sum():
+            values = " and ".join(f"'{value[:40]}'" for value in sorted(raw.drop_nulls().unique())[:3])
+            raise DataError(f"{what} must hold numbers, 1 for positive and 0 for negative; got the words {values}. "
+                            "Replace them by 1 and 0 in the file, or choose another label column.")
+    values = numbers(raw, what=what)
+    empty = np.isnan(values)
+    if empty.any():
+        raise DataError(f"{what} is empty in {empty.sum():,} of {len(values):,} rows, first in data row "
+                        f"{np.argmax(empty) + 1:,}. Every row needs a label: fill the cells or remove the rows.")
+    return (values >= description.label.at_least).astype(np.float32)
+
+
+def _check_classes(label: np.ndarray, split: str, frame: pl.DataFrame, description: DataDescription) -> None:
+    if 0 < label.sum() < len(label):
+        return
+    column, at_least = description.label.column, description.label.at_least
+    values = numbers(frame[column], what=f"Column '{column}' (label)")
+    kind = "positive" if label.all() else "negative"
+    raise DataError(f"All {len(label):,} rows of the {split} split are {kind}: column '{column}' goes from "
+                    f"{values.min():g} to {values.max():g}, and counts as positive from {at_least:g} on. Both classes "
+                    "are needed in every split: change label.at_least, the label column, or the split.")
+
+
+def _read_text(path: Path, description: DataDescription) -> pl.DataFrame:
+    delimiter = description.delimiter or ("\t" if description.format == "tsv" else ",")
+    if not delimiter.isascii() or delimiter in '"\r\n\0':
+        raise DataError(f"The delimiter {delimiter!r} can't separate cells; it must be one ASCII character other than "
+                        "a quote or a line break. Use ',' ';' '|' or a tab.")
+    shape = check_text_file(path, delimiter)
+    wanted = [column.name for column in description.columns]
+    if description.header:
+        names = [name.strip() for name in shape.first]
+        _check_names(path, names, description, delimiter)
+    else:
+        if len(wanted) != shape.columns:
+            raise DataError(f"{path.name} has {shape.columns:,} column{'s'[: shape.columns != 1]} when split at "
+                            f"{delimiter_name(delimiter)}, and no header; {len(wanted):,} are described. Describe "
+                            f"every column in the file's order (role ignore for those not needed)"
+                            f"{_other(path, delimiter)}.")
+        names = wanted
+    try:
+        frame = pl.read_csv(path, separator=delimiter, has_header=False, infer_schema=False,
+                            quote_char='"' if shape.quoted else None,
+                            schema={f"column_{i}": pl.String for i in range(shape.columns)},
+                            columns=[names.index(name) for name in wanted], n_rows=shape.lines)
+    except (Exception, pl.exceptions.PanicException):
+        raise DataError(f"{path.name} can't be read as {description.format.upper()} with the delimiter "
+                        f"{delimiter_name(delimiter)}. Write it again with one row a line and quotes around cells that "
+                        "hold the delimiter.") from None
+    order = sorted(wanted, key=names.index)
+    frame = frame.rename(dict(zip(frame.columns, order, strict=True))).select(wanted)
+    if frame.height != shape.lines:
+        raise DataError(f"{path.name} has {shape.lines:,} lines, but {frame.height:,} rows could be read. A quote may "
+                        "be open: write the file again with quotes around cells that hold the delimiter.")
+    return frame[1:] if description.header else frame
+
+
+def _read_parquet(path: Path, description: DataDescription) -> pl.DataFrame:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(4)
+        file.seek(max(0, size - 4))
+        tail = file.read(4)
+    if not size:
+        raise DataError(f"{path.name} is empty (0 bytes). Upload it again or choose another.")
+    if head != b"PAR1":
+        check_magic(path, head)
+        raise DataError(f"{path.name} is not a Parquet file: it does not start with PAR1. "
+                        "If it is text, set format: csv or tsv.")
+    if tail != b"PAR1":
+        raise DataError(f"{path.name} is a Parquet file that ends too early (after {size:,} bytes). "
+                        "It was cut while copied or uploaded: copy it again.")
+    try:
+        names = list(pl.read_parquet_schema(path))
+        _check_names(path, names, description, None)
+        rows = pl.scan_parquet(path).select(pl.len()).collect().item()
+        if rows * len(description.columns) > MAX_PARQUET_CELLS:
+            raise DataError(f"{path.name} has {rows:,} rows × {len(description.columns)} columns; at most "
+                            f"{MAX_PARQUET_CELLS:,} cells are read. Use fewer rows, or ignore columns by leaving "
+                            "them out of the description.")
+        return pl.read_parquet(path, columns=[column.name for column in description.columns])
+    except DataError:
+        raise
+    except (Exception, pl.exceptions.PanicException):
+        raise DataError(f"{path.name} starts and ends like a Parquet file but can't be read: it is damaged, or uses a "
+                        "feature that is not supported. Write it again.") from None
+
+
+def _check_names(path: Path, names: list[str], description: DataDescription, delimiter: str | None) -> None:
+    """Raise DataError unless the file's column names are fit, and hold all described ones."""
+    twice = sorted({name for name in names if names.count(name) > 1 and name})
+    if twice:
+        raise DataError(f"{path.name} has several columns named {_quoted(twice)}. Column names must differ: rename "
+                        "them in the first line.")
+    if len(names) > MAX_COLUMNS:
+        raise DataError(f"{path.name} has {len(names):,} columns; at most {MAX_COLUMNS:,} are allowed. "
+                        "Put many values of one kind into one multi column.")
+    missing = [column.name for column in description.columns if column.name not in names]
+    if not missing:
+        return
+    label = description.label.column
+    first = label if label in missing else missing[0]
+    role = next(str(column.role) for column in description.columns if column.name == first)
+    more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+    shown = _quoted([name[:40] for name in names[:12]]) + (" …" if len(names) > 12 else "")
+    hint = _other(path, delimiter) if delimiter else ""
+    if delimiter and not hint and any(name.replace(".", "").replace("-", "").isdigit() for name in names):
+        hint = "; if the first line is a row, the file has no header: add one, or set header: false"
+    raise DataError(f"Column '{first}'{more} with the role {role} is not in {path.name}; it has: {shown}. "
+                    f"Correct the columns of the description{hint}.")
+
+
+def _other(path: Path, delimiter: str) -> str:
+    """A hint where another delimiter cuts the first line into more cells; empty otherwise."""
+    with path.open("rb") as file:
+        line = file.readline(1 << 16).decode("utf-8", "replace")
+    counts = {other: line.count(other) + 1 for other in ",\t;|"}
+    best = max(counts, key=counts.__getitem__)
+    if best == delimiter or counts[best] <= 2 * (line.count(delimiter) + 1):
+        return ""
+    return f"; the first line has {counts[best]:,} cells when split at {delimiter_name(best)}: set that delimiter"
+
+
+def _quoted(names: list[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)

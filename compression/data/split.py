@@ -1,0 +1,93 @@
+"""Rows into train, validation and test: by time, at random, by user, or as the files are."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+
+from compression.data.columns import times
+from compression.data.schema import DataDescription, Role
+from compression.errors import DataError
+
+
+def split_rows(frame: pl.DataFrame, description: DataDescription) -> dict[str, pl.DataFrame]:
+    """One table as {"train", "valid", "test"}; within a split rows stay in order (of time, or of the file).
+
+    time: the latest `test` share is test, the share before it valid; rows of equal time stay together.
+    random: drawn with `seed`. user: whole users are drawn, so that test users are unknown to the model.
+    Raises DataError where times are missing or all equal, or a split would be empty.
+    """
+    split = description.split
+    if split.kind == "time":
+        frame, (first, second) = _by_time(frame, description)
+        parts = {"train": frame[:first], "valid": frame[first:second], "test": frame[second:]}
+    else:
+        group = _user_share(frame, description) if split.kind == "user" else _random_share(frame.height, split.seed)
+        first, second = 1 - split.valid - split.test, 1 - split.test
+        parts = {"train": frame.filter(group < first), "valid": frame.filter((group >= first) & (group < second)),
+                 "test": frame.filter(group >= second)}
+    check_not_empty({name: part.height for name, part in parts.items()}, f"the {split.kind} split of "
+                    f"{frame.height:,} rows")
+    return parts
+
+
+def cut_validation(train: pl.DataFrame, description: DataDescription) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(train, valid) of a train file that came with a test file only: the latest rows, or random ones without time."""
+    share = description.split.valid
+    if description.by_role(Role.TIME) and description.split.kind in ("time", "given"):
+        train, values = _sorted_by_time(train, description)
+        cut = _boundary(values, round(len(values) * (1 - share)), 1)
+        parts = train[:cut], train[cut:]
+    else:
+        group = _random_share(train.height, description.split.seed)
+        parts = train.filter(group < 1 - share), train.filter(group >= 1 - share)
+    check_not_empty({"train": parts[0].height, "valid": parts[1].height}, f"the {train.height:,} rows of train")
+    return parts
+
+
+def check_not_empty(rows: dict[str, int], source: str) -> None:
+    """Raise DataError where a split has no row."""
+    for name, count in rows.items():
+        if not count:
+            others = ", ".join(f"{other} {n:,}" for other, n in rows.items() if other != name)
+            raise DataError(f"The {name} split of {source} has no rows ({others}). Every split needs rows of both "
+                            "classes: use more rows, larger shares, or another kind of split.")
+
+
+def _by_time(frame: pl.DataFrame, description: DataDescription) -> tuple[pl.DataFrame, tuple[int, int]]:
+    frame, values = _sorted_by_time(frame, description)
+    n, split = len(values), description.split
+    second = _boundary(values, round(n * (1 - split.test)), 2)
+    first = _boundary(values[:second], round(n * (1 - split.test - split.valid)), 1)
+    return frame, (first, second)
+
+
+def _sorted_by_time(frame: pl.DataFrame, description: DataDescription) -> tuple[pl.DataFrame, np.ndarray]:
+    column = description.by_role(Role.TIME)[0].name
+    values = times(frame[column], what=f"Column '{column}' (time)")
+    order = np.argsort(values, kind="stable")
+    values = values[order]
+    distinct = int((np.diff(values) > 0).sum()) + 1 if len(values) else 0
+    if distinct < 3 and len(values):
+        raise DataError(f"Column '{column}' (time) holds {distinct} different value{'s'[: distinct != 1]} in "
+                        f"{len(values):,} rows, and a split by time needs at least 3. Choose split.kind random, or "
+                        "another time column.")
+    return frame[order], values
+
+
+def _boundary(values: np.ndarray, wanted: int, groups_before: int) -> int:
+    """The start of a group of equal sorted values nearest to `wanted`, with at least `groups_before` groups before."""
+    starts = (np.flatnonzero(np.diff(values) > 0) + 1)[groups_before - 1:]
+    return int(starts[np.abs(starts - wanted).argmin()]) if len(starts) else len(values)
+
+
+def _random_share(count: int, seed: int) -> np.ndarray:
+    """(count,) float64: each row's place in a random order, as a share in [0, 1)."""
+    return np.random.default_rng(seed).permutation(count) / max(count, 1)
+
+
+def _user_share(frame: pl.DataFrame, description: DataDescription) -> np.ndarray:
+    """(N,) float64: the place of each row's user in a random order of users, as a share in [0, 1)."""
+    column = description.by_role(Role.USER)[0].name
+    codes = frame[column].cast(pl.String, strict=False).fill_null("").rank("dense").to_numpy().astype(np.int64) - 1
+    return _random_share(int(codes.max(initial=-1)) + 1, description.split.seed)[codes]
