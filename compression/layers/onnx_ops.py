@@ -1,0 +1,72 @@
+"""How our own operators are written in ONNX (opset 21): the table that export_onnx hands to torch's exporter.
+
+Only operators with a CUDA kernel where one exists: packed codes are unpacked by a Gather from a table of 256
+bytes, as BitShift and BitwiseAnd run on the CPU alone. Rows are scaled after the lookup, never before it.
+Another layer adds its operator by an entry in TRANSLATIONS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx
+import onnx_ir as ir
+import torch
+from onnxscript import opset21 as op
+
+from compression.layers import quantized_linear, quantized_rows  # noqa: F401  (registers the operators)
+from compression.layers.row_codes import byte_levels, packed_width
+
+FLOAT, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT32
+
+
+def lookup_rows(codes: ir.Value, scale: ir.Value, ids: ir.Value, n_bits: int, embedding_dim: int) -> ir.Value:
+    """Gather the codes, unpack them, and scale: DequantizeLinear for one id a row, Cast and Mul for lists of ids."""
+    levels = op.Gather(codes, ids)
+    if n_bits < 8:
+        levels = _unpack(levels, n_bits, embedding_dim, rank=len(ids.shape))
+    if len(scale.shape) == 0:
+        return op.DequantizeLinear(levels, scale)
+    row_scale = op.Cast(op.Gather(scale, ids), to=FLOAT)
+    if len(ids.shape) == 1:
+        return op.DequantizeLinear(levels, row_scale, axis=0)
+    return op.Mul(op.Cast(levels, to=FLOAT), op.Unsqueeze(row_scale, _ints(-1)))
+
+
+def _unpack(codes: ir.Value, n_bits: int, embedding_dim: int, *, rank: int) -> ir.Value:
+    """(…, P) uint8 → (…, D) int8 by a table of every byte's levels; leftover columns of the last byte are cut."""
+    table = op.Constant(value=onnx.numpy_helper.from_array(byte_levels(n_bits)))
+    width = packed_width(embedding_dim, n_bits) * (8 // n_bits)
+    levels = op.Reshape(op.Gather(table, op.Cast(codes, to=INT32)), _ints(*[0] * rank, width))
+    return levels if width == embedding_dim else op.Slice(levels, _ints(0), _ints(embedding_dim), _ints(rank))
+
+
+def linear_dynamic(x: ir.Value, weight: ir.Value, scale: ir.Value, bias: ir.Value | None = None) -> ir.Value:
+    """The pattern that ONNX Runtime fuses into one DynamicQuantizeMatMul on the CPU."""
+    levels, x_scale, zero_point = op.DynamicQuantizeLinear(x)
+    total = op.Cast(op.MatMulInteger(levels, weight, zero_point), to=FLOAT)
+    result = op.Mul(total, op.Mul(x_scale, scale))
+    return result if bias is None else op.Add(result, bias)
+
+
+def linear_static(x: ir.Value, weight: ir.Value, scale: ir.Value, bias: ir.Value | None = None,
+                  x_scale: float = 1.0, zero_point: int = 0) -> ir.Value:
+    """Quantise and dequantise around a Gemm: the pattern that ONNX Runtime fuses into one QGemm on the CPU."""
+    step = op.Constant(value=onnx.helper.make_tensor("step", FLOAT, (), [x_scale]))
+    zero = op.Constant(value=onnx.helper.make_tensor("zero", onnx.TensorProto.UINT8, (), [zero_point]))
+    rounded = op.DequantizeLinear(op.QuantizeLinear(x, step, zero), step, zero)
+    dense = op.DequantizeLinear(weight, scale, axis=1)
+    if bias is None:
+        return op.Gemm(rounded, dense)
+    return op.Gemm(rounded, dense, op.DequantizeLinear(bias, op.Mul(step, scale), axis=0))
+
+
+def _ints(*values: int) -> ir.Value:
+    return op.Constant(value=onnx.helper.make_tensor("ints", onnx.TensorProto.INT64, (len(values),), values))
+
+
+TRANSLATIONS: dict[Callable, Callable] = {
+    torch.ops.recpress.lookup_rows.default: lookup_rows,
+    torch.ops.recpress.linear_dynamic.default: linear_dynamic,
+    torch.ops.recpress.linear_static.default: linear_static,
+}
