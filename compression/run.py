@@ -20,6 +20,7 @@ from compression.errors import RecipeError
 from compression.export.bundle import write_bundle
 from compression.export.onnx import Exported, export_onnx
 from compression.export.parity import check_parity
+from compression.layers.remapped_rows import rows_occurring
 from compression.measure.latency import measure_latency
 from compression.measure.quality import measure_quality
 from compression.measure.runtimes import RUNTIMES
@@ -151,8 +152,8 @@ def apply_recipe(loaded: LoadedModel, recipe: Recipe, dataset: Dataset, *, folde
 
 
 def table_frequencies(model: nn.Module, dataset: Dataset) -> dict[str, np.ndarray]:
-    """Path of each table → how often each row occurs in the training split, (V,) int64."""
-    return {path: dataset.frequencies(name) for path, name in table_inputs(model).items()}
+    """Path of each table → how often each row occurs in the training split, (V,) int64; ids that share a row add up."""
+    return {path: rows_occurring(model, path, dataset.frequencies(name)) for path, name in table_inputs(model).items()}
 
 
 def export_baseline(loaded: LoadedModel, folder: Path) -> Exported:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from compression.train.hooks import Hook
 
 UPDATES = 100  # times the cubic schedule raises the share of zeros during one training
+RISING = 0.75  # share of the training in which it rises; the rest lets the remaining weights recover
 
 
 class PruningHook(Hook):
@@ -33,12 +34,14 @@ class PruningHook(Hook):
         self.masks = {path: weight != 0 for path, weight in self._weights(model).items()}
 
     def after_step(self, model: nn.Module, step: int, total_steps: int) -> None:
-        """`step` counts from 1. The last quarter trains at the final share, so that the weights left can recover."""
-        rising = max(1, int(0.75 * total_steps))
+        rising = self._rising(total_steps)
         due = step <= rising and (step == rising or step % max(1, rising // UPDATES) == 0)
         if self.schedule == "cubic" and due:
             self._grow(model, cubic_sparsity(step, rising, final=self.sparsity))
         self._apply(model)
+
+    def settled(self, step: int, total_steps: int) -> bool:
+        return self.schedule != "cubic" or step >= self._rising(total_steps)
 
     def on_end(self, model: nn.Module) -> None:
         if self.schedule == "cubic":
@@ -50,6 +53,10 @@ class PruningHook(Hook):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.masks = dict(state["masks"])
+
+    @staticmethod
+    def _rising(total_steps: int) -> int:
+        return max(1, int(RISING * total_steps))
 
     def _weights(self, model: nn.Module) -> dict[str, Tensor]:
         weights = {}

@@ -1,0 +1,163 @@
+"""Row pruning: a table keeps the rows of its most frequent ids; all others read one shared row.
+
+Source: Zhang et al. 2020, arXiv:2007.14523 (frequent ids keep rows of their own, rare ones collide).
+Here: all rare ids share one row, the frequency-weighted mean of theirs, which minimises their weighted
+squared error. Row 0 (unknown, padding) is always kept. Where the kept ids are the first ones, min(id, K) replaces the
+map; elsewhere a map of 4 bytes an id is stored, or the table stays whole where that would not pay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import Field
+
+from compression.method import Applied, Context, ExportForm, Params, Problem, Stage, method
+from compression.methods.order import needs_float
+from compression.records import Layer, Part, Step, Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class RowsParams(Params):
+    """How many rows a table keeps."""
+
+    keep: float = Field(0.5, ge=0.01, le=1, multiple_of=0.01,
+                        description="Share of each table's rows that stay, the most frequent in training first.")
+    min_rows: int = Field(100, ge=2, le=1_000_000, description="Tables with fewer rows than this stay whole.")
+
+
+def kept_rows(counts: np.ndarray, n_kept: int) -> np.ndarray:
+    """Ids whose rows stay, ascending: row 0, then the most frequent; ties go to the smaller id.
+
+    counts (V,) int64 → (n_kept,) int64.
+    """
+    order = np.argsort(-counts[1:], kind="stable")[:n_kept - 1] + 1
+    return np.sort(np.concatenate([[0], order]))
+
+
+def shared_row(rows: "torch.Tensor", counts: "torch.Tensor") -> "torch.Tensor":
+    """The frequency-weighted mean: rows (R, D), counts (R,) → (D,); the plain mean where none occurs."""
+    weights = counts.double()
+    if weights.sum() == 0:
+        weights = weights + 1
+    return ((weights.unsqueeze(1) * rows.double()).sum(0) / weights.sum()).to(rows.dtype)
+
+
+def row_map(kept: np.ndarray, n_rows: int) -> np.ndarray:
+    """Old id → new row, (V,): kept ids in their order, every other id the row after them."""
+    rows = np.full(n_rows, len(kept), dtype=np.int64)
+    rows[kept] = np.arange(len(kept))
+    return rows
+
+
+def bytes_after(n_rows: int, dim: int, n_kept: int, *, prefix: bool) -> int:
+    """Float rows with the shared one, and the map where the kept ids are not the first ones."""
+    return 4 * (n_kept + 1) * dim + (0 if prefix else 4 * n_rows)
+
+
+def n_kept_of(n_rows: int, params: RowsParams) -> int:
+    return min(n_rows, max(1, round(n_rows * params.keep)))
+
+
+@method("embed.prune_rows", RowsParams, title="Row pruning",
+        summary="Keeps the rows of frequent ids; rare ids share one row in each table.",
+        stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.PLAIN,
+        source="Zhang et al. 2020, arXiv:2007.14523")
+def prune_rows(model: "nn.Module", params: RowsParams, ctx: Context) -> Applied:
+    """Replace each large table by its frequent rows and one shared row."""
+    from torch import nn
+
+    from compression.models.structure import leaves, part_of
+
+    applied = Applied(model)
+    for path, leaf in list(leaves(model)):
+        if part_of(model, path) is not Part.EMBEDDING:
+            continue
+        if not isinstance(leaf, nn.Embedding):
+            applied.skipped.append(ctx.skip(path, f"{type(leaf).__name__} is no table of float rows"))
+        elif reason := too_small(leaf.num_embeddings, params):
+            applied.skipped.append(ctx.skip(path, reason))
+        elif path not in ctx.frequencies:
+            applied.skipped.append(ctx.skip(path, "how often its rows occur in training is not known"))
+        else:
+            _prune_table(applied, path, leaf, params, ctx)
+    return applied
+
+
+def _prune_table(applied: Applied, path: str, table: "nn.Embedding", params: RowsParams, ctx: Context) -> None:
+    import torch
+    from torch import nn
+
+    from compression.layers.remapped_rows import FirstRows, RemappedRows, RowMap
+    from compression.models.structure import move_table, replace
+
+    counts = ctx.frequencies[path]
+    n_rows, dim = table.num_embeddings, table.embedding_dim
+    kept = kept_rows(counts, n_kept_of(n_rows, params))
+    prefix = bool(kept[-1] == len(kept) - 1)
+    before, after = 4 * n_rows * dim, bytes_after(n_rows, dim, len(kept), prefix=prefix)
+    if after >= before:
+        applied.skipped.append(ctx.skip(path, costs_more(before, after)))
+        return
+
+    rare = np.setdiff1d(np.arange(n_rows), kept)
+    weight = table.weight.detach()
+    shared = shared_row(weight[torch.from_numpy(rare)], torch.from_numpy(counts[rare]))
+    rows = nn.Embedding.from_pretrained(torch.cat([weight[torch.from_numpy(kept)], shared.unsqueeze(0)]),
+                                        freeze=False, padding_idx=table.padding_idx)
+    ids = FirstRows(len(kept), n_rows) if prefix else RowMap(torch.from_numpy(row_map(kept, n_rows)))
+    replace(applied.model, path, RemappedRows(ids, rows).train(table.training))
+    move_table(applied.model, path, f"{path}.table")
+    read = counts[rare].sum() / max(1, counts.sum())
+    how = "the first ids are kept: no map is stored" if prefix else f"with a map of {4 * n_rows:,} bytes"
+    applied.changes.append(ctx.change(path, before, after, f"{len(kept):,} of {n_rows:,} rows kept, {how}; "
+                                                           f"{read:.1%} of training lookups read the shared row"))
+
+
+def too_small(n_rows: int, params: RowsParams) -> str | None:
+    """Why a table stays whole, by its rows alone; None where it doesn't."""
+    if n_rows < params.min_rows:
+        return f"{n_rows:,} rows are fewer than min_rows ({params.min_rows:,})"
+    if n_rows - n_kept_of(n_rows, params) < 2:
+        return f"all {n_rows:,} rows are kept"
+    return None
+
+
+def costs_more(before: int, after: int) -> str:
+    return f"would not save bytes: {after:,} with the map of ids instead of {before:,}"
+
+
+@prune_rows.check
+def _check(params: RowsParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
+    yield from needs_float("Row pruning", index, steps, dense=False, tables=True)
+    earlier = [place for place, step in enumerate(steps[:index]) if step.method == "embed.prune_rows"]
+    if earlier:
+        yield Problem(index, "error", f"Step {earlier[0] + 1} prunes rows already; keep one of them, with the smaller share.")
+
+
+@prune_rows.estimate
+def _estimate(layers: tuple[Layer, ...], params: RowsParams) -> tuple[Layer, ...]:
+    """Tables whose rows stand in the order of their frequency need no map; others are counted with one."""
+    out: list[Layer] = []
+    for layer in layers:
+        n_rows, dim = layer.shape if layer.kind == "Embedding" else (0, 0)
+        n_kept = n_kept_of(n_rows, params)
+        known = layer.part is Part.EMBEDDING and layer.kind == "Embedding" and layer.field is not None
+        pays = known and not too_small(n_rows, params) and (
+            bytes_after(n_rows, dim, n_kept, prefix=layer.ordered) < layer.size_bytes)
+        if not pays:
+            out.append(layer)
+            continue
+        if not layer.ordered:
+            stored = Tensor(name="rows", dtype="int32", shape=(n_rows, 1))
+            out.append(layer.model_copy(update={"name": f"{layer.name}.ids", "kind": "RowMap", "shape": (n_rows, 1),
+                                                "tensors": (stored,), "field": None}))
+        shape = (n_kept + 1, dim)
+        weight = Tensor(name=f"{layer.name}.table.weight", dtype="float32", shape=shape)
+        out.append(layer.model_copy(update={"name": f"{layer.name}.table", "shape": shape, "tensors": (weight,)}))
+    return tuple(out)

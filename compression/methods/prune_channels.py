@@ -1,0 +1,223 @@
+"""Channel pruning: hidden units of MLPs are really removed, with all that belongs to them.
+
+A unit goes with its row in the layer, its entry in the BatchNorm behind it and its column in the next layer.
+Sources: Li et al. 2017, arXiv:1608.08710 (norm of a filter); Liu et al. 2017, arXiv:1708.06519 (BatchNorm's scale).
+Here: importance is the norm of the unit's incoming weights times |scale| of its BatchNorm. A layer whose output
+feeds something else than the next layer of its MLP keeps its width.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from compression.method import Applied, Context, ExportForm, Params, Problem, Stage, method
+from compression.methods.order import needs_float
+from compression.records import Layer, Part, Step, Tensor
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+class ChannelsParams(Params):
+    """How many hidden units go, and how they are chosen."""
+
+    ratio: float = Field(0.5, ge=0, le=0.95, multiple_of=0.01, description="Share of hidden units removed in each layer.")
+    criterion: Literal["l1", "l2"] = Field(
+        "l2", description="Norm of a unit's incoming weights by which it is ranked, times its BatchNorm scale.")
+    round_to: int = Field(4, ge=1, le=64, description="Widths are rounded up to a multiple of this; 8 or 16 suit "
+                                                      "vector instructions.")
+
+
+PARTS = frozenset({Part.DENSE, Part.OUTPUT})  # an output layer closes an MLP: its inputs may go
+
+
+@dataclass(frozen=True)
+class Link:
+    """Two dense layers in a row, so that the first one's units can go. Names are dotted paths."""
+
+    first: str
+    between: tuple[str, ...]  # norms between them
+    second: str
+
+
+def kept_width(width: int, params: ChannelsParams) -> int:
+    """Units left of `width`: at least one, rounded up to a multiple of `round_to`, never more than there are."""
+    kept = max(1, round(width * (1 - params.ratio)))
+    return min(width, -(-kept // params.round_to) * params.round_to)
+
+
+def links(layers: "list[tuple[str, str, Part]]") -> list[Link]:
+    """Pairs of neighbouring dense layers by (path, kind, part): the same numbered chain, only norms between them.
+
+    The two factors of a low-rank layer, numbered one level deeper, are no pair: their units are ranks.
+    """
+    found: list[Link] = []
+    first: str | None = None
+    between: list[str] = []
+    for path, kind, part in layers:
+        if part not in PARTS or kind not in ("Linear", "BatchNorm1d") or _chain(path) is None:
+            first, between = None, []
+        elif kind == "BatchNorm1d":
+            between.append(path)
+        else:
+            if first and _chain(first) == _chain(path) and not _factors(first, path):
+                found.append(Link(first, tuple(between), path))
+            first, between = path, []
+    return found
+
+
+def _chain(path: str) -> str | None:
+    """The MLP a numbered layer stands in: `mlp.3` and `mlp.3.1` are in `mlp`; None for a layer without a number."""
+    match = re.fullmatch(r"(.*?)((?:\.\d+)+)", "." + path)
+    return match.group(1).removeprefix(".") if match else None
+
+
+def _factors(first: str, second: str) -> bool:
+    parent = first.rpartition(".")[0]
+    return parent == second.rpartition(".")[0] and parent.rpartition(".")[2].isdigit()
+
+
+@method("prune.channels", ChannelsParams, title="Channel pruning",
+        summary="Removes hidden units of the MLPs, so that files and products really get smaller.",
+        stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs=set(), export=ExportForm.PLAIN,
+        source="Li et al. 2017, arXiv:1608.08710; Liu et al. 2017, arXiv:1708.06519")
+def prune_channels(model: "nn.Module", params: ChannelsParams, ctx: Context) -> Applied:
+    """Remove the least important hidden units of every MLP in the model."""
+    from compression.models.structure import leaves, part_of
+
+    found = {path: (leaf, part_of(model, path)) for path, leaf in leaves(model)}
+    dense = {path: leaf for path, (leaf, part) in found.items() if part in PARTS}
+    before = {path: _bytes(leaf) for path, leaf in dense.items()}
+    details: dict[str, str] = {}
+    reasons: dict[str, str] = {}
+    linked = links([(path, type(leaf).__name__, part) for path, (leaf, part) in found.items()])
+    for link in linked:
+        width = dense[link.first].out_features
+        kept = kept_width(width, params)
+        reasons[link.first] = _why_not(model, link) or (f"all {width} units are kept" if kept == width else "")
+        if reasons[link.first]:
+            continue
+        norms = [dense[path] for path in link.between]
+        keep = most_important(dense[link.first].weight, norms, kept, params.criterion)
+        _narrow(model, link, keep)
+        dense = {path: model.get_submodule(path) for path in dense}
+        details[link.first] = f"{kept} of {width} hidden units kept"
+
+    applied = Applied(model)
+    for path, leaf in dense.items():
+        if _bytes(leaf) < before[path]:
+            detail = details.get(path, "follows the layer before it")
+            applied.changes.append(ctx.change(path, before[path], _bytes(leaf), detail))
+        else:
+            applied.skipped.append(ctx.skip(path, reasons.get(path) or _kept_because(leaf)))
+    return applied
+
+
+def most_important(weight: "torch.Tensor", norms: "list[nn.Module]", kept: int, criterion: str) -> "torch.Tensor":
+    """Indices, ascending, of the `kept` units with the largest norm of incoming weights × |BatchNorm scale|.
+
+    weight (H, in) → (kept,) int64; ties go to the earlier unit.
+    """
+    score = weight.detach().double().norm(p=1 if criterion == "l1" else 2, dim=1)  # (H,)
+    for norm in norms:
+        score = score * norm.weight.detach().double().abs()
+    return score.argsort(descending=True, stable=True)[:kept].sort().values
+
+
+def _narrow(model: "nn.Module", link: Link, keep: "torch.Tensor") -> None:
+    """Put narrower layers in place: rows of the first, entries of the norms, columns of the second."""
+    from torch import nn
+
+    from compression.models.structure import replace
+
+    first, second = model.get_submodule(link.first), model.get_submodule(link.second)
+    replace(model, link.first, _linear(first.weight[keep], None if first.bias is None else first.bias[keep]))
+    for path in link.between:
+        old = model.get_submodule(path)
+        new = nn.BatchNorm1d(len(keep), eps=old.eps, momentum=old.momentum).train(old.training)
+        new.load_state_dict({name: tensor[keep] if tensor.ndim else tensor for name, tensor in old.state_dict().items()})
+        replace(model, path, new.to(old.weight.device))
+    replace(model, link.second, _linear(second.weight[:, keep], second.bias))
+
+
+def _linear(weight: "torch.Tensor", bias: "torch.Tensor | None") -> "nn.Linear":
+    from torch import nn
+
+    new = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    new.weight = nn.Parameter(weight.detach().clone())
+    if bias is not None:
+        new.bias = nn.Parameter(bias.detach().clone())
+    return new
+
+
+def _why_not(model: "nn.Module", link: Link) -> str:
+    """What stands between the layers must work on each unit alone; "" where it does."""
+    from torch import nn
+
+    each_alone = (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.GELU, nn.SiLU, nn.ELU, nn.Dropout, nn.Identity)
+    chain_path = _chain(link.first) or ""
+    chain = model.get_submodule(chain_path)
+    if not isinstance(chain, nn.Sequential):
+        return "its MLP is no plain sequence of layers, so its output may feed something else"
+    modules = _in_order(chain, chain_path)
+    paths = [path for path, _ in modules]
+    for path, module in modules[paths.index(link.first) + 1:paths.index(link.second)]:
+        if path not in link.between and not isinstance(module, each_alone):
+            return f"{type(module).__name__} stands between it and the next layer and mixes or weighs units"
+        if path in link.between and not (module.affine and module.track_running_stats):
+            return "its BatchNorm has no scale or no statistics"
+    return ""
+
+
+def _in_order(chain: "nn.Sequential", path: str) -> "list[tuple[str, nn.Module]]":
+    from torch import nn
+
+    found: list[tuple[str, nn.Module]] = []
+    for name, module in chain.named_children():
+        inner = f"{path}.{name}" if path else name
+        found += _in_order(module, inner) if isinstance(module, nn.Sequential) else [(inner, module)]
+    return found
+
+
+def _kept_because(leaf: "nn.Module") -> str:
+    from torch import nn
+
+    if isinstance(leaf, nn.Linear):
+        return "its output feeds something else than a next dense layer, so its width stays"
+    return f"{type(leaf).__name__} has no hidden units of its own"
+
+
+def _bytes(leaf: "nn.Module") -> int:
+    return 4 * sum(tensor.numel() for tensor in leaf.state_dict().values() if tensor.is_floating_point())
+
+
+@prune_channels.check
+def _check(params: ChannelsParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
+    yield from needs_float("Channel pruning", index, steps, dense=True, tables=False)
+
+
+@prune_channels.estimate
+def _estimate(layers: tuple[Layer, ...], params: ChannelsParams) -> tuple[Layer, ...]:
+    by_name = {layer.name: layer for layer in layers}
+    for link in links([(layer.name, layer.kind, layer.part) for layer in layers]):
+        first, second = by_name[link.first], by_name[link.second]
+        kept = kept_width(first.shape[0], params)
+        by_name[link.first] = _reshaped(first, (kept, first.shape[1]))
+        for name in link.between:
+            old = by_name[name]
+            tensors = tuple(Tensor(name=item.name, dtype=item.dtype, shape=(kept,)) for item in old.tensors)
+            by_name[name] = old.model_copy(update={"shape": (kept,), "tensors": tensors})
+        by_name[link.second] = _reshaped(second, (second.shape[0], kept))
+    return tuple(by_name[layer.name] for layer in layers)
+
+
+def _reshaped(layer: Layer, shape: tuple[int, int]) -> Layer:
+    tensors = tuple(item.model_copy(update={"shape": shape if len(item.shape) == 2 else shape[:1]})
+                    for item in layer.tensors)
+    return layer.model_copy(update={"shape": shape, "tensors": tensors})

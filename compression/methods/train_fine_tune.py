@@ -1,0 +1,53 @@
+"""Fine-tuning: train the model as it stands, so that it recovers from the steps before.
+
+Its settings are those of any training (compression/train/params.py). Steps that work during training, such as
+gradual pruning and distillation, hand over hooks, which this step runs; see docs/decisions/002.
+Source: Han et al. 2015, arXiv:1506.02626 (prune, then retrain what is left).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compression.errors import RecipeError
+from compression.method import Applied, Context, ExportForm, Need, Stage, method
+from compression.records import Part
+from compression.train.params import TrainParams
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@method("train.fine_tune", TrainParams, title="Fine-tuning",
+        summary="Trains the model on after the steps before it; the best epoch on validation is kept.",
+        stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS}, export=ExportForm.PLAIN,
+        source="Han et al. 2015, arXiv:1506.02626")
+def fine_tune(model: "nn.Module", params: TrainParams, ctx: Context) -> Applied:
+    """Train a copy of the model with the hooks of earlier steps; integer layers stay as they are.
+
+    A killed run goes on from the checkpoint in ctx.folder. Raises RecipeError without a dataset.
+    """
+    import copy
+
+    from compression.models.structure import leaves
+    from compression.train.loop import train
+
+    if ctx.dataset is None:
+        raise RecipeError("Fine-tuning needs rows to train on; run the recipe with a dataset, or remove the step.")
+    model = copy.deepcopy(model)  # training writes into tensors, which the copied structure shares with the input
+    outcome = train(
+        model, ctx.dataset, params, hooks=ctx.hooks, device=ctx.device, seed=ctx.seed, report=ctx.report,
+        checkpoint=ctx.folder / "fine-tune.ckpt" if ctx.folder else None, task=ctx.dataset.description.task,
+        stage="fine-tune",
+    )
+    detail = f"best after epoch {outcome.best_epoch} of {len(outcome.history)}"
+    if outcome.best.valid_auc is not None:
+        detail += f", validation AUC {outcome.best.valid_auc:.4f}"
+    applied = Applied(model)
+    for path, leaf in leaves(model):
+        size = 4 * sum(tensor.numel() for tensor in leaf.parameters())
+        if size:
+            applied.changes.append(ctx.change(path, size, size, detail))
+        else:
+            applied.skipped.append(ctx.skip(path, f"{type(leaf).__name__} has no float weights to train"))
+    return applied
