@@ -33,7 +33,7 @@ NAMES = {
 ROW_KEYS = {"id", "rowid", "row", "index", "unnamed0", "", "eventid", "impressionid", "sessionid", "requestid"}
 MULTI_SEPARATORS = ("|", ";", " ", ",")
 EPOCH = ((5e8, 5e9), (5e11, 5e12), (5e14, 5e15))  # seconds, milliseconds, microseconds since 1970
-FEW_NUMBERS = 20  # whole numbers with at most so many values are categories
+FEW_NUMBERS = 31  # whole numbers with at most so many values are categories
 CRITEO = (40, ("label", *(f"I{k}" for k in range(1, 14)), *(f"C{k}" for k in range(1, 27))))
 
 

@@ -1,0 +1,46 @@
+"""The raw rows of a split as a CSV, for spreadsheets and other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from compression.data.description import load_description
+from compression.data.ingest import read_splits
+from compression.errors import DataError
+
+FORMULA = r"^\s*[=+\-@]"  # a spreadsheet would run the cell
+
+
+def export_split_csv(folder: Path, split: str, path: Path) -> Path:
+    """Write the described columns of a split's raw rows as CSV with a header, and give its path.
+
+    Text that starts like a formula (=, +, -, @) gets a leading apostrophe; numbers stay as they are.
+    Lists of a Parquet file are joined with the column's separator. Raises DataError.
+    """
+    description = load_description(folder)
+    splits = read_splits(folder, description)
+    if split not in splits:
+        raise DataError(f"There is no split '{split}'; there are: {', '.join(splits)}. Choose one of these.")
+    columns = {column.name: column for column in description.columns}
+    frame = splits[split]
+    cells = [_text(frame[name], columns[name].separator) for name in frame.columns]
+    header = [_defused(pl.Series([name]))[0] for name in frame.columns]
+    pl.DataFrame(cells).rename(dict(zip(frame.columns, header, strict=True))).write_csv(path)
+    return Path(path)
+
+
+def _text(raw: pl.Series, separator: str) -> pl.Series:
+    if isinstance(raw.dtype, pl.List | pl.Array):
+        raw = raw.cast(pl.List(pl.String), strict=False).list.join(separator, ignore_nulls=True)
+    elif raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Object):
+        return pl.Series(raw.name, [None] * len(raw), dtype=pl.String)  # has no place in a CSV
+    return _defused(raw) if raw.dtype == pl.String else raw
+
+
+def _defused(text: pl.Series) -> pl.Series:
+    name, frame = text.name, text.alias("text").to_frame()
+    cell = pl.col("text")
+    runs = cell.str.contains(FORMULA) & cell.str.strip_chars().cast(pl.Float64, strict=False).is_null()
+    return frame.select(pl.when(runs).then("'" + cell).otherwise(cell)).to_series().alias(name)

@@ -1,0 +1,162 @@
+"""A dataset at a glance: rows, label rate, what each column holds, and how train and test differ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from compression.data.columns import categories, multi_values, numbers
+from compression.data.description import load_description
+from compression.data.ingest import label_of, read_splits
+from compression.data.schema import Column, Role
+from compression.records import Record
+
+PREVIEW_ROWS = 20
+FREQUENT = 10  # most frequent values kept
+PROFILE_POINTS = 40
+BINS = 10
+CELL_LENGTH = 60
+
+
+class ValueCount(Record):
+    """A value and the number of train rows (of a multi column: occurrences) that hold it."""
+
+    value: str
+    count: int
+
+
+class ProfilePoint(Record):
+    """The popularity of the id of rank `rank` (1 is the most frequent) in train."""
+
+    rank: int
+    count: int
+    share: float  # of all occurrences, covered by the ids up to this rank
+
+
+class ColumnSummary(Record):
+    """One column. What does not apply to its role is None or empty; numbers are over train unless said."""
+
+    name: str
+    role: Role
+    missing: int  # empty cells, all splits
+    cardinality: int | None = None  # distinct values
+    lower: float | None = None
+    upper: float | None = None
+    mean: float | None = None
+    frequent: tuple[ValueCount, ...] = ()
+    head_share: float | None = None  # share of occurrences that the most frequent 1 % of ids cover (at least one id)
+    single_share: float | None = None  # share of ids that occur once
+    unknown_share: float | None = None  # share of test occurrences whose value train does not hold
+    drift: float | None = None  # population stability index train → test; above 0.2 is usually called a shift
+    profile: tuple[ProfilePoint, ...] = ()
+    mean_length: float | None = None  # values in a multi cell
+
+
+class DataSummary(Record):
+    """What the Datasets page shows of a dataset."""
+
+    name: str
+    rows: dict[str, int]
+    label_rate: dict[str, float]
+    columns: tuple[ColumnSummary, ...]
+    preview_columns: tuple[str, ...]
+    preview: tuple[tuple[str, ...], ...]  # the first train rows, as text, long cells cut
+
+
+def summarise(folder: Path) -> DataSummary:
+    """The summary of the dataset in a folder. Raises DataError as `read_splits` does."""
+    description = load_description(folder)
+    splits = read_splits(folder, description)
+    preview = splits["train"].head(PREVIEW_ROWS).select(_shown(splits["train"][column.name].head(PREVIEW_ROWS))
+                                                        for column in description.columns)
+    return DataSummary(
+        name=description.name,
+        rows={split: frame.height for split, frame in splits.items()},
+        label_rate={split: float(label_of(frame, description).mean()) for split, frame in splits.items()},
+        columns=tuple(_summarise_column(column, splits) for column in description.columns),
+        preview_columns=tuple(preview.columns),
+        preview=tuple(tuple(row) for row in preview.iter_rows()),
+    )
+
+
+def stability_index(expected: np.ndarray, actual: np.ndarray) -> float:
+    """Population stability index of two histograms over the same bins: Σ (a − e) · ln(a / e) over their shares.
+
+    An empty bin counts as 0.01 % so that the sum stays finite. Source: Siddiqi 2006, Credit Risk Scorecards.
+    """
+    e, a = (np.maximum(counts / max(counts.sum(), 1), 1e-4) for counts in (expected, actual))
+    return float(((a - e) * np.log(a / e)).sum())
+
+
+def _summarise_column(column: Column, splits: dict[str, pl.DataFrame]) -> ColumnSummary:
+    what = f"Column '{column.name}' ({column.role})"
+    raw = {split: frame[column.name] for split, frame in splits.items()}
+    if column.role in (Role.IGNORE, Role.TIME):
+        return ColumnSummary(name=column.name, role=column.role, missing=sum(_empty(part) for part in raw.values()))
+    if column.role in (Role.NUMBER, Role.LABEL):
+        return _of_numbers(column, {split: numbers(part, what=what) for split, part in raw.items()})
+    if column.role is Role.MULTI:
+        lists = {split: multi_values(part, separator=column.separator, what=what) for split, part in raw.items()}
+        missing = sum(int((part.list.len() == 0).sum()) for part in lists.values())
+        length = float(lists["train"].list.len().mean() or 0)
+        values = {split: part.explode().drop_nulls() for split, part in lists.items()}
+        return _of_values(column, values, missing, length)
+    values = {split: categories(part, what=what) for split, part in raw.items()}
+    missing = sum(part.null_count() for part in values.values())
+    return _of_values(column, {split: part.drop_nulls() for split, part in values.items()}, missing, None)
+
+
+def _of_numbers(column: Column, values: dict[str, np.ndarray]) -> ColumnSummary:
+    missing = sum(int(np.isnan(part).sum()) for part in values.values())
+    train, test = (values[split][~np.isnan(values[split])] for split in ("train", "test"))
+    if not len(train):
+        return ColumnSummary(name=column.name, role=column.role, missing=missing)
+    edges = np.unique(np.quantile(train, np.linspace(0, 1, BINS + 1)[1:-1]))
+    counts = [np.append(np.bincount(np.searchsorted(edges, part, side="left"), minlength=len(edges) + 1),
+                        np.isnan(values[split]).sum()) for split, part in (("train", train), ("test", test))]
+    return ColumnSummary(name=column.name, role=column.role, missing=missing, lower=float(train.min()),
+                         upper=float(train.max()), mean=float(train.mean()), cardinality=pl.Series(train).n_unique(),
+                         drift=stability_index(*counts))
+
+
+def _of_values(column: Column, values: dict[str, pl.Series], missing: int, length: float | None) -> ColumnSummary:
+    """A column of ids; `values` without the missing ones."""
+    train, test = (values[split].alias("value").to_frame().group_by("value").len() for split in ("train", "test"))
+    train = train.sort(["len", "value"], descending=[True, False])
+    counts = train["len"].to_numpy().astype(np.int64)
+    if not len(counts):
+        return ColumnSummary(name=column.name, role=column.role, missing=missing, cardinality=0, mean_length=length)
+    both = train.rename({"len": "train"}).join(test.rename({"len": "test"}), on="value", how="left",
+                                               maintain_order="left").with_columns(pl.col("test").fill_null(0))
+    seen, total = int(both["test"].sum()), int(test["len"].sum())
+    # the head in ten bins, the tail and the unknown in one each: ids alone would drift by their sparseness
+    head = both.head(BINS)
+    drift = stability_index(*(np.append(head[name].to_numpy(), [both[name].sum() - head[name].sum(), extra])
+                              for name, extra in (("train", 0), ("test", total - seen)))) if total else None
+    covered = np.cumsum(counts) / counts.sum()
+    ranks = np.unique(np.geomspace(1, len(counts), PROFILE_POINTS).round().astype(np.int64))
+    frequent = zip(train["value"].head(FREQUENT), counts, strict=False)
+    return ColumnSummary(
+        name=column.name, role=column.role, missing=missing, cardinality=len(counts), mean_length=length, drift=drift,
+        frequent=tuple(ValueCount(value=value[:CELL_LENGTH], count=int(count)) for value, count in frequent),
+        head_share=float(covered[max(1, len(counts) // 100) - 1]), single_share=float((counts == 1).mean()),
+        unknown_share=(total - seen) / total if total else None,
+        profile=tuple(ProfilePoint(rank=int(rank), count=int(counts[rank - 1]), share=float(covered[rank - 1]))
+                      for rank in ranks),
+    )
+
+
+def _empty(raw: pl.Series) -> int:
+    return raw.null_count() + (int((raw == "").sum()) if raw.dtype == pl.String else 0)
+
+
+def _shown(raw: pl.Series) -> pl.Series:
+    """Cells as text of at most 60 characters, empty where missing."""
+    if raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Object):
+        shown = ["" if value is None else str(value) for value in raw.to_list()]
+        text = pl.Series(raw.name, shown, dtype=pl.String)
+    else:
+        text = raw.cast(pl.String, strict=False).fill_null("")
+    return text.str.slice(0, CELL_LENGTH)
