@@ -1,4 +1,4 @@
-"""Results: saved in one transaction with everything a job made, and read back for Compare, Run and Home."""
+"""Results: saved in one transaction with everything a job made, and read back for Run and Home."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from compression.data.schema import DataDescription
 from compression.errors import StorageError
 from compression.records import Measurement, Result, RunSpec, Target
 from compression.tasks import TASKS
-from storage.base import containing
 from storage.catalogue import Catalogue
 from storage.digests import code_version, device_kind, spec_digest
 from storage.queue import Queue, existing_job, held_job
-from storage.records import Best, Outcome, Point, Project, Value
-from storage.rows import SPEC, headline, measurement_rows, point_key
+from storage.records import Best, Outcome, Project
+from storage.rows import SPEC, headline, measurement_rows
 from storage.tables import (
     DataTable,
     JobTable,
@@ -64,32 +63,6 @@ class Results(Catalogue, Queue):
             if body is None:
                 raise StorageError(f"Job {job_id} is {row.state} and has no result. See its log on the Runs page.")
             return Result.model_validate_json(body)
-
-    def points(self, model: str, data: str, *, project: str | None = None, text: str | None = None) -> list[Point]:
-        """Every finished run of a model on a dataset, oldest first, with the numbers Compare plots. One query."""
-        query = (
-            sa.select(JobTable.id, JobTable.name, JobTable.project, ResultTable.families, JobTable.created,
-                      JobTable.owner, MeasurementTable.metric, MeasurementTable.batch_size, MeasurementTable.value,
-                      MeasurementTable.ci_low, MeasurementTable.ci_high, MeasurementTable.difference,
-                      MeasurementTable.difference_low, MeasurementTable.difference_high, MeasurementTable.baseline)
-            .join(ResultTable, ResultTable.id == JobTable.result_id)
-            .join(MeasurementTable, MeasurementTable.result_id == ResultTable.id)
-            .where(JobTable.model == model, JobTable.data == data, JobTable.state == "done", JobTable.kind == "run")
-            .order_by(JobTable.id))
-        if project is not None:
-            query = query.where(JobTable.project == project)
-        if text:
-            query = query.where(containing(JobTable.name, text))
-        points: list[Point] = []
-        last = None
-        with self.database.reading() as session:
-            for row in session.execute(query):
-                if row[0] != last:
-                    last = row[0]
-                    values: dict[str, Value] = {}
-                    points.append(Point(last, row[1], model, data, row[2], row[3], row[4], row[5], values))
-                values[point_key(row[6], row[7])] = Value._make(row[8:])
-        return points
 
     def baseline(self, model: str, data: str, *, project: str | None = None) -> tuple[Measurement, ...]:
         """The baseline's numbers as the newest finished run measured them; empty while there is no run."""

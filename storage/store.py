@@ -4,7 +4,7 @@
     job = store.submit(RunSpec(model=…, data=…, recipe=recipe))
     points = store.points(model, data)
 
-Each part is a file: catalogue (models, datasets), queue (jobs), results, comparisons (and settings, workers).
+Each part is a file: catalogue (models, datasets), queue (jobs), results, points, comparisons (and settings, workers).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from storage.base import Clock
 from storage.comparisons import Comparisons, Workers
 from storage.engine import Database, make_engine
 from storage.files import Files
+from storage.points import Points
 from storage.results import Results
 from storage.tables import DataTable, JobTable, ModelTable, ResultFileTable
 from storage.upgrade import upgrade
@@ -29,7 +30,7 @@ from storage.upgrade import upgrade
 WEEK_S = 7 * 24 * 3600.0
 
 
-class Store(Results, Comparisons, Workers):
+class Store(Results, Points, Comparisons, Workers):
     """Everything RecPress remembers. Share one in a process; open another in a child."""
 
     def job_folder(self, job_id: int) -> Path:

@@ -80,7 +80,8 @@ class ResultTable(Table):
     size_ratio: Mapped[float | None]
     latency_ratio: Mapped[float | None]
     created: Mapped[float]
-    __table_args__ = (Index("ix_results_digest", "digest"),)
+    # autoincrement: the id of a deleted result is never given to another, so its numbers may be remembered by id
+    __table_args__ = (Index("ix_results_digest", "digest"), {"sqlite_autoincrement": True})
 
 
 class ResultFileTable(Table):
@@ -104,6 +105,7 @@ class MeasurementTable(Table):
     difference_low: Mapped[float | None]
     difference_high: Mapped[float | None]
     baseline: Mapped[float | None]
+    __table_args__ = ({"sqlite_with_rowid": False},)  # the rows of a result lie side by side
 
 
 class JobTable(Table):

@@ -10,15 +10,17 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_table("comparisons",
+    op.create_table(
+        "comparisons",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("view", sa.JSON(), nullable=False),
         sa.Column("created", sa.Double(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_comparisons")
+        sa.PrimaryKeyConstraint("id", name="pk_comparisons"),
     )
-    op.create_table("datasets",
+    op.create_table(
+        "datasets",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("manifest", sa.JSON(), nullable=False),
@@ -30,11 +32,12 @@ def upgrade() -> None:
         sa.Column("created", sa.Double(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("project", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_datasets")
+        sa.PrimaryKeyConstraint("id", name="pk_datasets"),
     )
     op.create_index("ix_datasets_created", "datasets", ["created"])
 
-    op.create_table("models",
+    op.create_table(
+        "models",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("architecture", sa.Text(), nullable=False),
@@ -48,23 +51,25 @@ def upgrade() -> None:
         sa.Column("created", sa.Double(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("project", sa.Text(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_models")
+        sa.PrimaryKeyConstraint("id", name="pk_models"),
     )
     op.create_index("ix_models_created", "models", ["created"])
 
-    op.create_table("projects",
+    op.create_table(
+        "projects",
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("model", sa.Text(), nullable=False),
         sa.Column("data", sa.Text(), nullable=False),
         sa.Column("target", sa.Text(), nullable=False),
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("created", sa.Double(), nullable=False),
-        sa.PrimaryKeyConstraint("key", name="pk_projects")
+        sa.PrimaryKeyConstraint("key", name="pk_projects"),
     )
     op.create_index("ix_projects_data", "projects", ["data"])
     op.create_index("ix_projects_model", "projects", ["model"])
 
-    op.create_table("results",
+    op.create_table(
+        "results",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("job", sa.BigInteger(), nullable=False),
@@ -76,16 +81,19 @@ def upgrade() -> None:
         sa.Column("size_ratio", sa.Double(), nullable=True),
         sa.Column("latency_ratio", sa.Double(), nullable=True),
         sa.Column("created", sa.Double(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_results")
+        sa.PrimaryKeyConstraint("id", name="pk_results"),
+        sqlite_autoincrement=True
     )
     op.create_index("ix_results_digest", "results", ["digest"])
 
-    op.create_table("settings",
+    op.create_table(
+        "settings",
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("value", sa.JSON(), nullable=False),
-        sa.PrimaryKeyConstraint("key", name="pk_settings")
+        sa.PrimaryKeyConstraint("key", name="pk_settings"),
     )
-    op.create_table("workers",
+    op.create_table(
+        "workers",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("pid", sa.Integer(), nullable=False),
@@ -93,9 +101,10 @@ def upgrade() -> None:
         sa.Column("job", sa.BigInteger(), nullable=True),
         sa.Column("started", sa.Double(), nullable=False),
         sa.Column("seen", sa.Double(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_workers")
+        sa.PrimaryKeyConstraint("id", name="pk_workers"),
     )
-    op.create_table("jobs",
+    op.create_table(
+        "jobs",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
@@ -124,7 +133,7 @@ def upgrade() -> None:
         sa.Column("lease_until", sa.Double(), nullable=True),
         sa.ForeignKeyConstraint(["result_id"], ["results.id"], name="fk_jobs_result_id"),
         sa.PrimaryKeyConstraint("id", name="pk_jobs"),
-    sqlite_autoincrement=True
+        sqlite_autoincrement=True
     )
     op.create_index("ix_jobs_data", "jobs", ["data"])
     op.create_index("ix_jobs_model_data_state", "jobs", ["model", "data", "state"])
@@ -133,7 +142,8 @@ def upgrade() -> None:
     op.create_index("ix_jobs_result_id", "jobs", ["result_id"])
     op.create_index("ix_jobs_state_id", "jobs", ["state", "id"])
 
-    op.create_table("measurements",
+    op.create_table(
+        "measurements",
         sa.Column("result_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("metric", sa.Text(), nullable=False),
         sa.Column("batch_size", sa.Integer(), nullable=False),
@@ -145,22 +155,26 @@ def upgrade() -> None:
         sa.Column("difference_high", sa.Double(), nullable=True),
         sa.Column("baseline", sa.Double(), nullable=True),
         sa.ForeignKeyConstraint(["result_id"], ["results.id"], name="fk_measurements_result_id", ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("result_id", "metric", "batch_size", name="pk_measurements")
+        sa.PrimaryKeyConstraint("result_id", "metric", "batch_size", name="pk_measurements"),
+        sqlite_with_rowid=False,
     )
-    op.create_table("result_files",
+    op.create_table(
+        "result_files",
         sa.Column("result_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["result_id"], ["results.id"], name="fk_result_files_result_id", ondelete="CASCADE"),
-        sa.PrimaryKeyConstraint("result_id", "name", name="pk_result_files")
+        sa.PrimaryKeyConstraint("result_id", "name", name="pk_result_files"),
     )
-    op.create_table("compared_runs",
+    op.create_table(
+        "compared_runs",
         sa.Column("comparison", sa.Text(), nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("job", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.ForeignKeyConstraint(["comparison"], ["comparisons.id"], name="fk_compared_runs_comparison", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["comparison"], ["comparisons.id"],
+                                name="fk_compared_runs_comparison", ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["job"], ["jobs.id"], name="fk_compared_runs_job"),
-        sa.PrimaryKeyConstraint("comparison", "position", name="pk_compared_runs")
+        sa.PrimaryKeyConstraint("comparison", "position", name="pk_compared_runs"),
     )
     op.create_index("ix_compared_runs_job", "compared_runs", ["job"])
 
