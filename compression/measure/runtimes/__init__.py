@@ -1,0 +1,35 @@
+"""Runtimes: what can open an exported file and answer requests with it.
+
+ONNX Runtime (CPU and CUDA) now; TensorRT, TVM, OpenVINO move in as further entries. Importing this loads none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from compression.measure.runtimes.onnxruntime import Session
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A runtime: `open(path, *, device, threads)` gives a session, or raises MeasureError."""
+
+    key: str
+    title: str
+    devices: tuple[str, ...]
+    open: Callable[..., "Session"]
+
+
+def _open_onnxruntime(path: Path, *, device: str = "cpu", threads: int = 1) -> "Session":
+    from compression.measure.runtimes.onnxruntime import open_session
+
+    return open_session(path, device=device, threads=threads)
+
+
+RUNTIMES: dict[str, Runtime] = {
+    "onnxruntime": Runtime("onnxruntime", "ONNX Runtime", ("cpu", "cuda"), _open_onnxruntime),
+}

@@ -1,0 +1,70 @@
+"""What an exported file weighs: bytes on disk, bytes in memory, weights and non-zero weights."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from compression.data.dataset import Rows
+from compression.errors import MeasureError
+from compression.measure.weights import count_weights, external_files, read_graph
+from compression.records import Measurement
+
+ANSWERED_ROWS = 512
+_CHILD_SECONDS = 300
+
+
+def measure_size(path: Path, rows: Rows | None = None, *, device: str = "cpu", threads: int = 1) -> list[Measurement]:
+    """size_bytes, parameters, nonzeros, and with rows resident_bytes of the exported file.
+
+    Memory is taken on the CPU whatever the device (its measurement says so), and is absent where the system has no
+    /proc/self/smaps. Raises MeasureError if the file can't be read or a part of it is missing.
+    """
+    path = Path(path)
+    graph = read_graph(path)
+    on_disk = size_bytes(path, external_files(path, graph))
+    weights = count_weights(path, graph)
+    measurements = [
+        Measurement(metric="size_bytes", value=float(on_disk)),
+        Measurement(metric="parameters", value=float(weights.parameters)),
+        Measurement(metric="nonzeros", value=float(weights.nonzeros)),
+    ]
+    if rows is not None and len(rows) and Path("/proc/self/smaps").exists():
+        answered = min(ANSWERED_ROWS, len(rows))
+        resident = resident_bytes(path, rows.take(np.arange(answered)), threads=threads)
+        measurements.insert(1, Measurement(metric="resident_bytes", value=float(resident), n=answered,
+                                           runtime="onnxruntime", device="cpu", threads=threads))
+    return measurements
+
+
+def size_bytes(path: Path, external: tuple[Path, ...]) -> int:
+    """Bytes of the file and of the external data it names."""
+    return path.stat().st_size + sum(file.stat().st_size for file in external)
+
+
+def resident_bytes(path: Path, rows: Rows, *, threads: int = 1) -> int:
+    """Memory the runtime holds after it loaded the file and answered these rows once, in a fresh process.
+
+    Counted: growth of anonymous memory since just before the load, plus the pages of the model's own files that are
+    mapped in. External data is mapped lazily, so of a large table only the pages that the rows touched count. The
+    runtime's own code is left out. Raises MeasureError if the process fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="recpress-") as scratch:
+        inputs = Path(scratch) / "inputs.npz"
+        np.savez(inputs, **rows.inputs)
+        command = [sys.executable, "-m", "compression.measure.resident", str(path.resolve()), str(inputs), str(threads)]
+        root = Path(__file__).resolve().parents[2]
+        try:
+            child = subprocess.run(command, capture_output=True, text=True, timeout=_CHILD_SECONDS, cwd=root,
+                                   check=False)
+        except subprocess.TimeoutExpired:
+            raise MeasureError(f"{path.name} gave no answer within {_CHILD_SECONDS} s in a fresh process.") from None
+    if child.returncode != 0:
+        reason = child.stderr.strip().splitlines()[-1:] or [f"exit status {child.returncode}"]
+        raise MeasureError(f"The memory of {path.name} could not be measured: {reason[0]}")
+    return int(json.loads(child.stdout.splitlines()[-1])["resident_bytes"])

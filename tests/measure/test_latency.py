@@ -1,0 +1,131 @@
+"""Latency in pairs: a model against itself is 1, a slower one is slower, and the pool is drawn from the rows."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from compression.data.dataset import Rows
+from compression.errors import MeasureError
+from compression.measure import latency
+from compression.measure.latency import Pairs, draw_batches, measure_latency, paired_ratio, time_pairs
+from compression.records import Target
+from tests.measure.graphs import table_file
+
+
+class Sleeper:
+    """Stands for a bound batch: advances a clock of its own by a given time."""
+
+    def __init__(self, clock: list[float], seconds):
+        self.clock, self.seconds = clock, seconds
+
+    def run(self) -> None:
+        self.clock[0] += self.seconds()
+
+
+def timed(model, baseline, *, max_pairs=200, seconds=8.0, report=lambda progress: None) -> Pairs:
+    clock = [0.0]
+    return time_pairs([Sleeper(clock, model)], [Sleeper(clock, baseline)], max_pairs=max_pairs, seconds=seconds,
+                      clock=lambda: clock[0], generator=np.random.default_rng(0), report=report)
+
+
+def test_a_file_twice_as_slow_has_the_ratio_two():
+    random = np.random.default_rng(0)
+    pairs = timed(lambda: random.gamma(20, 0.2), lambda: random.gamma(20, 0.1))
+    value, low, high = paired_ratio(pairs, np.random.default_rng(1))
+    assert low < value < high and low < 2.0 < high and high - low < 0.3
+
+
+def test_a_model_against_itself_is_one_even_if_whoever_comes_second_is_faster():
+    random = np.random.default_rng(2)
+    turn = [0]
+
+    def second_is_faster():
+        turn[0] += 1
+        return random.gamma(50, 0.02) * (0.5 if turn[0] % 2 == 0 else 1.0)
+
+    value, low, high = paired_ratio(timed(second_is_faster, second_is_faster, max_pairs=400), np.random.default_rng(3))
+    assert low <= 1.0 <= high and value == pytest.approx(1.0, abs=0.05)
+
+
+def test_each_comes_first_in_half_of_the_pairs_in_random_order():
+    first = timed(lambda: 1.0, lambda: 1.0, max_pairs=200).model_first
+    assert first.sum() == 100
+    assert 60 < (first[1:] != first[:-1]).sum() < 140
+
+
+def test_sixty_pairs_are_taken_even_if_time_is_up_and_no_more_then():
+    assert len(timed(lambda: 1.0, lambda: 1.0, seconds=0.0).model) == latency.MIN_PAIRS
+
+
+def test_the_exported_model_against_itself_is_close_to_one(dataset, exported):
+    target = Target(batch_sizes=(1, 64))
+    own, base = measure_latency(exported, exported, dataset.splits["test"], target, seed=0, seconds=1.5,
+                                report=lambda progress: None)
+    ratios = {item.batch_size: item for item in own if item.metric == "latency_ratio"}
+    for item in ratios.values():
+        assert item.n >= 60 and item.ci_low <= item.value <= item.ci_high
+        assert abs(item.value - 1) < 0.15
+    assert Counter(item.metric for item in base) == {"latency_p50_ms": 2, "latency_p95_ms": 2, "throughput": 2}
+    by_key = {(item.metric, item.batch_size): item for item in own}
+    p50, p95, rate = (by_key[metric, 64] for metric in ("latency_p50_ms", "latency_p95_ms", "throughput"))
+    assert p50.ci_low <= p50.value <= p50.ci_high and p50.value <= p95.value
+    assert rate.value == pytest.approx(64e3 / p50.value)
+    assert (p50.runtime, p50.device, p50.threads) == ("onnxruntime", "cpu", 1) and p50.spread >= 0
+
+
+def test_a_wider_table_is_slower_than_a_narrow_one(tmp_path):
+    (tmp_path / "wide").mkdir()
+    wide = table_file(tmp_path / "wide" / "model.onnx", np.ones((2000, 512), np.float32))
+    narrow = table_file(tmp_path / "model.onnx", np.ones((2000, 4), np.float32))
+    rows = Rows({"ids": np.arange(2000)}, np.zeros(2000, np.float32), None)
+    own, _ = measure_latency(wide, narrow, rows, Target(batch_sizes=(512,)), seed=0, seconds=0.5,
+                             report=lambda progress: None)
+    assert own[-1].ci_low > 1.5
+
+
+def test_requests_are_rows_of_the_data_in_the_data_s_own_frequencies():
+    rows = Rows({"ids": np.repeat([3, 8], [900, 100]), "x": np.repeat([0.3, 0.8], [900, 100]).astype(np.float32)},
+                np.zeros(1000, np.float32), None)
+    batches = draw_batches(rows, 64, np.random.default_rng(0))
+    ids, values = (np.concatenate([batch[name] for batch in batches]) for name in ("ids", "x"))
+    assert len(batches) == 32 and all(len(batch["ids"]) == 64 for batch in batches)
+    assert set(ids) == {3, 8} and 0.85 < (ids == 3).mean() < 0.95
+    assert ((ids == 3) == (values < 0.5)).all(), "a request keeps the columns of a row together"
+
+
+def test_a_pool_of_huge_batches_stays_small_in_memory(monkeypatch):
+    monkeypatch.setattr(latency, "_POOL_BYTES", 10_000)
+    rows = Rows({"ids": np.zeros(10, np.int64)}, np.zeros(10, np.float32), None)
+    assert len(draw_batches(rows, 400, np.random.default_rng(0))) == 3
+
+
+def test_progress_tells_pairs_rate_and_time_left(dataset, exported):
+    told = []
+    measure_latency(exported, exported, dataset.splits["test"], Target(batch_sizes=(256,)), seed=0, seconds=1.2,
+                    report=told.append)
+    assert told and all(item.unit == "pairs" and item.message == "batch size 256" and item.rate > 0 for item in told)
+
+
+def test_one_thread_is_timed_by_its_own_clock_and_several_by_the_wall(dataset, exported, monkeypatch):
+    clocks = []
+    real = latency.time_pairs
+
+    def noted(*arguments, clock, **options):
+        clocks.append(clock)
+        return real(*arguments, clock=clock, **options)
+
+    monkeypatch.setattr(latency, "time_pairs", noted)
+    for threads in (1, 2):
+        measure_latency(exported, exported, dataset.splits["test"], Target(threads=threads, batch_sizes=(8,)), seed=0,
+                        seconds=0.0, report=lambda progress: None)
+    assert clocks == [time.thread_time, time.perf_counter]
+
+
+def test_no_rows_is_a_sentence(exported):
+    rows = Rows({"ids": np.zeros(0, np.int64)}, np.zeros(0, np.float32), None)
+    with pytest.raises(MeasureError, match="Latency needs at least one row"):
+        measure_latency(exported, exported, rows, Target(), seed=0, report=lambda progress: None)
