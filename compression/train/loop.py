@@ -60,6 +60,10 @@ class TrainOutcome:
     def best(self) -> EpochScore:
         return self.history[self.best_epoch - 1]
 
+    def as_notes(self) -> dict[str, Any]:
+        """The outcome as plain data, for the job's record."""
+        return asdict(self)
+
 
 @dataclass
 class Position:

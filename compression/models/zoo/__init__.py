@@ -73,7 +73,7 @@ def parse_config(key: str, config: dict[str, Any]) -> Params:
 
 
 def build(key: str, signature: Signature, config: dict[str, Any] | None = None, *, seed: int = 0) -> nn.Module:
-    """A fresh model: forward({input: tensor}) → (B,) logits. Same seed, same weights.
+    """A fresh model: forward({input: tensor}) → (B,) logits. Same seed, same weights; it knows its `config`.
 
     The global generator is left as it was. Raises ModelError for an unknown architecture, a setting out of
     bounds, or a signature without inputs.
@@ -88,7 +88,9 @@ def build(key: str, signature: Signature, config: dict[str, Any] | None = None, 
     model_class = getattr(importlib.import_module(f"{__name__}.{key}"), architecture.name)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return model_class(signature, params)
+        model = model_class(signature, params)
+    model.architecture, model.config = key, params.model_dump(mode="json")
+    return model
 
 
 def _sentence(key: str, params: type[Params], item: Any) -> str:
