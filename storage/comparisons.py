@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,15 +111,15 @@ class Workers(Base):
             return [WorkerRow(id=row.id, host=row.host, pid=row.pid, device=row.device, job=row.job,
                               started=row.started, seen=row.seen, alive=row.seen > now - LEASE_S) for row in rows]
 
-    def drop_dead_workers(self, alive_pids: Iterable[int]) -> list[str]:
+    def drop_dead_workers(self, is_running: Callable[[int], bool]) -> list[str]:
         """Let the jobs of this machine's dead workers be claimed at once rather than after the lease; gives their ids.
 
-        A worker id ends in the pid, so a pid that lives again under another name costs no more than the lease.
+        is_running: whether a process number is in use; one that was given to another program costs no more than
+        the lease.
         """
-        alive = set(alive_pids)
         with self.database.writing() as session:
             rows = session.scalars(sa.select(WorkerTable).where(WorkerTable.host == this_machine())).all()
-            dead = [row for row in rows if row.pid not in alive]
+            dead = [row for row in rows if not is_running(row.pid)]
             for row in dead:
                 session.execute(sa.update(JobTable).where(JobTable.worker == row.id, JobTable.state == "running")
                                 .values(lease_until=0.0))

@@ -1,0 +1,31 @@
+"""What a worker hands to the child process, and what the child says while it works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compression.records import Failure, JobSpec, Progress, Record
+
+
+class Assignment(Record):
+    """A job as its child process sees it: the spec, its inputs by digest, and where to work."""
+
+    job: int
+    name: str
+    spec: JobSpec
+    files: str  # root of the artifact store
+    folder: str  # of the job; `work` below it survives a retry
+    model_manifest: dict[str, str] | None = None
+    data_manifest: dict[str, str] | None = None
+    data_name: str = ""
+
+    @property
+    def work(self) -> Path:
+        return Path(self.folder) / "work"
+
+
+class Said(Record):
+    """A line on the channel from child to worker."""
+
+    progress: Progress | None = None
+    failure: Failure | None = None

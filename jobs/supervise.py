@@ -1,0 +1,185 @@
+"""The workers of an app: started with it, restarted when they die, one set a home folder however many servers run.
+
+    with supervised():
+        serve()
+
+A lock on a file in the home folder is held by one server; the kernel lets go of it the moment that server dies,
+and another one that waits takes over. The workers end with the server that started them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import jobs
+from compression.errors import StorageError
+from jobs.devices import cpu_count, worker_devices
+from jobs.processes import is_running, kill_group
+from storage.store import Store, open_store
+
+POLL_S = 0.5
+TAKE_OVER_S = 2.0
+STEADY_S = 60.0  # a worker that lived so long may be restarted at once
+LONGEST_PAUSE_S = 30.0
+STOP_S = 5.0
+SWEEP_S = 24 * 3600.0
+
+
+class Supervisor:
+    """Keeps the workers of this machine running from a thread of its own."""
+
+    def __init__(self, *, devices: Sequence[str] | None = None, worker_options: Sequence[str] = ()) -> None:
+        self._devices = devices
+        self._options = list(worker_options)
+        self._stop = threading.Event()
+        # one thread for all its life: on Linux a worker dies with the thread that started it
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+
+    def start(self) -> Supervisor:
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End the workers in order: each gives its job back to the queue."""
+        self._stop.set()
+        self._thread.join(STOP_S * 2)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                store = open_store()
+                with held(store.home / "workers.lock") as is_ours:
+                    if is_ours:
+                        self._supervise(store)
+            except (StorageError, OSError) as error:
+                print(f"Workers can't be started: {error}", file=sys.stderr, flush=True)
+            self._stop.wait(TAKE_OVER_S)
+
+    def _supervise(self, store: Store) -> None:
+        devices = list(self._devices if self._devices is not None else worker_devices())
+        threads = max(1, cpu_count() // max(1, len(devices)))
+        crew = [_Hand(store.home, device, threads, self._options) for device in devices]
+        swept = -SWEEP_S
+        try:
+            while not self._stop.is_set():
+                started = [hand.keep() for hand in crew]
+                try:
+                    if any(started):
+                        store.drop_dead_workers(is_running)
+                    if time.monotonic() - swept > SWEEP_S:
+                        swept = time.monotonic()
+                        store.sweep()
+                except (StorageError, OSError) as error:  # the workers go on; leases and the next day settle it
+                    print(f"Tidying up failed: {error}", file=sys.stderr, flush=True)
+                self._stop.wait(POLL_S)
+        finally:
+            for hand in crew:
+                hand.ask_to_end()
+            for hand in crew:
+                hand.end()
+
+
+class _Hand:
+    """One worker process and its restarts."""
+
+    def __init__(self, home: Path, device: str, threads: int, options: list[str]) -> None:
+        self._command = [sys.executable, "-m", "jobs.worker", "--device", device, "--threads", str(threads),
+                         "--parent", str(os.getpid()), *options]
+        self._log = home / "workers" / f"{device.replace(':', '-')}.log"
+        self._home = home
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._pause = 0.0
+
+    def keep(self) -> bool:
+        """Start the worker if it isn't there and its pause is over; tells whether it was started."""
+        now = time.monotonic()
+        if self._process is not None:
+            if self._process.poll() is None:
+                return False
+            lived = now - self._started
+            self._pause = 0.0 if lived > STEADY_S else min(LONGEST_PAUSE_S, max(0.25, self._pause * 2))
+            self._process = None
+            self._started = now
+        if now - self._started < self._pause:
+            return False
+        root = str(Path(jobs.__file__).parents[1])
+        environment = {**os.environ, "RECPRESS_HOME": str(self._home),
+                       "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+        self._log.parent.mkdir(exist_ok=True)
+        with open(self._log, "ab") as log:
+            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                             env=environment, start_new_session=True)
+        self._started = now
+        return True
+
+    def ask_to_end(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
+    def end(self) -> None:
+        if self._process is None:
+            return
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            kill_group(self._process.pid)
+            self._process.wait()
+
+
+@contextmanager
+def supervised(*, devices: Sequence[str] | None = None, worker_options: Sequence[str] = ()) -> Iterator[Supervisor]:
+    """Workers while the block runs: one for each GPU, else one for the CPU. Returns at once; a thread does the rest."""
+    supervisor = Supervisor(devices=devices, worker_options=worker_options).start()
+    try:
+        yield supervisor
+    finally:
+        supervisor.stop()
+
+
+@contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Whether this process got the lock of a file; it is kept until the block ends or the process dies."""
+    with open(path, "ab") as file:
+        got = _lock(file)
+        try:
+            yield got
+        finally:
+            if got:
+                _unlock(file)
+
+
+if os.name == "posix":
+    import fcntl
+
+    def _lock(file: BinaryIO) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(file: BinaryIO) -> None:
+        fcntl.flock(file, fcntl.LOCK_UN)
+else:
+    import msvcrt
+
+    def _lock(file: BinaryIO) -> bool:
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+    def _unlock(file: BinaryIO) -> None:
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)

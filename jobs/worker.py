@@ -1,0 +1,215 @@
+"""A worker: claim a job, run it in a child process, save what it made. `python -m jobs.worker [--device cuda:0]`.
+
+Kill it whenever you like: its child dies with it, its lease runs out, another worker goes on from the checkpoint.
+Stopped in order (SIGTERM, Ctrl-C) it gives its job back to the queue.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+
+from compression.errors import StorageError
+from compression.records import Failure
+from jobs.devices import cpu_count, worker_devices
+from jobs.local import LocalJob, clean, note
+from jobs.processes import die_with_parent, is_orphan
+from jobs.records import Assignment
+from storage.queue import LEASE_S
+from storage.records import Job, Outcome
+from storage.store import Store, open_store
+
+PERFORM = "jobs.perform:perform"
+POLL_S = 0.1  # looks at the child
+BEAT_S = 0.5  # looks at the database while a job runs: a cancelled job hears of it within this time
+IDLE_S = 0.5  # looks at the queue
+SEEN_S = 5.0  # signs of life while idle
+SAVE_TRIES = 5
+
+
+@dataclass
+class Worker:
+    """What a worker process knows of itself."""
+
+    store: Store
+    device: str
+    threads: int
+    perform: str = PERFORM
+    parent: int | None = None  # ends with this process
+    name: str = field(default_factory=lambda: f"{secrets.token_hex(4)}-{os.getpid()}")
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def stopping(self) -> bool:
+        return self.stop.is_set() or (self.parent is not None and is_orphan(self.parent))
+
+
+def work(worker: Worker, *, once: bool = False) -> int:
+    """Do jobs until stopped, or with `once` until the queue is empty; gives how many were taken."""
+    taken, seen = 0, 0.0
+    worker.store.add_worker(worker.name, worker.device)
+    try:
+        while not worker.stopping:
+            try:
+                job = worker.store.claim(worker.name, worker.device)
+                if job is None and time.monotonic() - seen > SEEN_S:
+                    worker.store.worker_seen(worker.name)
+                    seen = time.monotonic()
+            except StorageError as error:  # a locked database or a full disk passes
+                _say(worker, str(error))
+                worker.stop.wait(IDLE_S * 4)
+                continue
+            if job is not None:
+                do_job(worker, job)
+                taken += 1
+            elif once:
+                break
+            else:
+                worker.stop.wait(IDLE_S)
+    finally:
+        _quietly(worker, lambda: worker.store.remove_worker(worker.name))
+    return taken
+
+
+def do_job(worker: Worker, job: Job) -> None:
+    """Run one claimed job to its end: saved, failed, cancelled, given back, or lost to another worker."""
+    folder = worker.store.job_folder(job.id)
+    outcome_path = folder / "outcome.json"
+    try:
+        if job.attempt > 1 and outcome_path.exists():  # the worker before died between the child's end and saving
+            note(folder, "The outcome of the attempt before is complete; saving it.")
+        else:
+            child = LocalJob(assignment(worker.store, job), device=worker.device, threads=worker.threads,
+                             perform=worker.perform)
+            note(folder, f"Attempt {job.attempt} on {worker.device} by {worker.name}, process {child.pid}.")
+            if not attend(worker, job, child):
+                return
+        outcome = Outcome.model_validate_json(outcome_path.read_bytes())
+    except (OSError, ValueError) as error:
+        _end(worker, job, Failure(kind=type(error).__name__, message=f"The job's folder can't be used: {error}.",
+                                  next_step="Check the disk and the permissions of RECPRESS_HOME, then retry."))
+        return
+    except StorageError as error:
+        _end(worker, job, Failure(kind="StorageError", message=str(error), next_step="Then retry."))
+        return
+    save(worker, job, outcome)
+
+
+def attend(worker: Worker, job: Job, child: LocalJob) -> bool:
+    """Watch a child until it ends, renewing the lease; True when its outcome can be saved."""
+    beaten = time.monotonic()
+    renewed = beaten
+    while not child.wait(POLL_S):
+        now = time.monotonic()
+        if worker.stopping:
+            child.stop()
+            note(worker.store.job_folder(job.id), "The worker stops; the job goes back to the queue.")
+            _quietly(worker, lambda: worker.store.release(job.id, worker.name, attempt=job.attempt))
+            return False
+        if now - beaten < BEAT_S:
+            continue
+        beaten = now
+        try:
+            order = worker.store.heartbeat(job.id, worker.name, child.progress, attempt=job.attempt)
+            renewed = now
+        except StorageError as error:
+            _say(worker, str(error))
+            order = "go" if now - renewed < LEASE_S else "lost"
+        if order == "go":
+            continue
+        child.stop()
+        if order == "cancel":
+            _end(worker, job, Failure(kind="Cancelled", message="Cancelled."))
+        return False
+    failed = child.failure()
+    if failed is not None:
+        failure, retry = failed
+        _end(worker, job, failure, retry=retry)
+    return failed is None
+
+
+def save(worker: Worker, job: Job, outcome: Outcome) -> None:
+    """Save the outcome in one transaction. What the database refuses for a moment is tried again."""
+    for attempt in range(1, SAVE_TRIES + 1):
+        try:
+            kept = worker.store.finish(job.id, worker.name, outcome, attempt=job.attempt)
+        except StorageError as error:
+            problem = error
+            _say(worker, str(error))
+            worker.stop.wait(attempt)
+            continue
+        if kept:
+            note(worker.store.job_folder(job.id), "Saved.")
+            clean(worker.store.job_folder(job.id))
+        return
+    _end(worker, job, Failure(kind="StorageError", message=str(problem), next_step="Then retry."))
+
+
+def assignment(store: Store, job: Job) -> Assignment:
+    """What the child needs to know. Raises StorageError if a model or dataset was deleted."""
+    spec = job.spec
+    model = store.model(spec.model) if getattr(spec, "model", None) else None
+    data = store.dataset(spec.data) if getattr(spec, "data", None) else None
+    return Assignment(job=job.id, name=job.name, spec=spec, files=str(store.files.root),
+                      folder=str(store.job_folder(job.id)), model_manifest=model.manifest if model else None,
+                      data_manifest=data.manifest if data else None, data_name=data.name if data else "")
+
+
+def _end(worker: Worker, job: Job, failure: Failure, *, retry: bool = False) -> None:
+    state = None
+    for attempt in range(SAVE_TRIES):
+        try:
+            state = worker.store.fail(job.id, worker.name, failure, attempt=job.attempt, retry=retry)
+            break
+        except StorageError as error:  # at worst the lease runs out, and the job is tried again
+            _say(worker, str(error))
+            worker.stop.wait(attempt)
+    folder = worker.store.job_folder(job.id)
+    note(folder, f"Attempt {job.attempt} ended: {failure.message} The job is {state or 'with another worker'}.")
+    if state == "cancelled":
+        clean(folder)
+
+
+def _quietly(worker: Worker, action) -> None:
+    """On the way out nothing can be done about a refusal; the lease settles it."""
+    try:
+        action()
+    except StorageError as error:
+        _say(worker, str(error))
+
+
+def _say(worker: Worker, text: str) -> None:
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} worker {worker.name}: {text}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Work on queued jobs until stopped.")
+    parser.add_argument("--device", help="cpu or cuda:N; without it, the first GPU, else the CPU")
+    parser.add_argument("--threads", type=int, help="CPU threads of a job; without it, all processors")
+    parser.add_argument("--once", action="store_true", help="end when the queue is empty")
+    parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # set by jobs.supervise
+    parser.add_argument("--perform", default=PERFORM, help=argparse.SUPPRESS)  # another table of kinds, for tests
+    given = parser.parse_args()
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda number, frame: stop.set())
+    if given.parent is not None:
+        die_with_parent(given.parent, signal.SIGTERM)
+    try:
+        worker = Worker(open_store(), given.device or worker_devices()[0], given.threads or cpu_count(),
+                        perform=given.perform, parent=given.parent, stop=stop)
+    except StorageError as error:
+        print(error, file=sys.stderr)
+        return 2
+    work(worker, once=given.once)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
