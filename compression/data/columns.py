@@ -41,7 +41,7 @@ def numbers(raw: pl.Series, *, what: str) -> np.ndarray:
     array = values.fill_null(np.nan).to_numpy()
     infinite = np.isinf(array)
     if infinite.any():
-        raise DataError(f"{what} holds infinity in {infinite.sum():,} rows, first in data row "
+        raise DataError(f"{what} holds infinity in {_rows(infinite.sum())}, first in data row "
                         f"{np.argmax(infinite) + 1:,}. Write a finite number, or leave the cell empty.")
     return array
 
@@ -93,9 +93,11 @@ def times(raw: pl.Series, *, what: str) -> np.ndarray:
     else:
         text = raw.str.strip_chars()
         cast = text.cast(pl.Float64, strict=False)
-        if cast.null_count() > text.is_in(["", None]).sum():
+        present = text.is_not_null() & ~text.str.to_lowercase().is_in(MISSING)
+        if (cast.is_null() & present).any():
             stamps = _dates(text)
-            bad = stamps.is_null() & text.is_not_null() & ~text.str.to_lowercase().is_in(MISSING)
+            numeric = cast.null_count() < stamps.null_count()  # one stray word among numbers is the fault, not they
+            bad = (cast if numeric else stamps).is_null() & present
             if bad.any():
                 raise DataError(f"{what} holds '{_first(raw, bad)}' in data row {_row(bad):,}, which is neither a "
                                 "number nor a date (2024-05-31, 2024-05-31 17:45:00, 2024-05-31T17:45:00Z). Write "
@@ -104,7 +106,7 @@ def times(raw: pl.Series, *, what: str) -> np.ndarray:
         values = cast.fill_null(np.nan).to_numpy()
     empty = np.isnan(values)
     if empty.any():
-        raise DataError(f"{what} is empty in {empty.sum():,} rows, first in data row {np.argmax(empty) + 1:,}, so the "
+        raise DataError(f"{what} is empty in {_rows(empty.sum())}, first in data row {np.argmax(empty) + 1:,}, so the "
                         "rows can't be ordered. Fill or remove these rows, or choose split.kind random.")
     return values
 
@@ -127,8 +129,8 @@ def _dates(text: pl.Series) -> pl.Series:
 
 def _not_numbers(raw: pl.Series, bad: pl.Series, what: str) -> DataError:
     values = [f"'{value[:40]}'" for value in raw.filter(bad).unique(maintain_order=True).head(3)]
-    rows = f"{bad.sum():,} row{'s'[: int(bad.sum() != 1)]}"
-    return DataError(f"{what} must hold numbers; got {', '.join(values)} in {rows}, first in data row {_row(bad):,}. "
+    return DataError(f"{what} must hold numbers; got {', '.join(values)} in {_rows(bad.sum())}, first in data row "
+                     f"{_row(bad):,}. "
                      "Allowed are numbers with a decimal point, and empty cells where one is missing. Correct the "
                      "cells, or give the column another role.")
 
@@ -140,6 +142,10 @@ def _wrong_type(raw: pl.Series, what: str, wanted: str) -> DataError:
 
 def _first(raw: pl.Series, bad: pl.Series) -> str:
     return raw.filter(bad)[0][:40]
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def _row(bad: pl.Series) -> int:
