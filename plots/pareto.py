@@ -51,8 +51,8 @@ class ParetoPoint:
     x_high: float | None
     y_low: float | None
     y_high: float | None
-    x_difference: str
-    y_difference: str
+    x_baseline: float | None
+    y_baseline: float | None
     on_front: bool
     is_baseline: bool
 
@@ -90,8 +90,7 @@ def _front(pairs: list[tuple[float, float]], x_up: bool, y_up: bool) -> list[boo
 def _place(point: RunPoint, x: str, y: str, on_front: bool) -> ParetoPoint:
     across, up = point.values[x], point.values[y]
     return ParetoPoint(point.job_id, point.name, point.families, across.value, up.value, *_bar(across), *_bar(up),
-                       format_difference(x, across.value, across.baseline),
-                       format_difference(y, up.value, up.baseline), on_front, not point.families)
+                       _own_baseline(x, across), _own_baseline(y, up), on_front, not point.families)
 
 
 def _bar(value: Numbers) -> tuple[float | None, float | None]:
@@ -106,7 +105,8 @@ def _measured_baseline(placed: list[RunPoint], x: str, y: str) -> list[ParetoPoi
     for point in placed:
         across, up = (_own_baseline(key, point.values[key]) for key in (x, y))
         if across is not None and up is not None:
-            return [ParetoPoint(0, "Baseline", "", across, up, None, None, None, None, "", "", False, True)]
+            return [ParetoPoint(0, "Baseline", "", across, up, None, None, None, None, None, None, False,
+                                 True)]
     return []
 
 
@@ -212,9 +212,11 @@ def _short(name: str) -> str:
 
 
 def _hover(point: ParetoPoint, x: str, y: str) -> list:
-    return [point.job_id, point.name, format_value(x, point.x), format_value(y, point.y),
-            f"  ({point.x_difference})" if point.x_difference else "",
-            f"  ({point.y_difference})" if point.y_difference else ""]
+    told = [point.job_id, point.name, format_value(x, point.x), format_value(y, point.y)]
+    for key, value, baseline in ((x, point.x, point.x_baseline), (y, point.y, point.y_baseline)):
+        told.append("" if baseline is None or metric_of(key).kind == "ratio"
+                    else f"  ({format_difference(key, value, baseline)})")
+    return told
 
 
 def _hover_template(x: str, y: str) -> str:

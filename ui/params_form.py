@@ -9,6 +9,7 @@ decided by `control()`, which knows nothing of streamlit and is tested on its ow
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
@@ -131,17 +132,20 @@ def format_number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}"
 
 
-def params_form(params_class: type[BaseModel], key: str, values: dict | None = None) -> dict:
+def params_form(params_class: type[BaseModel], key: str, values: dict | None = None, *, columns: int = 1) -> dict:
     """Draw one widget for each field and give the chosen values, ready for `params_class(**chosen)`.
 
     `values` are where the widgets start (a recipe's step, a cloned run); later the widgets hold their own state
-    under `key`. Fields beyond the first five fold away, with their values stated on the fold.
+    under `key`. Fields beyond the first five fold away, with their values stated on the fold. `columns` sets the
+    first fields side by side.
     """
     chosen: dict[str, Any] = {}
     found = controls(params_class)
     shown, folded = (found, []) if len(found) <= SHOWN_FIRST + 1 else (found[:SHOWN_FIRST], found[SHOWN_FIRST:])
-    for one in shown:
-        chosen[one.name] = draw_control(one, key, (values or {}).get(one.name, one.default))
+    places = st.columns(columns, gap="medium") if columns > 1 and len(shown) > 1 else None
+    for index, one in enumerate(shown):
+        with places[index % columns] if places else nullcontext():
+            chosen[one.name] = draw_control(one, key, (values or {}).get(one.name, one.default))
     if folded:
         starts = {one.name: (values or {}).get(one.name, one.default) for one in folded}
         with st.expander("More options: " + ", ".join(

@@ -1,0 +1,54 @@
+"""Compare: the trade-off of every run of a project, the limits that matter, and the run that keeps them best."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from plots.constraints import recommend
+from plots.pareto import pareto_points
+from ui import compare_view as parts
+from ui.compare_data import chosen_points, project_points
+from ui.compare_saved import open_saved, project_of
+from ui.compare_state import opened_view, write_view
+from ui.shell import empty_state, page_title
+from ui.state import open_page, store
+
+open_saved(store())
+view = opened_view()
+head, side = st.columns([1.6, 1], vertical_alignment="bottom")
+with head:
+    page_title("Compare")
+projects = [project for project in store().projects(limit=200) if project.runs]
+if not projects:
+    empty_state("No finished run yet", "Queue two or three recipes on the Experiment page: they appear here as points "
+                "between size, speed and quality.")
+    if st.button("Build a recipe", type="primary"):
+        open_page("experiment")
+    st.stop()
+with side:
+    project = parts.choose_project(projects, replace(view, project=view.project or project_of(store(), view.runs)))
+everything = project_points(store(), project)
+points = chosen_points(everything, view.runs, st.session_state.get("compare.q") or "")
+if not points:
+    empty_state("No run matches", "None of the chosen runs is finished in this project.")
+    if st.button("Show every run of the project"):
+        write_view(replace(view, runs=(), q="", project=project.key))
+        st.session_state["compare.q"] = ""
+        st.rerun()
+    st.stop()
+recommendation_place = st.container()
+view = parts.draw_controls(points, replace(view, project=project.key))
+found = recommend(points, view.limits)
+with recommendation_place:
+    parts.draw_recommendation(found)
+placed = pareto_points(points, view.x, view.y)
+left, right = st.columns([1.5, 1], gap="medium")
+with left:
+    parts.draw_plot(placed, view, found.winner)
+with right:
+    parts.draw_table(points, placed, view, found.meets)
+parts.draw_picked(points, view)
+view = parts.draw_pin(everything, view)
+parts.draw_save(store(), points, view)
+parts.draw_side_by_side(store(), points, view)
+write_view(view)

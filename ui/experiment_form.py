@@ -1,0 +1,201 @@
+"""The parts of the Experiment page: what to compress, for which target, and the runs about to be queued."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from compression.errors import RecipeError, RecPressError
+from compression.models.signature import Signature
+from compression.recipe import check, dump_recipe, estimate, load_recipe
+from compression.records import ModelDescription, Recipe, RunSpec, Target
+from plots.units import human_bytes
+from storage.records import DataRow, ModelRow
+from storage.store import Store
+from ui.recipe_editor import draw_recipe_editor, draw_size, edited_steps, recipe_of, set_steps
+from ui.state import open_page, query_int, query_text, say_later, set_query
+from ui.sweep import draw_sweep, expand
+
+BATCHES = (1, 16, 64, 256, 512, 1024, 4096)
+LOADED = "experiment.loaded"  # what of the URL is in the form already
+PARENT = "experiment.parent"
+# the review stays in sight while the steps scroll
+STICKY = "<style>.st-key-review { position: sticky; top: 4.25rem; }</style>"
+
+
+def load_from_url(store: Store) -> None:
+    """Fill the form from `?clone=ID` or `?model=…&data=…`, once for each link."""
+    clone = query_int("clone")
+    link = (clone, query_text("model"), query_text("data"))
+    if st.session_state.get(LOADED) == link:
+        return
+    st.session_state[LOADED] = link
+    if clone is None:
+        _start_at(query_text("model"), query_text("data"))
+        return
+    try:
+        job = store.job(clone)
+    except RecPressError as error:
+        st.error(str(error))
+        return
+    if not isinstance(job.spec, RunSpec):
+        st.error(f"Job {clone} is not a run; only a run's recipe can be cloned.")
+        return
+    _start_at(job.spec.model, job.spec.data)
+    _start_target(job.spec.target)
+    set_steps(job.spec.recipe.steps)
+    st.session_state[PARENT] = clone
+    st.session_state["experiment.name"] = ""
+
+
+def _start_at(model: str | None, data: str | None) -> None:
+    for key, value in (("experiment.model", model), ("experiment.data", data)):
+        if value:
+            st.session_state[key] = value
+
+
+def _start_target(target: Target) -> None:
+    st.session_state.update({"experiment.device": target.device, "experiment.threads": target.threads,
+                             "experiment.batches": list(target.batch_sizes)})
+
+
+def choose_subject(models: Sequence[ModelRow], datasets: Sequence[DataRow]) -> tuple[ModelRow, DataRow, Target]:
+    """① Model × dataset × target, side by side; the choice is written to the URL."""
+    by_model, by_data = {row.id: row for row in models}, {row.id: row for row in datasets}
+    across = st.columns([1, 1, 1], gap="medium", vertical_alignment="bottom")
+    with across[0]:
+        _keep("experiment.model", by_model, models[0].id)
+        model = by_model[st.selectbox("Model", list(by_model), key="experiment.model",
+                                      format_func=lambda key: f"{by_model[key].name} · "
+                                                              f"{human_bytes(by_model[key].description.size_bytes)}")]
+    with across[1]:
+        # a dataset chosen for another model gives way to the one this model was trained on
+        if st.session_state.get("experiment.data_of") != model.id:
+            if st.session_state.get("experiment.data_of") is not None:
+                st.session_state.pop("experiment.data", None)
+            st.session_state["experiment.data_of"] = model.id
+        _keep("experiment.data", by_data, model.data if model.data in by_data else datasets[0].id)
+        data = by_data[st.selectbox("Dataset", list(by_data), key="experiment.data",
+                                    format_func=lambda key: by_data[key].name)]
+    with across[2]:
+        target = _choose_target()
+    if query_int("clone") is None:
+        set_query(model=model.id, data=data.id)
+        st.session_state[LOADED] = (None, model.id, data.id)
+    return model, data, target
+
+
+def _keep(key: str, options: dict, default: str) -> None:
+    """Keep what the person chose (over a change of page too) while it exists; else start at the default."""
+    if st.session_state.get(key) not in options:
+        st.session_state[key] = default
+    st.session_state[key] = st.session_state[key]
+
+
+def _choose_target() -> Target:
+    start = Target()
+    for key, value in (("device", start.device), ("threads", start.threads), ("batches", list(start.batch_sizes))):
+        st.session_state[f"experiment.{key}"] = st.session_state.get(f"experiment.{key}", value)
+    batches = st.session_state["experiment.batches"]
+    label = (f"Target: {st.session_state['experiment.device'].upper()}, {st.session_state['experiment.threads']} "
+             f"thread(s), batch {' and '.join(map(str, batches)) or '—'}")
+    with st.popover(label, width="stretch", help="Where the exported file has to be fast."):
+        device = st.segmented_control("Device", ["cpu", "cuda"], key="experiment.device", required=True,
+                                      format_func=str.upper, help="CUDA runs wait for a worker with a GPU.")
+        threads = st.number_input("Threads", 1, 64, key="experiment.threads",
+                                  help="CPU threads the runtime may use for one request.")
+        st.multiselect("Batch sizes", sorted({*BATCHES, *map(int, batches)}), key="experiment.batches",
+                       max_selections=4, help="Rows scored in one request; latency is measured at each.")
+    chosen = tuple(sorted({int(batch) for batch in st.session_state["experiment.batches"]}))
+    return Target(device=device or "cpu", threads=threads, batch_sizes=chosen or start.batch_sizes)
+
+
+def missing_columns(model: ModelRow, data: DataRow) -> list[str]:
+    """Columns the model reads and the dataset lacks."""
+    has = {column.name for column in data.description.columns}
+    signature = Signature.model_validate(model.description.signature)
+    return [one.column for one in signature.inputs if one.column not in has]
+
+
+@st.fragment
+def draw_recipe_and_review(store: Store, model: ModelRow, data: DataRow, target: Target) -> None:
+    """② the recipe beside ③ its size, a sweep and the one button. A slider reruns this part alone."""
+    st.html(STICKY)
+    left, right = st.columns([1.9, 1], gap="large")
+    with left:
+        st.subheader("Recipe", anchor=False)
+        draw_recipe_editor()
+    with right, st.container(key="review", border=True):
+        recipe = recipe_of(edited_steps(), name=st.session_state.get("experiment.name", "").strip())
+        draw_size(model.description, recipe)
+        st.text_input("Name", key="experiment.name", placeholder=recipe.name, max_chars=120)
+        with st.expander("Sweep: try several values at once"):
+            axes = draw_sweep(recipe)
+        problem, recipes = _planned(recipe, axes, model, data)
+        if problem:
+            st.error(problem)
+        elif len(recipes) > 1:
+            _draw_plan(recipes, model.description)
+        label = "Queue run" if len(recipes) < 2 else f"Queue {len(recipes)} runs"
+        if st.button(label, type="primary", disabled=bool(problem), width="stretch"):
+            _queue(store, recipes, model, data, target)
+        parent = st.session_state.get(PARENT)
+        st.caption(f"{model.name} × {data.name}" + (f" · cloned from run {parent}" if parent else ""))
+        _draw_share(recipe)
+
+
+def _planned(recipe: Recipe, axes: list, model: ModelRow, data: DataRow) -> tuple[str, list[Recipe]]:
+    """The recipes to queue, or the sentence that says why not."""
+    missing = missing_columns(model, data)
+    if missing:
+        return (f"{model.name} reads {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}, which {data.name} "
+                "doesn't have. Choose the dataset the model was trained on.", [])
+    errors = [problem for problem in check(recipe) if problem.severity == "error"]
+    if errors:
+        return f"Step {errors[0].step + 1} has to be mended first.", []
+    try:
+        return "", expand(recipe, axes)
+    except RecipeError as error:
+        return str(error), []
+
+
+def _draw_plan(recipes: list[Recipe], description: ModelDescription) -> None:
+    sizes = [estimate(description, one).size_bytes for one in recipes]
+    st.dataframe({"Run": [one.name for one in recipes], "Size": [human_bytes(size) for size in sizes]},
+                 hide_index=True, height=min(38 + 35 * len(recipes), 220))
+
+
+def _queue(store: Store, recipes: list[Recipe], model: ModelRow, data: DataRow, target: Target) -> None:
+    specs = [(one.name, RunSpec(model=model.id, data=data.id, recipe=one, target=target)) for one in recipes]
+    try:
+        store.submit_many(specs, parent=st.session_state.get(PARENT))
+    except RecPressError as error:
+        st.error(str(error))
+        return
+    st.session_state.pop(PARENT, None)
+    say_later(f"Queued {recipes[0].name}." if len(recipes) == 1 else f"Queued {len(recipes)} runs.")
+    open_page("runs")
+
+
+def _draw_share(recipe: Recipe) -> None:
+    def load() -> None:
+        try:
+            loaded = load_recipe(st.session_state["experiment.yaml"])
+        except RecipeError as error:
+            st.session_state["experiment.yaml_error"] = str(error)
+            return
+        st.session_state["experiment.yaml_error"] = ""
+        st.session_state["experiment.name"] = loaded.name
+        set_steps(loaded.steps)
+
+    with st.expander("Share or import as YAML"):
+        try:
+            text = dump_recipe(recipe)
+        except RecipeError:
+            text = ""
+        st.code(text, language="yaml", height=180)
+        st.text_area("Paste a recipe", key="experiment.yaml", height=90, placeholder="version: 1\nname: …\nsteps: …")
+        st.button("Load recipe", on_click=load)
+        if st.session_state.get("experiment.yaml_error"):
+            st.error(st.session_state["experiment.yaml_error"])

@@ -1,0 +1,175 @@
+"""The recipe as it is put together: steps in order, their sliders, what conflicts, and what the file will weigh.
+
+The recipe lives in the session as a list of steps, each with an id of its own, so that moving one keeps its
+sliders. `stages()` and the list operations know nothing of streamlit's widgets and are tested on their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+import compression.methods  # noqa: F401  (fills METHODS)
+from compression.errors import RecipeError
+from compression.method import METHODS, Problem
+from compression.presets import PRESETS, recipe_name
+from compression.recipe import check, estimate
+from compression.records import ModelDescription, Recipe, Step
+from plots.units import format_change, human_bytes
+from ui.params_form import params_form
+
+STEPS = "experiment.steps"  # session key: list of EditedStep
+COUNTER = "experiment.step_counter"
+PRESET = "experiment.preset"
+
+
+@dataclass
+class EditedStep:
+    """A step under edit: an id that outlives moving it, and the values its widgets show."""
+
+    id: int
+    method: str
+    params: dict[str, Any]
+
+
+def edited_steps() -> list[EditedStep]:
+    return st.session_state.setdefault(STEPS, [])
+
+
+def set_steps(steps: tuple[Step, ...]) -> None:
+    """Replace the recipe under edit: a preset, a clone, an imported file. Every step gets fresh widgets."""
+    st.session_state[STEPS] = [EditedStep(_next_id(), step.method, dict(step.params)) for step in steps]
+
+
+def add_step(method: str) -> None:
+    """Put a step behind the last one that has to come before it: fine-tuning stays at the end of what it trains."""
+    edited_steps().append(EditedStep(_next_id(), method, {}))
+
+
+def move_step(step_id: int, by: int) -> None:
+    """Move a step up (−1) or down (+1); at the end of the list nothing happens."""
+    steps = edited_steps()
+    here = next(index for index, step in enumerate(steps) if step.id == step_id)
+    there = here + by
+    if 0 <= there < len(steps):
+        steps[here], steps[there] = steps[there], steps[here]
+
+
+def remove_step(step_id: int) -> None:
+    st.session_state[STEPS] = [step for step in edited_steps() if step.id != step_id]
+
+
+def _next_id() -> int:
+    st.session_state[COUNTER] = st.session_state.get(COUNTER, 0) + 1
+    return st.session_state[COUNTER]
+
+
+def recipe_of(steps: list[EditedStep], *, name: str = "", seed: int = 0) -> Recipe:
+    """The recipe under edit, named after what it does unless a name is given."""
+    plain = tuple(Step(method=step.method, params=step.params) for step in steps)
+    return Recipe(name=name or recipe_name(plain), steps=plain, seed=seed)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What the exported file weighs after the first `step` steps (0: the model as it is)."""
+
+    step: int
+    title: str
+    size_bytes: int
+
+
+def stages(description: ModelDescription, recipe: Recipe) -> list[Stage]:
+    """The exact size after each step, by shapes alone. Raises RecipeError as parse_step does."""
+    found = [Stage(0, "as it is", description.size_bytes)]
+    for count, step in enumerate(recipe.steps, start=1):
+        # one step at a time over the layers the last one left
+        description = estimate(description, recipe.model_copy(update={"steps": (step,)}))
+        found.append(Stage(count, METHODS[step.method].title, description.size_bytes))
+    return found
+
+
+def draw_recipe_editor() -> list[EditedStep]:
+    """Presets, the steps with their sliders, and the control that adds one. Gives the steps as they now stand."""
+    _draw_presets()
+    steps = edited_steps()
+    problems = check(recipe_of(steps))
+    for index, step in enumerate(steps):
+        _draw_step(step, index, len(steps))
+        problems = check(recipe_of(steps)) if index == len(steps) - 1 else problems
+    if not steps:
+        st.info("No step yet: this measures the model as it is, the baseline. Pick a preset above or add a step below.")
+    draw_problems(problems)
+    _draw_adder()
+    return steps
+
+
+def _draw_presets() -> None:
+    def chosen() -> None:
+        picked = st.session_state[PRESET]
+        if picked:
+            set_steps(PRESETS[picked].recipe.steps)
+
+    st.pills("Start from a preset", list(PRESETS), key=PRESET, format_func=lambda key: PRESETS[key].recipe.name,
+             on_change=chosen, help="A ready recipe; every slider stays yours.")
+    picked = st.session_state.get(PRESET)
+    if picked and edited_steps():
+        st.caption(PRESETS[picked].summary)
+
+
+def _draw_step(step: EditedStep, index: int, count: int) -> None:
+    chosen = METHODS.get(step.method)
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown(f"**{index + 1} · {chosen.title if chosen else step.method}**",
+                        help=f"{chosen.summary} Source: {chosen.source}" if chosen else None)
+            key = f"step.{step.id}"
+            st.button("Up", key=f"{key}.up", type="tertiary", disabled=index == 0, on_click=move_step,
+                      args=(step.id, -1), help="Apply this step earlier.")
+            st.button("Down", key=f"{key}.down", type="tertiary", disabled=index == count - 1, on_click=move_step,
+                      args=(step.id, 1), help="Apply this step later.")
+            st.button("Remove", key=f"{key}.remove", type="tertiary", on_click=remove_step, args=(step.id,),
+                      help="Take this step out of the recipe.")
+        if chosen:
+            step.params = params_form(chosen.params, key=f"{key}.params", values=step.params, columns=2)
+
+
+def draw_problems(problems: list[Problem]) -> None:
+    """Errors and warnings in words, each with the number of its step."""
+    for problem in problems:
+        draw = st.error if problem.severity == "error" else st.warning
+        draw(f"Step {problem.step + 1}: {problem.message}")
+
+
+def _draw_adder() -> None:
+    def add() -> None:
+        picked = st.session_state["experiment.add"]
+        if picked:
+            add_step(picked)
+            st.session_state["experiment.add"] = None
+
+    st.selectbox("Add a step", sorted(METHODS, key=lambda key: METHODS[key].title), index=None, key="experiment.add",
+                 placeholder="Choose a method", on_change=add,
+                 format_func=lambda key: f"{METHODS[key].title} — {METHODS[key].summary}")
+
+
+def draw_size(description: ModelDescription | None, recipe: Recipe) -> None:
+    """The exact size the export will have, and how each step brings it there."""
+    if description is None:
+        st.caption("Choose a model to see what the file will weigh.")
+        return
+    try:
+        found = stages(description, recipe)
+    except RecipeError as error:
+        st.caption(f"No estimate: {error}")
+        return
+    before, after = found[0].size_bytes, found[-1].size_bytes
+    change = format_change(after / before) if before else "±0 %"
+    st.metric("Size on disk, computed", human_bytes(after), delta=None if change.startswith("±") else change,
+              delta_color="normal" if after <= before else "inverse", delta_arrow="down" if after <= before else "up",
+              help=f"From shapes alone: {after:,} bytes, with every index, scale and codebook. "
+                   f"The model as it is: {before:,} bytes.")
+    if len(found) > 2:
+        st.markdown("\n".join(f"{stage.step}. {stage.title}: {human_bytes(stage.size_bytes)}" for stage in found[1:]))

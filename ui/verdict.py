@@ -1,0 +1,98 @@
+"""The verdict of a run: one sentence, then the figures that carry it, each with its difference to the baseline."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from compression.records import Result
+from plots.units import MISSING, format_difference, format_exact, format_value, metric_of, metric_title, signed
+from plots.verdict import Numbers, largest_batch_key, quality_words, sentence
+from storage.records import Value
+from storage.rows import point_key, whole
+from ui.format import direction
+
+HEADLINE = ("size_bytes", "auc", "latency_ratio", "latency_p50_ms", "resident_bytes")
+WORDS = {"better": "better", "worse": "worse", "same": "the same"}
+
+
+def values_of(result: Result) -> dict[str, Value]:
+    """The numbers of a result by metric key, each beside its baseline's: what a Point of the store holds."""
+    before = whole(result.baseline)
+    return {point_key(metric, batch): Value(
+        item.value, item.ci_low, item.ci_high, item.difference, item.difference_low, item.difference_high,
+        before[metric, batch].value if (metric, batch) in before else None)
+        for (metric, batch), item in whole(result.measurements).items()}
+
+
+def headline_keys(values: dict[str, Numbers]) -> list[str]:
+    """The three to five figures a run is judged by; latency at its largest batch size. Only what was measured."""
+    keys = [largest_batch_key(values, metric) if metric.startswith("latency") else metric for metric in HEADLINE]
+    return [key for key in keys if key in values]
+
+
+def draw_verdict(name: str, values: dict[str, Numbers], *, task: str = "ctr") -> None:
+    """The sentence, marked better, kept, worse or unsettled by words and by a bar of colour."""
+    standing = quality_words(values, task)[1].standing
+    colour = {"better": "green", "kept": "green", "worse": "red"}.get(standing, "gray")
+    mark = {"better": "▲", "kept": "✓", "worse": "▼"}.get(standing, "○")
+    st.markdown(f"#### :{colour}[{mark}] {sentence(escaped(name), values, task)}")
+
+
+def escaped(text: str) -> str:
+    """Text as markdown shows it literally."""
+    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()#+-.!|<>$~:" else letter for letter in text)
+
+
+def draw_figures(values: dict[str, Numbers]) -> None:
+    """The headline figures in a row."""
+    keys = headline_keys(values)
+    if not keys:
+        return
+    for column, key in zip(st.columns(len(keys), gap="medium"), keys, strict=True):
+        with column:
+            draw_figure(key, values[key])
+
+
+def draw_figure(key: str, value: Numbers) -> None:
+    """One figure: value, difference to the baseline in words and colour, exact numbers on hover."""
+    baseline = 1.0 if metric_of(key).kind == "ratio" else value.baseline
+    way = direction(key, value.value, baseline)
+    delta = None if way is None else format_difference(key, value.value, baseline)
+    if metric_of(key).kind == "ratio" and way:
+        delta = format_difference("latency_p50_ms", value.value, 1.0)
+    st.metric(metric_title(key), format_value(key, value.value),
+              delta=f"{delta}, {WORDS[way]}" if way and way != "same" else "as the baseline" if way else None,
+              delta_color={"better": "normal", "worse": "inverse"}.get(way, "off"),
+              delta_arrow="off" if way in (None, "same") else "up" if metric_of(key).better(1, 0) == (
+                  way == "better") else "down", help=figure_help(key, value))
+
+
+def figure_help(key: str, value: Numbers) -> str:
+    """What the metric means, the exact value, the baseline's and the intervals."""
+    told = [metric_of(key).help, f"Exactly {format_exact(key, value.value)}."]
+    if value.baseline is not None:
+        told.append(f"Baseline {format_exact(key, value.baseline)}.")
+    if value.difference_low is not None and value.difference is not None and value.difference_high is not None:
+        told.append(f"Paired difference {signed(value.difference, 5)}, 95 % interval {signed(value.difference_low, 5)} "
+                    f"to {signed(value.difference_high, 5)}.")
+    elif value.ci_low is not None and value.ci_high is not None:
+        told.append(f"95 % interval {format_value(key, value.ci_low)} to {format_value(key, value.ci_high)}.")
+    return " ".join(told)
+
+
+def measurement_table(values: dict[str, Numbers]) -> list[dict[str, str]]:
+    """Every number of a run as rows of a table: metric, value, baseline, difference, its interval."""
+    rows = []
+    for key, value in values.items():
+        baseline = None if metric_of(key).kind == "ratio" else value.baseline
+        interval = MISSING
+        if value.difference_low is not None and value.difference_high is not None:
+            interval = f"{signed(value.difference_low, 5)} to {signed(value.difference_high, 5)}"
+        elif value.ci_low is not None and value.ci_high is not None:
+            interval = f"{format_value(key, value.ci_low)} to {format_value(key, value.ci_high)}"
+        rows.append({"Metric": metric_title(key), "Value": format_value(key, value.value),
+                     "Baseline": format_value(key, baseline),
+                     "Difference": format_difference(key, value.value, baseline), "95 % interval": interval})
+    return rows
+
+
