@@ -33,7 +33,6 @@ OPSET = 21
 IR_VERSION = 10
 DATA_SUFFIX = ".data"
 EXTERNAL_FROM_BYTES = 1024  # smaller tensors stay in the graph's file
-ALIGNMENT_BYTES = 64
 EXAMPLE_ROWS = 3  # 0 and 1 would be taken for fixed lengths
 PREFIX = "model."  # of every weight inside Scored
 TORCH_DTYPES = {"int64": torch.int64, "int32": torch.int32, "float32": torch.float32}
@@ -109,7 +108,7 @@ def export_onnx(model: nn.Module, signature: Signature, path: Path) -> Exported:
         for file in (path, data):
             file.unlink(missing_ok=True)
         onnx_ir.save(program.model, path, external_data=data.name, size_threshold_bytes=EXTERNAL_FROM_BYTES,
-                     alignment=ALIGNMENT_BYTES, align_threshold=0, max_workers=1)
+                     max_workers=1)
     if data.exists() and data.stat().st_size == 0:
         data.unlink()
     files = tuple(file for file in (path, data) if file.exists())
@@ -166,6 +165,7 @@ def _tidy(model: "onnx_ir.Model", signature: Signature, stored: set[str]) -> int
     graph.name = "model"
     _shorten_names(graph, own)
     _name_axes(graph, signature)
+    _widest_first(graph)
     return sum(value.const_value.nbytes for name, value in graph.initializers.items() if f"{PREFIX}{name}" in own)
 
 
@@ -194,11 +194,14 @@ def _shorten_names(graph: "onnx_ir.Graph", own: set[str]) -> None:
     for name, value in list(graph.initializers.items()):
         if name not in own and f"{PREFIX}{name}" not in own:
             value.name = next(numbers)
+    for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
+        value.metadata_props.clear()
     for node in graph:
         node.name = None
         for value in node.outputs:
             if not value.is_graph_output():
                 value.name, value.shape, value.type = next(numbers), None, None
+                value.metadata_props.clear()
 
 
 def _name_axes(graph: "onnx_ir.Graph", signature: Signature) -> None:
@@ -207,6 +210,14 @@ def _name_axes(graph: "onnx_ir.Graph", signature: Signature) -> None:
     for value, item in zip(graph.inputs, signature.inputs, strict=True):
         value.shape = onnx_ir.Shape(["batch", f"{item.name}_length"] if item.kind == "multi" else ["batch"])
     graph.outputs[0].shape = onnx_ir.Shape(["batch"])
+
+
+def _widest_first(graph: "onnx_ir.Graph") -> None:
+    """Tensors are packed without gaps; with the widest first, every number lies where its width divides."""
+    values = sorted(graph.initializers.values(), key=lambda value: -value.const_value.dtype.itemsize)
+    graph.initializers.clear()
+    for value in values:
+        graph.register_initializer(value)
 
 
 @contextmanager

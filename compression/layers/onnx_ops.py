@@ -17,7 +17,7 @@ from onnxscript import opset21 as op
 from compression.layers import quantized_linear, quantized_rows  # noqa: F401  (registers the operators)
 from compression.layers.row_codes import byte_levels, packed_width
 
-FLOAT, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT32
+FLOAT, INT8, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.INT32
 
 
 def lookup_rows(codes: ir.Value, scale: ir.Value, ids: ir.Value, n_bits: int, embedding_dim: int) -> ir.Value:
@@ -26,7 +26,7 @@ def lookup_rows(codes: ir.Value, scale: ir.Value, ids: ir.Value, n_bits: int, em
     if n_bits < 8:
         levels = _unpack(levels, n_bits, embedding_dim, rank=len(ids.shape))
     if len(scale.shape) == 0:
-        return op.DequantizeLinear(levels, scale)
+        return op.Mul(op.Cast(levels, to=FLOAT), scale)
     row_scale = op.Cast(op.Gather(scale, ids), to=FLOAT)
     if len(ids.shape) == 1:
         return op.DequantizeLinear(levels, row_scale, axis=0)
@@ -55,7 +55,9 @@ def linear_static(x: ir.Value, weight: ir.Value, scale: ir.Value, bias: ir.Value
     step = op.Constant(value=onnx.helper.make_tensor("step", FLOAT, (), [x_scale]))
     zero = op.Constant(value=onnx.helper.make_tensor("zero", onnx.TensorProto.UINT8, (), [zero_point]))
     rounded = op.DequantizeLinear(op.QuantizeLinear(x, step, zero), step, zero)
-    dense = op.DequantizeLinear(weight, scale, axis=1)
+    # without zero points, even of 0, the Gemm isn't fused; written by a node, they weigh nothing
+    zeros = op.ConstantOfShape(_ints(weight.shape[1]), value=onnx.helper.make_tensor("zero", INT8, (1,), [0]))
+    dense = op.DequantizeLinear(weight, scale, zeros, axis=1)
     if bias is None:
         return op.Gemm(rounded, dense)
     return op.Gemm(rounded, dense, op.DequantizeLinear(bias, op.Mul(step, scale), axis=0))
