@@ -81,7 +81,7 @@ def distill_logits(model: "nn.Module", params: DistillParams, ctx: Context) -> A
     student.train(model.training)
 
     applied = Applied(student, hooks=[DistillationHook(teacher, alpha=params.alpha, temperature=params.temperature)])
-    before = {path: leaf for path, leaf in leaves(model)}
+    before = dict(leaves(model))
     for path, leaf in leaves(student):
         old, new = _bytes(before[path]), _bytes(leaf)
         if old == new:

@@ -137,7 +137,8 @@ def _check(params: RowsParams, index: int, steps: tuple[Step, ...]) -> Iterator[
     yield from needs_float("Row pruning", index, steps, dense=False, tables=True)
     earlier = [place for place, step in enumerate(steps[:index]) if step.method == "embed.prune_rows"]
     if earlier:
-        yield Problem(index, "error", f"Step {earlier[0] + 1} prunes rows already; keep one of them, with the smaller share.")
+        yield Problem(index, "error", f"Step {earlier[0] + 1} prunes rows already; keep one of them, "
+                                      "with the smaller share.")
 
 
 @prune_rows.estimate

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class ChannelsParams(Params):
     """How many hidden units go, and how they are chosen."""
 
-    ratio: float = Field(0.5, ge=0, le=0.95, multiple_of=0.01, description="Share of hidden units removed in each layer.")
+    ratio: float = Field(0.5, ge=0, le=0.95, multiple_of=0.01,
+                         description="Share of hidden units removed in each layer.")
     criterion: Literal["l1", "l2"] = Field(
         "l2", description="Norm of a unit's incoming weights by which it is ranked, times its BatchNorm scale.")
     round_to: int = Field(4, ge=1, le=64, description="Widths are rounded up to a multiple of this; 8 or 16 suit "
@@ -141,7 +142,8 @@ def _narrow(model: "nn.Module", link: Link, keep: "torch.Tensor") -> None:
     for path in link.between:
         old = model.get_submodule(path)
         new = nn.BatchNorm1d(len(keep), eps=old.eps, momentum=old.momentum).train(old.training)
-        new.load_state_dict({name: tensor[keep] if tensor.ndim else tensor for name, tensor in old.state_dict().items()})
+        state = old.state_dict()
+        new.load_state_dict({name: tensor[keep] if tensor.ndim else tensor for name, tensor in state.items()})
         replace(model, path, new.to(old.weight.device))
     replace(model, link.second, _linear(second.weight[:, keep], second.bias))
 

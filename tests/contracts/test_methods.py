@@ -1,0 +1,225 @@
+"""The contract of every registered method. A new method declares what it does nothing at, and passes the rest."""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import compression.methods  # noqa: F401  (fills METHODS)
+from compression.export.onnx import export_onnx
+from compression.method import METHODS
+from compression.models.structure import describe, leaves, part_of
+from compression.recipe import check, estimate
+from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
+from tests.tiny import TINY_CONFIG, tiny_model
+
+ROOT = Path(__file__).resolve().parents[2]
+KEYS = sorted(METHODS)
+ARCHITECTURES = tuple(TINY_CONFIG)
+ONE_EPOCH = {"epochs": 1, "batch_size": 256}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the contract has to know of a method: settings under which tiny tables are worked on, and its no-op."""
+
+    works: dict[str, Any] = field(default_factory=dict)
+    no_op: dict[str, Any] | None = None  # None: it has none, for the reason given
+    why_no_no_op: str = ""
+
+
+CASES: dict[str, Case] = {
+    "prune.magnitude": Case({"weights": "both"}, {"sparsity": 0.0}),
+    "prune.channels": Case({"round_to": 1}, {"ratio": 0.0}),
+    "embed.prune_rows": Case({"min_rows": 2, "keep": 0.3}, {"keep": 1.0}),
+    "factorize.svd": Case({"rank_ratio": 0.25}, {"rank_ratio": 1.0}),
+    "distill.logits": Case({"embedding_ratio": 0.5}, {"width_ratio": 1.0, "embedding_ratio": 1.0}),
+    "train.fine_tune": Case(ONE_EPOCH, None, "every training moves weights"),
+    "embed.quantize_rows": Case({}, None, "the widest rows it offers are already narrower than float"),
+    "quantize.dynamic": Case({}, None, "it has one width, and it is narrower than float"),
+    "quantize.static": Case({}, None, "it has one width, and it is narrower than float"),
+}
+
+
+def properties(key: str) -> dict[str, dict[str, Any]]:
+    """The JSON schema of each parameter: what a slider is drawn from."""
+    schema = METHODS[key].params.model_json_schema()
+    return {name: schema["$defs"][prop["$ref"].split("/")[-1]] | prop if "$ref" in prop else prop
+            for name, prop in schema.get("properties", {}).items()}
+
+
+def extremes(key: str) -> list[dict[str, Any]]:
+    """Every parameter at each of its ends or choices, the others as they work."""
+    found = []
+    for name, prop in properties(key).items():
+        ends = prop.get("enum") or ([prop["const"]] if "const" in prop else None)
+        if ends is None:
+            ends = [False, True] if prop["type"] == "boolean" else [prop["minimum"], prop["maximum"]]
+        found += [CASES[key].works | {name: end} for end in ends]
+    return found
+
+
+def name_of(value: Any) -> str:
+    return value if isinstance(value, str) else ",".join(f"{name}={end}" for name, end in value.items())
+
+
+EXTREMES = [(key, params) for key in KEYS if key in CASES for params in extremes(key)]
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return ordered_dataset()
+
+
+@pytest.fixture(scope="module")
+def trained(dataset):
+    """A trained DeepFM, whose weights and BatchNorm statistics have something to lose."""
+    return tiny_model("deepfm", dataset, trained=True)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_contract_knows_when_a_method_works_and_when_it_does_nothing(key):
+    assert key in CASES, f"add {key} to CASES"
+    assert CASES[key].no_op is not None or CASES[key].why_no_no_op
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_parameter_reaches_a_slider_with_both_bounds_and_a_help_text(key):
+    for name, prop in properties(key).items():
+        assert prop.get("description"), f"{name} has no help text"
+        if "enum" in prop or "const" in prop or prop.get("type") == "boolean":
+            continue
+        assert prop["type"] in ("number", "integer")
+        assert prop["minimum"] <= prop["default"] <= prop["maximum"], name
+        with pytest.raises(Exception, match=f"{name} of {re.escape(key)} must be .*in \\["):
+            METHODS[key].parse({name: prop["maximum"] * 2 + 1})
+
+
+@pytest.mark.parametrize(("key", "params"), EXTREMES, ids=name_of)
+def test_every_extreme_runs_and_gives_one_finite_score_a_row(key, params, trained, dataset):
+    if key == "train.fine_tune" and (params["epochs"] > 1):
+        params = params | {"batch_size": 65536}  # one step an epoch: the number of epochs is what is tried
+    given = apply(key, trained, dataset, **params)
+    scores = logits(given.model, dataset)
+    assert scores.shape == (len(dataset.splits["test"]),)
+    assert torch.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_same_seed_gives_the_same_weights(key, trained, dataset):
+    first, second = (apply(key, trained, dataset, seed=3, **CASES[key].works).model.state_dict() for _ in range(2))
+    assert list(first) == list(second)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_input_model_stays_as_it_was(key, trained, dataset):
+    before = copy.deepcopy(trained.state_dict())
+    modules = [(path, id(module)) for path, module in trained.named_modules()]
+    tables = dict(trained.table_inputs)
+    apply(key, trained, dataset, **CASES[key].works)
+    assert modules == [(path, id(module)) for path, module in trained.named_modules()]
+    assert tables == trained.table_inputs
+    assert list(before) == list(trained.state_dict())
+    for name, tensor in trained.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key in CASES and CASES[key].no_op is not None])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_no_op_setting_changes_nothing(key, architecture, dataset):
+    model = tiny_model(architecture, dataset)
+    given = apply(key, model, dataset, **CASES[key].no_op)
+    assert given.changes == []
+    assert list(given.model.state_dict()) == list(model.state_dict())
+    assert torch.equal(logits(given.model, dataset), logits(model, dataset))
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_leaf_of_the_methods_parts_is_changed_or_skipped_with_a_reason(key, architecture, dataset):
+    model = tiny_model(architecture, dataset)
+    given = apply(key, model, dataset, **CASES[key].works)
+    expected = {path for path, _ in leaves(model) if part_of(model, path) in METHODS[key].parts}
+    changed, skipped = [item.module for item in given.changes], [item.module for item in given.skipped]
+    assert expected <= {*changed, *skipped}
+    assert len(set(changed)) == len(changed) and not set(changed) & set(skipped)
+    assert all(item.reason for item in given.skipped)
+    assert all(item.method == key for item in [*given.changes, *given.skipped])
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_estimate_by_shapes_is_what_the_result_weighs(key, architecture, dataset):
+    model = tiny_model(architecture, dataset)
+    described = describe(model, dataset.signature, architecture=architecture)
+    expected = estimate(described, recipe_of((key, CASES[key].works)))
+    given = apply(key, model, dataset, **CASES[key].works)
+    real = describe(given.model, dataset.signature, architecture=architecture)
+    assert {layer.name: layer.size_bytes for layer in expected.layers} == {
+        layer.name: layer.size_bytes for layer in real.layers}
+    assert expected.size_bytes == real.size_bytes
+    assert sum(item.bytes_after - item.bytes_before for item in given.changes) == real.size_bytes - described.size_bytes
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_exported_file_agrees_with_torch_and_weighs_what_was_estimated(key, trained, dataset, tmp_path):
+    given = apply(key, trained, dataset, **CASES[key].works)
+    exported = export_onnx(given.model, dataset.signature, tmp_path / "model.onnx")
+    assert largest_difference(given.model, exported.path, dataset) < tolerance(given.model)
+    real = describe(given.model, dataset.signature, architecture="deepfm")
+    assert exported.size_bytes - exported.graph_bytes == real.size_bytes
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key != "train.fine_tune"])
+def test_it_composes_with_fine_tuning_and_quantised_rows(key, trained, dataset, tmp_path):
+    steps = [(key, CASES[key].works), ("train.fine_tune", ONE_EPOCH), ("embed.quantize_rows", {})]
+    if key.startswith(("quantize.", "embed.quantize")):  # quantisation comes last
+        steps = [("train.fine_tune", ONE_EPOCH)] + ([("embed.quantize_rows", {})] if "embed" not in key else [])
+        steps.append((key, {}))
+    recipe = recipe_of(*steps)
+    assert not [problem for problem in check(recipe) if problem.severity == "error"]
+    model = apply_all(trained, dataset, *steps)
+    described = describe(trained, dataset.signature, architecture="deepfm")
+    real = describe(model, dataset.signature, architecture="deepfm")
+    assert estimate(described, recipe).size_bytes == real.size_bytes
+    assert torch.isfinite(logits(model, dataset)).all()
+    exported = export_onnx(model, dataset.signature, tmp_path / "model.onnx")
+    assert largest_difference(model, exported.path, dataset) < tolerance(model)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_card_exists_and_names_title_source_and_every_parameter(key):
+    card = (ROOT / "docs" / "methods" / f"{key}.md").read_text(encoding="utf-8")
+    chosen = METHODS[key]
+    assert chosen.title in card
+    for reference in re.findall(r"arXiv:[\d.]+\d|[A-Z]\w+(?: et al\.| & \w+)? \d{4}", chosen.source):
+        assert reference in card, reference
+    for name in chosen.params.model_fields:
+        assert f"`{name}`" in card, name
+    for heading in ("When to use", "When not", "Cost", "Measured here"):
+        assert heading in card, heading
+
+
+def largest_difference(model, path, dataset) -> float:
+    """max |score by ONNX Runtime − score by torch| over the test rows."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    scores = session.run(None, dict(dataset.splits["test"].inputs))[0]
+    return float((torch.from_numpy(scores) - torch.sigmoid(logits(model, dataset))).abs().max())
+
+
+def tolerance(model) -> float:
+    """Float agrees to rounding; integer layers may round a tie the other way, one level at a time."""
+    quantised = any("Linear" in type(leaf).__name__ and not isinstance(leaf, torch.nn.Linear)
+                    for _, leaf in leaves(model))
+    return 1e-2 if quantised else 2e-6

@@ -1,0 +1,124 @@
+"""Distillation: the loss is Hinton's, the student starts near its teacher and ends nearer."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from compression.errors import RecipeError
+from compression.method import METHODS, Context
+from compression.models.structure import describe
+from compression.models.zoo import build
+from compression.recipe import check, estimate
+from compression.train.distillation_hook import DistillationHook, soft_loss
+from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
+from tests.tiny import TINY_CONFIG, tiny_model
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return ordered_dataset()
+
+
+@pytest.fixture(scope="module")
+def teacher(dataset):
+    return tiny_model("deepfm", dataset, trained=True)
+
+
+def gradient(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
+    student = student.clone().requires_grad_()
+    soft_loss(student, teacher, temperature).backward()
+    return student.grad * len(student)
+
+
+def test_the_gradient_of_the_soft_loss_keeps_its_size_when_the_temperature_rises():
+    student, teacher = torch.tensor([0.5, -1.0, 2.0]).double(), torch.tensor([1.5, -0.5, -1.0]).double()
+    expected = 4.0 * (torch.sigmoid(student / 4) - torch.sigmoid(teacher / 4))
+    torch.testing.assert_close(gradient(student, teacher, 4.0), expected)
+    # Hinton et al. 2015, section 2.1: for a high T it tends to the difference of logits; for a sigmoid over 4
+    torch.testing.assert_close(gradient(student, teacher, 1e3), (student - teacher) / 4, rtol=1e-4, atol=1e-5)
+
+
+def test_the_soft_loss_is_least_where_the_student_agrees():
+    teacher = torch.tensor([1.5, -0.5])
+    assert gradient(teacher, teacher, 3.0).abs().max() < 1e-6
+
+
+def test_alpha_mixes_the_two_losses(teacher, dataset):
+    hook = DistillationHook(teacher, alpha=0.25, temperature=2.0)
+    hook.on_start(teacher, 1)
+    batch = {name: torch.from_numpy(values[:8]) for name, values in dataset.splits["train"].inputs.items()}
+    label = torch.from_numpy(dataset.splits["train"].label[:8])
+    scores = torch.randn(8)
+    hard = binary_cross_entropy_with_logits(scores, label)
+    with torch.no_grad():
+        soft = soft_loss(scores, teacher(batch), 2.0)
+    torch.testing.assert_close(hook.loss(batch, scores, label, hard), 0.75 * hard + 0.25 * soft)
+
+
+def test_the_teacher_is_neither_trained_nor_moved(teacher, dataset):
+    before = copy.deepcopy(teacher.state_dict())
+    apply_all(teacher, dataset, ("distill.logits", {}), ("train.fine_tune", {"epochs": 2, "batch_size": 256}))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in teacher.state_dict().items())
+    assert all(weight.requires_grad for weight in teacher.parameters())
+
+
+def test_vectors_of_low_rank_keep_all_their_dot_products(dataset):
+    teacher = tiny_model("fm", dataset)
+    torch.manual_seed(0)
+    directions = torch.randn(2, 4)
+    for vectors in teacher.tables.values():
+        vectors.weight.data = torch.randn(*vectors.weight.shape[:-1], 2) @ directions
+    student = apply("distill.logits", teacher, dataset, embedding_ratio=0.5).model
+    assert student.tables.item.weight.shape == (41, 2)
+    torch.testing.assert_close(logits(student, dataset), logits(teacher, dataset), rtol=1e-4, atol=1e-4)
+
+
+def test_listening_to_the_teacher_brings_the_student_nearer_to_it(teacher, dataset):
+    distance = {}
+    for alpha in (0.0, 0.5):
+        student = apply_all(teacher, dataset, ("distill.logits", {"alpha": alpha, "width_ratio": 0.5}),
+                            ("train.fine_tune", {"epochs": 20, "batch_size": 128, "patience": 20}))
+        distance[alpha] = float((logits(student, dataset) - logits(teacher, dataset)).square().mean())
+    assert distance[0.5] < 0.5 * distance[0.0]
+
+
+@pytest.mark.parametrize(("architecture", "config"), [
+    ("dcnv2", {"structure": "stacked"}), ("dlrm", {"n_bottom_layers": 1}),
+    ("dlrm", {"n_bottom_layers": 4, "width": 64}), ("widedeep", {"batch_norm": False, "dropout": 0.0}),
+    ("deepfm", {"n_layers": 1, "width": 8}), ("deepfm", {"embedding_dim": 1}),
+    ("dcnv2", {"embedding_dim": 7, "n_layers": 4, "width": 40})])
+@pytest.mark.parametrize("ratios", [(0.05, 0.05), (0.45, 0.7), (1.0, 0.5), (0.5, 1.0)])
+def test_the_students_size_is_known_before_it_is_built(architecture, config, ratios, dataset):
+    params = {"width_ratio": ratios[0], "embedding_ratio": ratios[1]}
+    teacher = tiny_model(architecture, dataset, **config)
+    expected = estimate(describe(teacher, dataset.signature, architecture=architecture),
+                        recipe_of(("distill.logits", params)))
+    student = apply("distill.logits", teacher, dataset, **params).model
+    assert expected.layers == describe(student, dataset.signature, architecture=architecture).layers
+
+
+def test_the_students_size_is_known_for_a_dlrm_without_numbers(dataset):
+    inputs = tuple(item for item in dataset.signature.inputs if item.kind != "number")
+    signature = dataset.signature.model_copy(update={"inputs": inputs})
+    teacher = build("dlrm", signature, TINY_CONFIG["dlrm"])
+    method = METHODS["distill.logits"]
+    params = method.parse({"width_ratio": 0.5, "embedding_ratio": 0.5})
+    student = method(teacher, params, Context(signature=signature, teacher=teacher)).model
+    expected = method.estimated(describe(teacher, signature, architecture="dlrm").layers, params)
+    assert expected == describe(student, signature, architecture="dlrm").layers
+
+
+def test_a_model_outside_the_zoo_is_refused_with_what_to_do_instead(dataset):
+    with pytest.raises(RecipeError, match=r"a plain graph.*prune\.channels and factorize\.svd"):
+        apply("distill.logits", torch.nn.Sequential(torch.nn.Linear(2, 1)), dataset)
+
+
+def test_it_is_the_first_step_and_needs_a_fine_tuning():
+    messages = [problem.message for problem in check(recipe_of(("prune.channels", {}), ("distill.logits", {})))]
+    assert any("make it the first step" in message for message in messages)
+    assert any("add a fine-tune step" in message for message in messages)
+    assert check(recipe_of(("distill.logits", {}), ("train.fine_tune", {}))) == []

@@ -1,0 +1,63 @@
+"""Fine-tuning as a step: it recovers what pruning cost, runs the hooks it is lent, and leaves its input alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from compression.errors import RecipeError
+from compression.method import METHODS
+from compression.train.hooks import Hook
+from tests.methods.given import apply, context, logits, ordered_dataset
+from tests.tiny import tiny_model
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return ordered_dataset()
+
+
+def loss(model, dataset) -> float:
+    return float(binary_cross_entropy_with_logits(logits(model, dataset),
+                                                  torch.from_numpy(dataset.splits["test"].label)))
+
+
+def test_it_wins_back_what_pruning_cost(dataset):
+    """Han et al. 2015: retraining what is left recovers most of the loss."""
+    model = tiny_model("deepfm", dataset, trained=True)
+    pruned = apply("prune.channels", model, dataset, ratio=0.9, round_to=1)
+    tuned = apply("train.fine_tune", pruned.model, dataset, epochs=5, batch_size=128, patience=5)
+    assert loss(model, dataset) < loss(pruned.model, dataset)
+    assert loss(tuned.model, dataset) < loss(pruned.model, dataset)
+    assert all("validation AUC" in change.detail for change in tuned.changes)
+
+
+def test_hooks_of_earlier_steps_are_run(dataset):
+    class Counting(Hook):
+        steps, ended = 0, False
+
+        def after_step(self, model, step, total_steps):
+            self.steps = step
+
+        def on_end(self, model):
+            self.ended = True
+
+    hook = Counting()
+    apply("train.fine_tune", tiny_model("fm", dataset), dataset, hooks=[hook], epochs=2, batch_size=700)
+    assert hook.steps == 4 and hook.ended
+
+
+def test_a_killed_run_goes_on_from_the_steps_folder(dataset, tmp_path):
+    model = tiny_model("fm", dataset)
+    method = METHODS["train.fine_tune"]
+    params = method.parse({"epochs": 2, "batch_size": 256})
+    first = method(model, params, context(model, dataset, folder=tmp_path)).model
+    assert (tmp_path / "fine-tune.ckpt").exists()
+    again = method(model, params, context(model, dataset, folder=tmp_path)).model
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+def test_without_rows_it_says_what_is_missing(dataset):
+    with pytest.raises(RecipeError, match="needs rows to train on"):
+        apply("train.fine_tune", tiny_model("fm", dataset), None)
