@@ -124,13 +124,13 @@ def file_path(folder: Path, name: str) -> Path:
     """The path of a file the description names. Raises DataError if it is absent or lies outside the folder."""
     path = folder / name
     try:
-        inside = path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError, ValueError):
-        inside = False
+        inside, present = path.resolve().is_relative_to(folder.resolve()), path.is_file()
+    except (OSError, RuntimeError, ValueError):  # a name too long, links in a circle, a NUL
+        inside = present = False
     if not inside:
         raise DataError(f"'{name}' in {FILE_NAME} leaves the dataset's folder. Files are named relative to "
                         f"{FILE_NAME} and lie beside or below it; copy the file there.")
-    if not path.is_file():
+    if not present:
         there = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and entry.name != FILE_NAME)
         raise DataError(f"'{name}', named in {FILE_NAME}, is not in the dataset's folder; it has: "
                         f"{_quoted(there[:10]) or 'no other file'}. Correct the name or add the file.")

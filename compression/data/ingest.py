@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -154,14 +155,15 @@ def _read_parquet(path: Path, description: DataDescription) -> pl.DataFrame:
 
 def _check_names(path: Path, names: list[str], description: DataDescription, delimiter: str | None) -> None:
     """Raise DataError unless the file's column names are fit, and hold all described ones."""
-    twice = sorted({name for name in names if names.count(name) > 1 and name})
-    if twice:
+    missing = [column.name for column in description.columns if column.name not in names]
+    is_row = bool(delimiter) and len(missing) == len(description.columns) and any(_is_number(name) for name in names)
+    twice = sorted(name for name, count in Counter(names).items() if count > 1 and name)
+    if twice and not is_row:
         raise DataError(f"{path.name} has several columns named {_quoted(twice)}. Column names must differ: rename "
                         "them in the first line.")
     if len(names) > MAX_COLUMNS:
         raise DataError(f"{path.name} has {len(names):,} columns; at most {MAX_COLUMNS:,} are allowed. "
                         "Put many values of one kind into one multi column.")
-    missing = [column.name for column in description.columns if column.name not in names]
     if not missing:
         return
     label = description.label.column
@@ -170,10 +172,18 @@ def _check_names(path: Path, names: list[str], description: DataDescription, del
     more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
     shown = _quoted([name[:40] for name in names[:12]]) + (" …" if len(names) > 12 else "")
     hint = _other(path, delimiter) if delimiter else ""
-    if delimiter and not hint and any(name.replace(".", "").replace("-", "").isdigit() for name in names):
+    if is_row and not hint:
         hint = "; if the first line is a row, the file has no header: add one, or set header: false"
     raise DataError(f"Column '{first}'{more} with the role {role} is not in {path.name}; it has: {shown}. "
                     f"Correct the columns of the description{hint}.")
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _other(path: Path, delimiter: str) -> str:

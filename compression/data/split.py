@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from compression.data.columns import times
+from compression.data.columns import categories, times
 from compression.data.schema import DataDescription, Role
 from compression.errors import DataError
 
@@ -22,10 +22,11 @@ def split_rows(frame: pl.DataFrame, description: DataDescription) -> dict[str, p
         frame, (first, second) = _by_time(frame, description)
         parts = {"train": frame[:first], "valid": frame[first:second], "test": frame[second:]}
     else:
-        group = _user_share(frame, description) if split.kind == "user" else _random_share(frame.height, split.seed)
-        first, second = 1 - split.valid - split.test, 1 - split.test
-        parts = {"train": frame.filter(group < first), "valid": frame.filter((group >= first) & (group < second)),
-                 "test": frame.filter(group >= second)}
+        place, count = _user_places(frame, description) if split.kind == "user" else (
+            _random_order(frame.height, split.seed), frame.height)
+        first, second = round(count * (1 - split.valid - split.test)), round(count * (1 - split.test))
+        parts = {"train": frame.filter(place < first), "valid": frame.filter((place >= first) & (place < second)),
+                 "test": frame.filter(place >= second)}
     check_not_empty({name: part.height for name, part in parts.items()}, f"the {split.kind} split of "
                     f"{frame.height:,} rows")
     return parts
@@ -39,8 +40,8 @@ def cut_validation(train: pl.DataFrame, description: DataDescription) -> tuple[p
         cut = _boundary(values, round(len(values) * (1 - share)), 1)
         parts = train[:cut], train[cut:]
     else:
-        group = _random_share(train.height, description.split.seed)
-        parts = train.filter(group < 1 - share), train.filter(group >= 1 - share)
+        place, cut = _random_order(train.height, description.split.seed), round(train.height * (1 - share))
+        parts = train.filter(place < cut), train.filter(place >= cut)
     check_not_empty({"train": parts[0].height, "valid": parts[1].height}, f"the {train.height:,} rows of train")
     return parts
 
@@ -81,13 +82,15 @@ def _boundary(values: np.ndarray, wanted: int, groups_before: int) -> int:
     return int(starts[np.abs(starts - wanted).argmin()]) if len(starts) else len(values)
 
 
-def _random_share(count: int, seed: int) -> np.ndarray:
-    """(count,) float64: each row's place in a random order, as a share in [0, 1)."""
-    return np.random.default_rng(seed).permutation(count) / max(count, 1)
+def _random_order(count: int, seed: int) -> np.ndarray:
+    """(count,) int64: the place of each row in a random order."""
+    return np.random.default_rng(seed).permutation(count)
 
 
-def _user_share(frame: pl.DataFrame, description: DataDescription) -> np.ndarray:
-    """(N,) float64: the place of each row's user in a random order of users, as a share in [0, 1)."""
+def _user_places(frame: pl.DataFrame, description: DataDescription) -> tuple[np.ndarray, int]:
+    """(N,) int64 place of each row's user in a random order of users, and their number; no user is one user."""
     column = description.by_role(Role.USER)[0].name
-    codes = frame[column].cast(pl.String, strict=False).fill_null("").rank("dense").to_numpy().astype(np.int64) - 1
-    return _random_share(int(codes.max(initial=-1)) + 1, description.split.seed)[codes]
+    users = categories(frame[column], what=f"Column '{column}' (user)").fill_null("")
+    codes = users.rank("dense").to_numpy().astype(np.int64) - 1
+    count = int(codes.max(initial=-1)) + 1
+    return _random_order(count, description.split.seed)[codes], count

@@ -113,7 +113,7 @@ def test_one_class_in_the_test_split_alone_is_refused(tmp_path):
 
 def test_a_split_without_rows_is_named(tmp_path):
     folder = write_data(tmp_path, click_rows(4), split={"kind": "random", "valid": 0.1, "test": 0.1})
-    assert message(folder).startswith("The valid split of the random split of 4 rows has no rows (train 4, test 0).")
+    assert message(folder).startswith("The test split of the random split of 4 rows has no rows (train 3, valid 1).")
 
 
 def test_a_given_file_without_rows_is_named(tmp_path):
