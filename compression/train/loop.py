@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,54 +30,10 @@ from compression.train.checkpoint import read_checkpoint, write_checkpoint
 from compression.train.hooks import Hook
 from compression.train.losses import LOSSES
 from compression.train.optimisers import Optimisers, sparse_gradients
+from compression.train.outcome import EpochScore, Position, TrainOutcome
 from compression.train.params import TrainParams
 
 REPORT_SECONDS = 0.5
-
-
-@dataclass(frozen=True)
-class EpochScore:
-    """One pass over the training rows, and the validation split after it; auc is None if it has one class only."""
-
-    epoch: int
-    train_loss: float
-    valid_logloss: float
-    valid_auc: float | None
-
-
-@dataclass(frozen=True)
-class TrainOutcome:
-    """What a training did; the model holds the weights of `best_epoch`."""
-
-    best_epoch: int
-    history: tuple[EpochScore, ...]
-    stopped_early: bool
-    resumed: bool
-    rows_per_second: float | None  # of the training steps in this process; None if all were done before
-    seconds: float
-
-    @property
-    def best(self) -> EpochScore:
-        return self.history[self.best_epoch - 1]
-
-    def as_notes(self) -> dict[str, Any]:
-        """The outcome as plain data, for the job's record."""
-        return asdict(self)
-
-
-@dataclass
-class Position:
-    """Where a training stands; with the weights, all that a checkpoint has to hold."""
-
-    epoch: int = 1
-    step: int = 0  # steps done in this epoch
-    loss_sum: float = 0.0
-    best_epoch: int = 0
-    best_value: float = -math.inf
-    stale: int = 0  # settled epochs since the best
-    stopped_early: bool = False
-    finished: bool = False
-    history: list[EpochScore] = field(default_factory=list)
 
 
 def train(model: nn.Module, dataset: Dataset, params: TrainParams, *, hooks: Sequence[Hook] = (), device: str = "cpu",
@@ -126,7 +82,8 @@ class Session:
         self.best_weights: dict[str, torch.Tensor] = {}
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.rows_done = 0
-        self.train_seconds = 0.0
+        self.train_seconds = 0.0  # of finished epochs in this process, validation left out
+        self.training_since: float | None = None
         self.started = self.last_report = self.last_checkpoint = clock()
         self.identity = self._identity(task)
 
@@ -140,28 +97,35 @@ class Session:
         for hook in self.hooks:
             hook.on_end(self.model)
         place = self.position
-        rate = self.rows_done / self.train_seconds if self.train_seconds > 0 else None
         return TrainOutcome(best_epoch=place.best_epoch, history=tuple(place.history),
-                            stopped_early=place.stopped_early, resumed=resumed, rows_per_second=rate,
+                            stopped_early=place.stopped_early, resumed=resumed, rows_per_second=self._rate(),
                             seconds=self.clock() - self.started)
 
     def _epoch(self) -> None:
         place = self.position
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + place.epoch)
         order = torch.randperm(len(self.rows), generator=generator).to(self.device)
+        self.training_since = self.clock()
         while place.step < self.steps:
-            begun = self.clock()
             index = order[place.step * self.params.batch_size:(place.step + 1) * self.params.batch_size]
             self._step(index)
             place.step += 1
             for hook in self.hooks:
                 hook.after_step(self.model, (place.epoch - 1) * self.steps + place.step, self.total_steps)
             self.rows_done += len(index)
-            self.train_seconds += self.clock() - begun
             self._tick()
             if place.step < self.steps:
                 self._save_when_due()
-        self._end_epoch()
+        train_loss = self._finite_loss() / self.steps  # waits for the GPU, so the clock is read after the work
+        self.train_seconds += self.clock() - self.training_since
+        self.training_since = None
+        self._end_epoch(train_loss)
+
+    def _rate(self) -> float | None:
+        """Training rows a second in this process; None where no step was timed."""
+        running = 0.0 if self.training_since is None else self.clock() - self.training_since
+        seconds = self.train_seconds + running
+        return self.rows_done / seconds if seconds > 0 and self.rows_done else None
 
     def _step(self, index: torch.Tensor) -> None:
         batch, label = self.rows.take(index)
@@ -174,10 +138,9 @@ class Session:
         loss.backward()
         self.optimisers.step()
 
-    def _end_epoch(self) -> None:
+    def _end_epoch(self, train_loss: float) -> None:
         """Validate, remember the best weights, decide whether to go on."""
         place = self.position
-        train_loss = self._finite_loss() / self.steps
         logits = score_rows(self.model, self.valid, tick=self._tick)
         score = EpochScore(place.epoch, train_loss, log_loss(logits, self.valid_label), auc(logits, self.valid_label))
         if not math.isfinite(score.valid_logloss):
@@ -222,7 +185,7 @@ class Session:
         self.last_report = moment
         self._finite_loss()
         place = self.position
-        rate = self.rows_done / self.train_seconds if self.train_seconds > 0 else None
+        rate = self._rate()
         done = place.epoch - 1 + place.step / self.steps
         left = (self.params.epochs - done) * len(self.rows) / rate if rate else None
         message = f"epoch {min(place.epoch, self.params.epochs)} of at most {self.params.epochs}"

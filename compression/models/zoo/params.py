@@ -27,7 +27,7 @@ class WideDeepParams(Params):
     width: int = Field(128, ge=8, le=2048, multiple_of=8, description="Neurons in each hidden layer.")
     dropout: float = Field(0.2, ge=0, le=0.9, multiple_of=0.05,
                            description="Share of neurons silenced at random in each training step.")
-    batch_norm: bool = Field(True, description="Standardise each hidden layer over the batch.")
+    batch_norm: bool = Field(False, description="Standardise each hidden layer over the batch.")
 
 
 class DeepFMParams(WideDeepParams):
@@ -55,4 +55,4 @@ class DLRMParams(Params):
     width: int = Field(128, ge=8, le=2048, multiple_of=8, description="Neurons in each hidden layer of the top MLP.")
     dropout: float = Field(0.2, ge=0, le=0.9, multiple_of=0.05,
                            description="Share of neurons silenced at random in each training step.")
-    batch_norm: bool = Field(True, description="Standardise each hidden layer of the top MLP over the batch.")
+    batch_norm: bool = Field(False, description="Standardise each hidden layer of the top MLP over the batch.")
