@@ -61,8 +61,13 @@ def categories(raw: pl.Series, *, what: str) -> pl.Series:
     elif raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Object):
         raise _wrong_type(raw, what, "single values")
     else:
-        text = raw.cast(pl.String, strict=False)
+        text = as_text(raw)
     return pl.select(pl.when(text != "").then(text)).to_series().alias(raw.name)
+
+
+def as_text(raw: pl.Series) -> pl.Series:
+    """Single values of any type as text, null where missing; a duration is written as in ISO 8601."""
+    return raw.dt.to_string("iso") if raw.dtype == pl.Duration else raw.cast(pl.String, strict=False)
 
 
 def multi_values(raw: pl.Series, *, separator: str, what: str) -> pl.Series:
@@ -136,7 +141,7 @@ def _not_numbers(raw: pl.Series, bad: pl.Series, what: str) -> DataError:
 
 
 def _wrong_type(raw: pl.Series, what: str, wanted: str) -> DataError:
-    return DataError(f"{what} must hold {wanted}; the file stores it as {str(raw.dtype).lower()[:60]}. "
+    return DataError(f"{what} must hold {wanted}; the file stores it as {raw.dtype.base_type().__name__.lower()}. "
                      "Write it in another type, or give the column the role ignore.")
 
 

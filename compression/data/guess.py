@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
+from compression.data.columns import as_text
 from compression.data.schema import Column, DataDescription, Label, Role, Split
 from compression.data.text_file import check_magic, read_first_line
 from compression.errors import DataError
@@ -157,7 +158,7 @@ def _parquet_head(path: Path) -> pl.DataFrame:
 def _facts(column: pl.Series) -> _Facts:
     if column.dtype.is_nested() or column.dtype in (pl.Binary, pl.Object):
         return _Facts(column.name, pl.Series(column.name, [None] * len(column), dtype=pl.String), None, 0)
-    text = column.cast(pl.String, strict=False).str.strip_chars().to_frame().select(
+    text = as_text(column).str.strip_chars().to_frame().select(
         pl.when(pl.first() != "").then(pl.first())).to_series()
     present = text.drop_nulls()
     present = present.filter(~present.str.to_lowercase().is_in(["nan", "na", "null", "none", "?", "\\n"]))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from compression.data.columns import as_text
 from compression.data.description import load_description
 from compression.data.ingest import read_splits
 from compression.errors import DataError
@@ -36,7 +37,7 @@ def _text(raw: pl.Series, separator: str) -> pl.Series:
         raw = raw.cast(pl.List(pl.String), strict=False).list.join(separator, ignore_nulls=True)
     elif raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Object):
         return pl.Series(raw.name, [None] * len(raw), dtype=pl.String)  # has no place in a CSV
-    return _defused(raw) if raw.dtype == pl.String else raw
+    return raw if raw.dtype.is_numeric() else _defused(as_text(raw))
 
 
 def _defused(text: pl.Series) -> pl.Series:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from compression.data.columns import categories, multi_values, numbers
+from compression.data.columns import as_text, categories, multi_values, numbers
 from compression.data.description import load_description
 from compression.data.ingest import label_of, read_splits
 from compression.data.schema import Column, Role
@@ -158,5 +158,5 @@ def _shown(raw: pl.Series) -> pl.Series:
         shown = ["" if value is None else str(value) for value in raw.to_list()]
         text = pl.Series(raw.name, shown, dtype=pl.String)
     else:
-        text = raw.cast(pl.String, strict=False).fill_null("")
+        text = as_text(raw).fill_null("")
     return text.str.slice(0, CELL_LENGTH)

@@ -9,8 +9,12 @@ import polars as pl
 import pytest
 
 from compression.data.encode import fit_transform, fit_vocabulary, load_dataset, transform_numbers
+from compression.data.guess import guess_description
+from compression.data.split_csv import export_split_csv
+from compression.data.summary import summarise
+from compression.errors import DataError
 from compression.models.signature import Input, Signature
-from tests.data.write import click_rows, write_data
+from tests.data.write import COLUMNS, click_rows, write_data
 
 
 def test_a_vocabulary_is_ordered_by_falling_frequency_then_by_value():
@@ -146,6 +150,32 @@ def test_rows_can_be_taken_by_index(tmp_path):
     some = train.take(np.array([5, 1]))
     assert len(some) == 2 and some.label.tolist() == [1.0, 1.0]
     assert some.inputs["tags"].tolist() == train.inputs["tags"][[5, 1]].tolist() and some.user[1] == train.user[1]
+
+
+@pytest.mark.parametrize(("dtype", "said"), [
+    (pl.List(pl.String), "stores it as list"), (pl.Binary, "stores it as binary"), (pl.Struct, "stores it as struct")])
+def test_parquet_columns_of_other_types_are_refused_by_name(tmp_path, dtype, said):
+    frame = pl.DataFrame(dict(zip([c["name"] for c in COLUMNS], zip(*click_rows(), strict=True), strict=True)))
+    item = pl.col("item")
+    odd = pl.struct(item) if dtype is pl.Struct else pl.concat_list(item) if dtype != pl.Binary else item.cast(dtype)
+    folder = write_data(tmp_path, file="clicks.parquet", format="parquet")
+    frame.with_columns(odd.alias("item")).write_parquet(folder / "clicks.parquet")
+    with pytest.raises(DataError, match=rf"Column 'item' \(item\) must hold single values; the file {said}\."):
+        load_dataset(folder)
+
+
+@pytest.mark.parametrize("kind", [pl.Categorical(), pl.Duration("us"), pl.Date(), pl.Int8()])
+def test_single_values_of_any_type_can_be_a_category(tmp_path, kind):
+    frame = pl.DataFrame(dict(zip([c["name"] for c in COLUMNS], zip(*click_rows(), strict=True), strict=True)))
+    item = pl.col("item") if kind == pl.Categorical else pl.col("item").str.slice(1).cast(pl.Int32)
+    folder = write_data(tmp_path, file="clicks.parquet", format="parquet")
+    frame.with_columns(item.cast(kind)).write_parquet(folder / "clicks.parquet")
+    plain = load_dataset(write_data(tmp_path)).splits["train"].inputs["item"]
+    write_data(tmp_path, file="other.csv", files={"all": "clicks.parquet"}, format="parquet")
+    assert (np.bincount(load_dataset(folder).splits["train"].inputs["item"]) == np.bincount(plain)).all()
+    assert summarise(folder).columns[2].cardinality == 7
+    assert len(export_split_csv(folder, "test", tmp_path / "out.csv").read_text().splitlines()) == 7
+    assert len(guess_description(folder / "clicks.parquet", "x").columns) == 6
 
 
 def test_parquet_types_are_read_as_they_are_meant(tmp_path):
