@@ -34,7 +34,7 @@ def upgrade(url: str) -> None:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             if _version(connection) != HEAD:  # nobody did it while this process waited
                 _migrate(connection)
-    except sa.exc.OperationalError as error:
+    except sa.exc.DatabaseError as error:
         raise StorageError(f"The database can't be opened: {' '.join(str(error.orig).split())}. "
                            "Check RECPRESS_HOME or DATABASE_URL.") from error
     finally:
