@@ -48,7 +48,6 @@ with left:
 with right:
     parts.draw_table(points, placed, view, found.meets)
 parts.draw_picked(points, view)
-view = parts.draw_pin(everything, view)
-parts.draw_save(store(), points, view)
+view = parts.draw_pin(store(), everything, view)
 parts.draw_side_by_side(store(), points, view)
 write_view(view)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,7 +21,7 @@ from plots.theme import (
     palette,
     template,
 )
-from plots.units import axis_title, format_difference, format_value, metric_of, metric_title
+from plots.units import axis_title, format_difference, format_value, human_bytes, human_count, metric_of, metric_title
 from plots.verdict import Numbers
 
 DIMMED = 0.35  # opacity of what something else beats
@@ -133,7 +134,7 @@ def draw_pareto(points: list[ParetoPoint], *, x: str, y: str, log_x: bool = Fals
     _draw_ring(figure, [point for point in points if point.job_id == recommended and recommended], colours.accent)
     chosen = set(highlighted)
     _draw_ring(figure, [point for point in points if point.job_id in chosen], colours.ink, width=1.5, size=17)
-    _label(figure, points, recommended, colours.muted)
+    _label(figure, points, recommended, colours.muted, log_x=log_x)
     figure.update_layout(template=template(dark), height=height, hovermode="closest", dragmode="zoom",
                          clickmode="event+select", legend_itemsizing="constant")
     figure.update_xaxes(title_text=axis_title(x), **_scale(x, [point.x for point in points], log_x))
@@ -192,23 +193,26 @@ def _draw_ring(figure: go.Figure, points: list[ParetoPoint], colour: str, *, wid
                                    "line": {"width": width, "color": colour}})
 
 
-def _label(figure: go.Figure, points: list[ParetoPoint], recommended: int | None, colour: str) -> None:
+def _label(figure: go.Figure, points: list[ParetoPoint], recommended: int | None, colour: str, *,
+           log_x: bool) -> None:
     """Names beside the recommended run, the baseline and, where few are on it, the front."""
     front = [point for point in points if point.on_front]
     named = front if len(front) <= MAX_LABELS else []
     named = named + [point for point in points if point not in named
                      and (point.is_baseline or point.job_id == recommended)][:2]
     if named:
+        xs = sorted(point.x for point in points)
+        # what stands far right is named on its left, so that the name stays inside
+        far = (xs[0] * xs[-1] ** 3) ** 0.25 if log_x and xs[0] > 0 else xs[0] + 0.7 * (xs[-1] - xs[0])
         figure.add_scatter(x=[point.x for point in named], y=[point.y for point in named], mode="text",
                            text=[_short(point.name) for point in named], hoverinfo="skip", showlegend=False,
-                           textposition=["top right" if index % 2 == 0 else "bottom right"
-                                         for index in range(len(named))],
+                           textposition=["middle left" if point.x > far else "middle right" for point in named],
                            textfont={"size": 11, "color": colour}, cliponaxis=False)
 
 
 def _short(name: str) -> str:
-    # two no-break spaces keep the name off its marker
-    return "\u00a0\u00a0" + (name if len(name) <= LABEL_CHARS else name[:LABEL_CHARS - 1] + "…")
+    # no-break spaces keep the name off its marker and ring
+    return "\u00a0\u00a0\u00a0" + (name if len(name) <= LABEL_CHARS else name[:LABEL_CHARS - 1] + "…") + "\u00a0" * 3
 
 
 def _hover(point: ParetoPoint, x: str, y: str) -> list:
@@ -225,10 +229,30 @@ def _hover_template(x: str, y: str) -> str:
 
 
 def _scale(key: str, values: list[float], log: bool) -> dict:
-    kind = metric_of(key).kind
+    """Type and ticks of an axis: sizes in human units, log axes at 1-2-5 where they span little, else by decades."""
+    positive = [value for value in values if value > 0]
+    log = log and bool(positive)
     scale: dict = {"type": "log" if log else "linear"}
+    kind = metric_of(key).kind
     if log:
-        scale["dtick"] = "D2" if values and max(values) / min(values) < 100 else 1
+        ticks = log_ticks(min(positive), max(positive))
+        return scale | {"tickvals": ticks, "ticktext": [_tick(key, tick) for tick in ticks]}
     if kind == "bytes":
-        scale |= {"tickformat": "~s", "ticksuffix": "B", "exponentformat": "SI"}
+        scale |= {"tickformat": "~s", "ticksuffix": "B", "showticksuffix": "all"}
     return scale
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Round values from just below `low` to just above `high`: 1-2-5 a decade, or decades alone where there are many."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    leads = (1, 2, 5) if last - first <= 4 else (1,)
+    ticks = [float(f"{lead}e{power}") for power in range(first, last + 1) for lead in leads]
+    kept = [tick for tick in ticks if low * 0.7 <= tick <= high * 1.4]
+    return kept or [low, high]
+
+
+def _tick(key: str, value: float) -> str:
+    kind = metric_of(key).kind
+    if kind == "bytes":
+        return human_bytes(value).replace(".00", "").replace(".0 ", " ")
+    return human_count(value).replace(".00", "").replace(".0", "") if kind in ("count", "rate") else f"{value:g}"

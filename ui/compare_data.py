@@ -25,11 +25,11 @@ def project_points(store: Store, project: Project) -> list[Point]:
     """Every finished run of a project; read again only when one was added or taken away."""
     newest = store.jobs(project=project.key, states=["done"], per_page=1)
     revision = (newest.total, newest.items[0].id if newest.items else 0)
-    return _points(store, project.model, project.data, project.key, revision)
+    return _points(store, str(store.home), project.model, project.data, project.key, revision)
 
 
 @st.cache_resource(show_spinner=False, max_entries=8, ttl=300)
-def _points(_store: Store, model: str, data: str, project: str, revision: tuple[int, int]) -> list[Point]:
+def _points(_store: Store, home: str, model: str, data: str, project: str, revision: tuple[int, int]) -> list[Point]:
     # frozen points are shared between sessions, never copied
     return _store.points(model, data, project=project)
 

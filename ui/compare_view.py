@@ -18,12 +18,13 @@ from storage.store import Store
 from ui.compare_data import DRAWN, TABLE_ROWS, differing, table_order, thinned
 from ui.compare_state import View, change, view_query
 from ui.format import plural
-from ui.result_table import column_config, metric_keys, result_columns
-from ui.routes import bundle_url
+from ui.links import draw_download, run_file_url
+from ui.result_table import DIFFERENCE, column_config, metric_keys, result_columns
 from ui.state import is_dark, open_page, page_link
 from ui.verdict import escaped
 
 PLOT_HEIGHT = 430
+BUNDLE = "bundle.zip"
 GOALS = {"size": "smallest", "latency": "fastest", "quality": "most accurate"}
 CHART = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "toImage"]}
 
@@ -90,7 +91,8 @@ def draw_recommendation(found: Recommendation) -> None:
     left, right = st.columns([3.4, 1], vertical_alignment="center")
     left.markdown(f"**Recommended** · {escaped(found.why)}" if found.winner else escaped(found.why))
     if found.winner:
-        right.link_button("Export the winner", bundle_url(found.winner), type="primary", width="stretch",
+        with right, st.container(horizontal=True, horizontal_alignment="right"):
+            draw_download("Export the winner", run_file_url(found.winner, BUNDLE), primary=True,
                           help="Download its bundle: model.onnx, recipe, numbers, model card, predict.py.")
 
 
@@ -129,7 +131,8 @@ def draw_table(points: Sequence[Point], placed: Sequence[ParetoPoint], view: Vie
     """The same runs as numbers; a click on a heading sorts, ticked rows are set side by side."""
     shown = table_order(points, placed, set(view.side) | {view.pick or 0})
     pinned = next((point for point in points if point.job_id == view.pin), None)
-    keys = list(dict.fromkeys([view.y, view.x, *(key for key in ("auc", "size_bytes") if key in metric_keys(shown))]))
+    known = metric_keys(shown)
+    keys = list(dict.fromkeys([view.y, view.x, *(key for key in ("auc", "size_bytes") if key in known)]))
     extra = largest_batch_key({key: 1 for point in shown for key in point.values}, "latency_ratio")
     keys += [extra] if extra and extra not in keys else []
     columns = result_columns(shown, keys, pinned=pinned)
@@ -143,24 +146,33 @@ def draw_table(points: Sequence[Point], placed: Sequence[ParetoPoint], view: Vie
 
     start = [index for index, point in enumerate(shown) if point.job_id in view.side]
     st.dataframe(columns, hide_index=True, height=PLOT_HEIGHT, column_config=config, key="compare.table",
-                 column_order=["name", *[name for name in columns if name not in ("job", "name", "meets")], "meets",
-                               "job"],
+                 column_order=table_columns(list(columns)),
                  on_select=ticked, selection_mode="multi-row", selection_default={"selection": {"rows": start}},
                  placeholder="—")
     if len(points) > TABLE_ROWS:
         st.caption(f"{TABLE_ROWS:,} of {len(points):,} runs: the front first, then the newest. Filter by name below.")
 
 
-def draw_pin(points: Sequence[Point], view: View) -> View:
+def table_columns(names: Sequence[str]) -> list[str]:
+    """The name, what differs, the limits, then the values themselves: the first fit beside the plot."""
+    plain = [name for name in names if name not in ("job", "name", "meets")]
+    told = [name for name in plain if name.endswith(DIFFERENCE) or name.startswith("latency_ratio")]
+    return ["name", *told, "meets", *(name for name in plain if name not in told), "job"]
+
+
+def draw_pin(store: Store, points: Sequence[Point], view: View) -> View:
     """Which run differences are counted from, a filter by name, and a name under which to keep the picture."""
     names = {point.job_id: f"#{point.job_id} {point.name}" for point in points[-TABLE_ROWS:]}
     if st.session_state.get("compare.pin") not in names:
         st.session_state["compare.pin"] = None
-    across = st.columns([1.2, 1.2, 1], vertical_alignment="bottom")
+    across = st.columns([1.4, 1.2, 0.8], vertical_alignment="bottom")
     pin = across[0].selectbox("Differences are to", list(names), key="compare.pin", format_func=names.get,
                               placeholder="the baseline, as measured beside each run")
     text = across[1].text_input("Only runs named", key="compare.q", placeholder="any name")
-    return replace(view, pin=pin, q=text)
+    view = replace(view, pin=pin, q=text)
+    with across[2]:
+        draw_save(store, points, view)
+    return view
 
 
 def draw_save(store: Store, points: Sequence[Point], view: View) -> None:

@@ -13,6 +13,7 @@ from compression.records import ModelDescription, Recipe, RunSpec, Target
 from plots.units import human_bytes
 from storage.records import DataRow, ModelRow
 from storage.store import Store
+from ui.format import plural
 from ui.recipe_editor import draw_recipe_editor, draw_size, edited_steps, recipe_of, set_steps
 from ui.state import open_page, query_int, query_text, say_later, set_query
 from ui.sweep import draw_sweep, expand
@@ -98,8 +99,9 @@ def _choose_target() -> Target:
     for key, value in (("device", start.device), ("threads", start.threads), ("batches", list(start.batch_sizes))):
         st.session_state[f"experiment.{key}"] = st.session_state.get(f"experiment.{key}", value)
     batches = st.session_state["experiment.batches"]
-    label = (f"Target: {st.session_state['experiment.device'].upper()}, {st.session_state['experiment.threads']} "
-             f"thread(s), batch {' and '.join(map(str, batches)) or '—'}")
+    threads = plural(st.session_state["experiment.threads"], "thread")
+    label = (f"Target: {st.session_state['experiment.device'].upper()}, {threads}, "
+             f"batch {' and '.join(map(str, batches)) or '—'}")
     with st.popover(label, width="stretch", help="Where the exported file has to be fast."):
         device = st.segmented_control("Device", ["cpu", "cuda"], key="experiment.device", required=True,
                                       format_func=str.upper, help="CUDA runs wait for a worker with a GPU.")
@@ -115,7 +117,7 @@ def missing_columns(model: ModelRow, data: DataRow) -> list[str]:
     """Columns the model reads and the dataset lacks."""
     has = {column.name for column in data.description.columns}
     signature = Signature.model_validate(model.description.signature)
-    return [one.column for one in signature.inputs if one.column not in has]
+    return [one.column for one in signature.singles if one.column not in has]
 
 
 @st.fragment

@@ -100,7 +100,7 @@ def draw_recipe_editor() -> list[EditedStep]:
         _draw_step(step, index, len(steps))
         problems = check(recipe_of(steps)) if index == len(steps) - 1 else problems
     if not steps:
-        st.info("No step yet: this measures the model as it is, the baseline. Pick a preset above or add a step below.")
+        st.caption("No step yet: the run measures the model as it is, the baseline. Pick a preset, or add a step.")
     draw_problems(problems)
     _draw_adder()
     return steps
@@ -112,8 +112,8 @@ def _draw_presets() -> None:
         if picked:
             set_steps(PRESETS[picked].recipe.steps)
 
-    st.pills("Start from a preset", list(PRESETS), key=PRESET, format_func=lambda key: PRESETS[key].recipe.name,
-             on_change=chosen, help="A ready recipe; every slider stays yours.")
+    st.pills("Start from a preset", list(PRESETS), key=PRESET, wrap=True, on_change=chosen,
+             format_func=lambda key: PRESETS[key].recipe.name, help="A ready recipe; every slider stays yours.")
     picked = st.session_state.get(PRESET)
     if picked and edited_steps():
         st.caption(PRESETS[picked].summary)

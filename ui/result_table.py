@@ -12,6 +12,7 @@ from plots.units import metric_of, metric_title, split_key
 from plots.verdict import Numbers
 from storage.records import Point
 
+DIFFERENCE = " difference"
 ORDER = {key: place for place, key in enumerate(METRICS)}
 
 
@@ -48,7 +49,7 @@ def result_columns(points: Sequence[Point], keys: Sequence[str], *,
 
 
 def difference_name(key: str) -> str:
-    return f"{key} difference"
+    return key + DIFFERENCE
 
 
 def _scaled(key: str, value: float) -> float:
@@ -66,7 +67,7 @@ def _difference(key: str, value: Numbers, against: float | None) -> float | None
 def column_config(keys: Sequence[str], *, pinned_name: str) -> dict[str, Any]:
     """Streamlit's column settings: titles, units, digits and help."""
     config: dict[str, Any] = {"job": st.column_config.NumberColumn("#", format="%d", width=56),
-                              "name": st.column_config.TextColumn("Run", width="medium", pinned=True)}
+                              "name": st.column_config.TextColumn("Run", width=150, pinned=True)}
     formats = {"score": "%.4f", "bytes": "%.3f MB", "ms": "%.3f ms", "rate": "compact", "count": "compact",
                "ratio": "%.2f×"}
     for key in keys:
@@ -75,6 +76,6 @@ def column_config(keys: Sequence[str], *, pinned_name: str) -> dict[str, Any]:
         config[key] = st.column_config.NumberColumn(
             title, format="%.1e" if spec.key == "parity_error" else formats[spec.kind], help=spec.help)
         config[difference_name(key)] = st.column_config.NumberColumn(
-            f"Δ {title}" if spec.kind == "score" else f"× {title}", format="%+.4f" if spec.kind == "score" else "%.3f×",
+            f"Δ {title}" if spec.kind == "score" else f"× {title}", format="%+.5f" if spec.kind == "score" else "%.3f×",
             help=f"Against {pinned_name}: " + ("difference." if spec.kind == "score" else "ratio, below 1 is less."))
     return config

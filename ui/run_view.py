@@ -11,13 +11,14 @@ from plots.bars import byte_bars, draw_byte_bars
 from storage.records import Job
 from storage.store import Store
 from ui.format import ago, human_seconds, when
+from ui.links import draw_download, run_file_url
 from ui.live import POLL_S, cancel, draw_failure, log_tail, progress_share, progress_words
-from ui.routes import bundle_url
 from ui.shell import empty_state
 from ui.state import is_dark, open_page, page_link, query_int
 from ui.verdict import draw_figures, draw_verdict, escaped, measurement_table, values_of
 
 BADGES = {"queued": "gray", "running": "blue", "done": "green", "failed": "red", "cancelled": "orange"}
+BUNDLE = "bundle.zip"
 PLAIN_CHART = {"displayModeBar": False}
 
 
@@ -82,8 +83,8 @@ def _draw_actions(store: Store, job: Job) -> None:
     if job.result_ready:
         if st.button("Compare", help="See it beside the other runs of its model and dataset."):
             open_page("compare", project=job.project, pick=job.id)
-        st.link_button("Export", bundle_url(job.id), type="primary",
-                       help="A zip: model.onnx, recipe, signature, vocabularies, numbers, model card, predict.py.")
+        draw_download("Export", run_file_url(job.id, BUNDLE), primary=True,
+                      help="A zip: model.onnx, recipe, signature, vocabularies, numbers, model card, predict.py.")
 
 
 def draw_waiting(store: Store, job: Job) -> None:
@@ -120,13 +121,14 @@ def draw_result(store: Store, job: Job) -> None:
     draw_figures(values)
     names = ["Where the bytes went", f"Changes {len(result.changes)} · left alone {len(result.skipped)}", "All numbers",
              "Recipe", "Log", "Files"]
-    for tab, draw in zip(st.tabs(names), (_draw_bytes, _draw_changes, _draw_numbers, _draw_recipe, None, _draw_files),
-                         strict=True):
+    tabs = st.tabs(names)
+    for tab, draw in zip(tabs[:4], (_draw_bytes, _draw_changes, _draw_numbers, _draw_recipe), strict=True):
         with tab:
-            if draw is None:
-                _draw_log(store, job.id, height=420)
-            else:
-                draw(result)
+            draw(result)
+    with tabs[4]:
+        _draw_log(store, job.id, height=420)
+    with tabs[5]:
+        _draw_files(job, result)
 
 
 def _draw_bytes(result: Result) -> None:
@@ -162,8 +164,11 @@ def _draw_recipe(result: Result) -> None:
     st.download_button("Download recipe.yaml", text, file_name="recipe.yaml", mime="application/yaml")
 
 
-def _draw_files(result: Result) -> None:
-    st.dataframe([{"File": name, "sha256": digest} for name, digest in sorted(result.files.items())], hide_index=True)
+def _draw_files(job: Job, result: Result) -> None:
+    for name, digest in sorted(result.files.items()):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            draw_download(name, run_file_url(job.id, name))
+            st.caption(f"sha256 {digest}")
 
 
 def _draw_log(store: Store, job_id: int, *, height: int) -> None:

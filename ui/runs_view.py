@@ -7,14 +7,17 @@ from collections.abc import Sequence
 import streamlit as st
 
 from compression.errors import RecPressError
+from plots.units import MISSING, format_difference, format_value, signed
+from plots.verdict import largest_batch_key
 from storage.records import STATES, Job, Page
 from storage.store import Store
 from ui.format import ago, human_seconds, plural
 from ui.live import draw_failure, log_tail, progress_words
 from ui.state import open_page, query_int, query_text, set_query
-from ui.verdict import escaped
+from ui.verdict import escaped, values_of
 
 PER_PAGE = 25
+FOUND = ("Size", "AUC", "Time")
 KINDS = {"run": "runs", "train": "trainings", "sample": "samples", "import_model": "model imports",
          "import_data": "data imports"}
 WRITTEN = "runs.written"
@@ -57,9 +60,10 @@ def jobs_page(store: Store, filters: dict) -> Page[Job]:
     return page
 
 
-def job_rows(jobs: Sequence[Job], names: dict[str, str]) -> list[dict]:
-    """Jobs as rows of the table."""
-    return [{"#": job.id, "Name": job.name, "State": job.state, "What": note(job),
+def job_rows(jobs: Sequence[Job], names: dict[str, str], found: dict[int, tuple[str, ...]]) -> list[dict]:
+    """Jobs as rows of the table; `found` has the headline numbers of finished runs."""
+    return [{"#": job.id, "Name": job.name, "State": job.state,
+             **dict(zip(FOUND, found.get(job.id, ("",) * len(FOUND)), strict=True)), "Note": note(job),
              "Model": names.get(job.model or "", ""), "Dataset": names.get(job.data or "", ""),
              "Took": human_seconds(job.ended - job.started) if job.ended and job.started else "—",
              "Queued": ago(job.created), "Kind": job.kind.replace("_", " "),
@@ -74,21 +78,35 @@ def note(job: Job) -> str:
         return job.failure.message
     if job.cached_from:
         return f"equal to run {job.cached_from}"
-    return f"on {job.device}" if job.device else ""
+    return f"on {job.device}" if job.device not in (None, "cpu") else ""
+
+
+@st.cache_resource(show_spinner=False, max_entries=5000)
+def headline(_store: Store, home: str, job_id: int) -> tuple[str, ...]:
+    """Size, AUC and time of a finished run in words; a result never changes."""
+    values = values_of(_store.result(job_id))
+    size, auc = values.get("size_bytes"), values.get("auc")
+    ratio = largest_batch_key(values, "latency_ratio")
+    return (format_difference("size_bytes", size.value, size.baseline) if size else MISSING,
+            signed(auc.difference) if auc and auc.difference is not None else MISSING,
+            format_value(ratio, values[ratio].value) if ratio else MISSING)
 
 
 def draw_table(store: Store, page: Page[Job]) -> list[Job]:
     """One page of jobs; gives the ticked ones."""
     names = {row.id: row.name for row in [*store.models(), *store.datasets()]}
-    rows = job_rows(page.items, names)
+    found = {job.id: headline(store, str(store.home), job.id) for job in page.items if job.result_ready}
+    rows = job_rows(page.items, names, found)
     if not any(job.parent for job in page.items):
         rows = [{key: value for key, value in row.items() if key != "Cloned from"} for row in rows]
     event = st.dataframe(rows, hide_index=True, key="runs.table", on_select="rerun", selection_mode="multi-row",
-                         height=38 + 35 * max(3, len(rows)), column_config={
-                             "#": st.column_config.NumberColumn(format="%d", width=60),
-                             "Name": st.column_config.TextColumn(width="large"),
-                             "What": st.column_config.TextColumn(width="medium", help="How far it is, or why it "
-                                                                                     "failed.")})
+                         height="content", column_config={
+                             "#": st.column_config.NumberColumn(format="%d", width=56),
+                             "Name": st.column_config.TextColumn(width=230),
+                             "Size": st.column_config.TextColumn(help="Size on disk against the baseline."),
+                             "AUC": st.column_config.TextColumn(help="Paired difference to the baseline."),
+                             "Time": st.column_config.TextColumn(help="Latency ratio to the baseline, largest batch."),
+                             "Note": st.column_config.TextColumn(width=220, help="How far it is, or why it failed.")})
     return [page.items[row] for row in event.selection.rows if row < len(page.items)]
 
 

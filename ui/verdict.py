@@ -5,8 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from compression.records import Result
+from compression.tasks import TASKS
 from plots.units import MISSING, format_difference, format_exact, format_value, metric_of, metric_title, signed
-from plots.verdict import Numbers, largest_batch_key, quality_words, sentence
+from plots.verdict import Numbers, judge, largest_batch_key, quality_words, sentence
 from storage.records import Value
 from storage.rows import point_key, whole
 from ui.format import direction
@@ -53,10 +54,13 @@ def draw_figures(values: dict[str, Numbers]) -> None:
             draw_figure(key, values[key])
 
 
-def draw_figure(key: str, value: Numbers) -> None:
+def draw_figure(key: str, value: Numbers, *, task: str = "ctr") -> None:
     """One figure: value, difference to the baseline in words and colour, exact numbers on hover."""
     baseline = 1.0 if metric_of(key).kind == "ratio" else value.baseline
     way = direction(key, value.value, baseline)
+    if key == TASKS[task].primary_metric and value.difference is not None:
+        _draw_quality(key, value, TASKS[task].tolerance)
+        return
     delta = None if way is None else format_difference(key, value.value, baseline)
     if metric_of(key).kind == "ratio" and way:
         delta = format_difference("latency_p50_ms", value.value, 1.0)
@@ -65,6 +69,17 @@ def draw_figure(key: str, value: Numbers) -> None:
               delta_color={"better": "normal", "worse": "inverse"}.get(way, "off"),
               delta_arrow="off" if way in (None, "same") else "up" if metric_of(key).better(1, 0) == (
                   way == "better") else "down", help=figure_help(key, value))
+
+
+def _draw_quality(key: str, value: Numbers, tolerance: float) -> None:
+    """Quality is called better or worse by its interval: a difference within the tolerance is neither."""
+    standing = judge(key, value, tolerance).standing
+    words = {"better": "better", "kept": f"no worse within {tolerance:g}", "worse": "worse"}.get(
+        standing, "not settled")
+    st.metric(metric_title(key), format_value(key, value.value), delta=f"{signed(value.difference)}, {words}",
+              delta_color={"better": "normal", "worse": "inverse"}.get(standing, "off"),
+              delta_arrow="off" if standing not in ("better", "worse") else "up" if value.difference > 0 else "down",
+              help=figure_help(key, value))
 
 
 def figure_help(key: str, value: Numbers) -> str:
