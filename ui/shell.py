@@ -11,6 +11,9 @@ CSS = """
   .stMainBlockContainer { max-width: 1320px; padding-top: 4.5rem; padding-bottom: 4rem; }
   [data-testid="stMetricValue"] { letter-spacing: -0.01em; }
   [data-testid="stMetricDelta"] { font-weight: 500; }
+  .rp-download { display: inline-block; padding: 0.375rem 0.875rem; border: 1px solid var(--st-border-color);
+    border-radius: 8px; color: var(--st-text-color) !important; text-decoration: none !important; }
+  .rp-download:hover { border-color: var(--st-primary-color); }
   button:focus-visible, a:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 2px; }
   @media (prefers-reduced-motion: reduce) { * { transition: none !important; animation: none !important; } }
 </style>

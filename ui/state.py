@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 
 import streamlit as st
@@ -24,13 +25,16 @@ PAGES: dict[str, str] = {
 
 def store() -> Store:
     """The store of this process, opened and migrated once."""
-    return _opened(os.environ.get("DATABASE_URL"), os.environ.get("RECPRESS_HOME"))
+    # a plain cache, because the routes ask outside of any session; the variables are its key
+    key = (os.environ.get("DATABASE_URL"), os.environ.get("RECPRESS_HOME"))
+    with _opening:
+        if key not in _opened:
+            _opened[key] = open_store()
+        return _opened[key]
 
 
-@st.cache_resource(show_spinner=False)
-def _opened(url: str | None, home: str | None) -> Store:
-    # the arguments are the cache's key; open_store reads the same variables
-    return open_store()
+_opening = threading.Lock()
+_opened: dict[tuple[str | None, str | None], Store] = {}
 
 
 def open_page(name: str, **query: Any) -> None:

@@ -1,0 +1,71 @@
+"""The upload widget: files go to disk through the resumable route, and Python learns only their ids.
+
+    files = uploader("Model files", kind="model", key="add_model")    # list[Upload], complete ones only
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import streamlit as st
+
+from storage.records import LOCAL
+from ui.links import api_base
+from ui.routes import UPLOAD_PURPOSE
+from ui.state import store
+from ui.tokens import DAY_S, home_secret, seconds_left, sign
+from ui.uploads import SUFFIXES, Kind, Upload, UploadRefused, Uploads
+
+_HERE = Path(__file__).parent
+_TOKEN = "recpress.upload_token"
+
+
+def uploader(label: str, *, kind: Kind, key: str, hint: str = "", multiple: bool = True) -> list[Upload]:
+    """Draw the widget and give what it has uploaded completely, as the server knows it (never as the browser says).
+
+    The browser's word is taken for ids alone; an id that isn't an upload of this owner and kind is left out.
+    """
+    mount = _component()
+    mount(key=key, default={"files": []}, on_files_change=lambda: None, data={
+        "label": label, "kind": kind, "multiple": multiple, "accept": ",".join(SUFFIXES[kind]),
+        "hint": hint or f"or drop them here: {', '.join(SUFFIXES[kind])}", "url": f"{api_base()}/uploads",
+        "token": _session_token(), "clear": st.session_state.get(f"{key}.clear", 0)})
+    said = (st.session_state.get(key) or {}).get("files") or []
+    return received([item.get("id") for item in said if isinstance(item, dict)], kind=kind)
+
+
+def received(ids: list[str | None], *, kind: Kind) -> list[Upload]:
+    """The complete uploads among ids, one for each name, the last chosen first to win."""
+    uploads = Uploads(store().home / "uploads", store().files)
+    found: dict[str, Upload] = {}
+    for upload_id in ids[:100]:
+        try:
+            upload = uploads.find(str(upload_id), owner=LOCAL)
+        except UploadRefused:
+            continue
+        if upload.digest and upload.kind == kind:
+            found[upload.name] = upload
+    return list(found.values())
+
+
+def clear_uploader(key: str) -> None:
+    """Empty the widget after its files have been taken. Call before it is drawn, or in a callback."""
+    st.session_state[f"{key}.clear"] = st.session_state.get(f"{key}.clear", 0) + 1
+    if key in st.session_state:
+        del st.session_state[key]
+
+
+def _session_token() -> str:
+    """This session's token, renewed when half of its time is over."""
+    now = time.time()
+    token = st.session_state.get(_TOKEN)
+    if token is None or seconds_left(token, now=now) < DAY_S / 2:
+        token = st.session_state[_TOKEN] = sign(home_secret(store().home), UPLOAD_PURPOSE, now=now)
+    return token
+
+
+@st.cache_resource(show_spinner=False)
+def _component():
+    return st.components.v2.component("recpress_uploader", js=(_HERE / "uploader.js").read_text(encoding="utf-8"),
+                                      css=(_HERE / "uploader.css").read_text(encoding="utf-8"))
