@@ -99,7 +99,7 @@ def export_onnx(model: nn.Module, signature: Signature, path: Path) -> Exported:
         raise ExportError(f"The output is named {signature.output!r} like an input; rename that column in the data.")
     path = Path(path)
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
-    with _evaluating(model), _quiet():
+    with evaluating(model), _quiet():
         scored = Scored(model, signature)
         program = _convert(scored, signature, device)
         own = _tidy(program.model, signature, set(scored.state_dict()))
@@ -121,14 +121,20 @@ def example_batch(signature: Signature, device: torch.device | str = "cpu") -> d
     batch = {}
     for place, item in enumerate(signature.inputs):
         # lengths differ from one another and from the rows, so that none is taken for equal to another
-        shape = (EXAMPLE_ROWS, EXAMPLE_ROWS + 1 + place) if item.kind == "multi" else (EXAMPLE_ROWS,)
+        width = _fixed_width(item) or (EXAMPLE_ROWS + 1 + place if item.kind == "multi" else None)
+        shape = (EXAMPLE_ROWS, width) if width else (EXAMPLE_ROWS,)
         batch[item.name] = torch.zeros(shape, dtype=TORCH_DTYPES[item.dtype], device=device)
     return batch
 
 
+def _fixed_width(item: Input) -> int | None:
+    """Columns of a wide input, or the length of lists that is fixed; None where the second axis is free or absent."""
+    return len(item.parts) or (item.max_length if item.kind == "multi" and item.fixed_length else None)
+
+
 def _free_axes(item: Input) -> dict[int, object]:
     axes: dict[int, object] = {0: torch.export.Dim.DYNAMIC}
-    if item.kind == "multi":
+    if item.kind == "multi" and not _fixed_width(item):
         axes[1] = torch.export.Dim.DYNAMIC
     return axes
 
@@ -208,7 +214,8 @@ def _name_axes(graph: "onnx_ir.Graph", signature: Signature) -> None:
     import onnx_ir
 
     for value, item in zip(graph.inputs, signature.inputs, strict=True):
-        value.shape = onnx_ir.Shape(["batch", f"{item.name}_length"] if item.kind == "multi" else ["batch"])
+        width = _fixed_width(item) or (f"{item.name}_length" if item.kind == "multi" else None)
+        value.shape = onnx_ir.Shape(["batch", width] if width else ["batch"])
     graph.outputs[0].shape = onnx_ir.Shape(["batch"])
 
 
@@ -221,7 +228,7 @@ def _widest_first(graph: "onnx_ir.Graph") -> None:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Dropout off and statistics fixed while exporting; each module's mode is put back."""
     modes = {module: module.training for module in model.modules()}
     model.eval()

@@ -15,7 +15,8 @@ import torch
 from onnxscript import opset21 as op
 
 from compression.layers import quantized_linear, quantized_rows  # noqa: F401  (registers the operators)
-from compression.layers.row_codes import byte_levels, packed_width
+from compression.layers.row_codes import byte_levels
+from compression.layers.stored_shapes import packed_width
 
 FLOAT, INT8, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.INT32
 

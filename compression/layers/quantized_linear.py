@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compression import records
+from compression.layers.stored_shapes import dense_tensors
 
 
 def quantize_columns(weight: Tensor, *, n_bits: int = 8) -> tuple[Tensor, Tensor]:
@@ -111,7 +112,7 @@ class QuantizedLinear(nn.Module):
 
     def stored_tensors(self) -> tuple[records.Tensor, ...]:
         bias = None if self.bias is None else str(self.bias.dtype).removeprefix("torch.")
-        return stored_tensors(self.in_features, self.out_features, bias=bias)
+        return dense_tensors(self.in_features, self.out_features, bias=bias)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}"
@@ -138,12 +139,3 @@ class StaticLinear(QuantizedLinear):
 
     def product(self, x: Tensor) -> Tensor:
         return linear_static(x, self.weight, self.scale, self.bias, self.x_scale, self.zero_point)
-
-
-def stored_tensors(in_features: int, out_features: int, *, bias: str | None) -> tuple[records.Tensor, ...]:
-    """What a quantised dense layer of these shapes weighs; `bias` is its dtype."""
-    tensors = [records.Tensor(name="weight", dtype="int8", shape=(in_features, out_features)),
-               records.Tensor(name="scale", dtype="float32", shape=(out_features,))]
-    if bias is not None:
-        tensors.append(records.Tensor(name="bias", dtype=bias, shape=(out_features,)))
-    return tuple(tensors)

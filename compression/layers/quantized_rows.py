@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from compression import records
 from compression.layers.row_codes import RowCodes, unpack
+from compression.layers.stored_shapes import row_tensors
 
 
 @torch.library.custom_op("recpress::lookup_rows", mutates_args=())
@@ -41,8 +42,8 @@ class QuantizedRows(nn.Module):
         return lookup_rows(self.codes, self.scale, ids, self.n_bits, self.embedding_dim)
 
     def stored_tensors(self) -> tuple[records.Tensor, ...]:
-        return stored_tensors(self.num_embeddings, self.embedding_dim, self.n_bits,
-                              per_row=self.scale.ndim == 1)
+        return row_tensors(self.num_embeddings, self.embedding_dim, n_bits=self.n_bits,
+                           scale_per_row=self.scale.ndim == 1)
 
     def dequantized(self) -> Tensor:
         """The table as float32 (V, D)."""
@@ -50,11 +51,3 @@ class QuantizedRows(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.num_embeddings}, {self.embedding_dim}, n_bits={self.n_bits}"
-
-
-def stored_tensors(n_rows: int, embedding_dim: int, n_bits: int, *, per_row: bool) -> tuple[records.Tensor, ...]:
-    """What a quantised table of these shapes weighs: its codes and its scales."""
-    width = -(-embedding_dim * n_bits // 8)
-    scale = (records.Tensor(name="scale", dtype="float16", shape=(n_rows,)) if per_row
-             else records.Tensor(name="scale", dtype="float32", shape=()))
-    return (records.Tensor(name="codes", dtype="int8" if n_bits == 8 else "uint8", shape=(n_rows, width)), scale)

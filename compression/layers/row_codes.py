@@ -11,7 +11,6 @@ a searched scale, D = 16: these levels 0.0048 in 10 bytes, minimum and step 0.00
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -19,6 +18,8 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor
+
+from compression.layers.stored_shapes import bits_that_fit, has_scale_per_row, packed_width
 
 Granularity = Literal["row", "field"]
 Clipping = Literal["none", "search"]
@@ -47,22 +48,6 @@ class RowCodes:
     embedding_dim: int
 
 
-def packed_width(embedding_dim: int, n_bits: int) -> int:
-    """Bytes of a row's codes."""
-    return math.ceil(embedding_dim * n_bits / 8)
-
-
-def bits_that_fit(embedding_dim: int, n_bits: int) -> int:
-    """The widest codes that need no more bytes: a single column takes a byte anyway, so it gets 8 bits."""
-    width = packed_width(embedding_dim, n_bits)
-    return max(bits for bits in (8, 4, 2) if packed_width(embedding_dim, bits) <= width)
-
-
-def granularity_of(embedding_dim: int, granularity: Granularity) -> Granularity:
-    """One column shares a scale over the table: a scale a row would outweigh its code."""
-    return "field" if embedding_dim == 1 else granularity
-
-
 def byte_levels(n_bits: int) -> np.ndarray:
     """(256, 8 / bits) int8: the levels of all codes in a byte, lowest bits first."""
     per_byte = 8 // n_bits
@@ -78,10 +63,10 @@ def encode_rows(weight: Tensor, *, n_bits: int, granularity: Granularity = "row"
     occur (+ 1, as a row unseen in training can be asked for). Fewer columns than fill a byte get wider codes.
     """
     n_rows, dim = weight.shape
-    n_bits, granularity = bits_that_fit(dim, n_bits), granularity_of(dim, granularity)
+    n_bits = bits_that_fit(dim, n_bits)
     weight = weight.detach().to("cpu", torch.float32)
     codes = torch.empty(n_rows, packed_width(dim, n_bits), dtype=torch.int8 if n_bits == 8 else torch.uint8)
-    if granularity == "field":
+    if not has_scale_per_row(dim, granularity):
         scale = field_scale(weight, n_bits=n_bits, clipping=clipping, frequencies=frequencies)
         for part in _chunks(n_rows, dim):
             codes[part] = pack(nearest_levels(weight[part], scale, n_bits), n_bits)

@@ -2,7 +2,10 @@
 
 from compression.methods import distill_logits as distill_logits
 from compression.methods import embed_prune_rows as embed_prune_rows
+from compression.methods import embed_quantize_rows as embed_quantize_rows
 from compression.methods import factorize_svd as factorize_svd
 from compression.methods import prune_channels as prune_channels
 from compression.methods import prune_magnitude as prune_magnitude
+from compression.methods import quantize_dynamic as quantize_dynamic
+from compression.methods import quantize_static as quantize_static
 from compression.methods import train_fine_tune as train_fine_tune

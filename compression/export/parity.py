@@ -1,0 +1,87 @@
+"""Hold an exported file against the model it was written from.
+
+A float graph agrees to rounding: 1e-4 in units of the score. A layer that rounds its inputs to 8 bits can meet
+an input that lies on a boundary; torch and ONNX Runtime, a float32 rounding apart, then take neighbouring
+levels, and the score moves by a step of one input. Both run the same integer arithmetic, so such steps are
+rare and small: 5e-3 allows for them and still finds a wrong scale, a wrong layout or an overflow.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from compression.data.dataset import Rows
+from compression.errors import ExportError
+from compression.export.onnx import TORCH_DTYPES, Scored, evaluating
+from compression.models.signature import Signature
+
+FLOAT_TOLERANCE = 1e-4
+ROUNDING_TOLERANCE = 5e-3
+MAX_ROWS = 100_000
+BATCH_ROWS = 1024
+
+
+def tolerance_of(model: nn.Module) -> float:
+    """The largest difference of a score that rounding explains."""
+    rounds = any(getattr(module, "rounds_activations", False) for module in model.modules())
+    return ROUNDING_TOLERANCE if rounds else FLOAT_TOLERANCE
+
+
+def check_parity(model: nn.Module, signature: Signature, path: Path, rows: Rows, *, device: str = "cpu") -> float:
+    """max |score of the file − score of torch| over the rows (the first 100,000), in the same batches for both.
+
+    Raises ExportError above the tolerance, naming the row, and for a score that is not finite.
+    """
+    session = _open(path, device)
+    tolerance, worst = tolerance_of(model), 0.0
+    with evaluating(model), torch.no_grad():
+        scored = Scored(model, signature)
+        for start in range(0, min(len(rows), MAX_ROWS), BATCH_ROWS):
+            part = rows.take(slice(start, start + BATCH_ROWS))
+            batch = {item.name: part.inputs[item.name].astype(item.dtype) for item in signature.inputs}
+            expected = _torch_scores(scored, signature, batch)
+            got = session.run([signature.output], batch)[0].reshape(-1)
+            worst = max(worst, _largest(expected, got, start, tolerance, path))
+    return worst
+
+
+def _open(path: Path, device: str):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    cuda = [("CUDAExecutionProvider", {"use_tf32": "0"})] if device == "cuda" else []  # TF32 would hide a wrong scale
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=[*cuda, "CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no common base that it exports
+        raise ExportError(f"ONNX Runtime can't load the exported file: {str(error).splitlines()[0]}") from error
+
+
+def _torch_scores(scored: Scored, signature: Signature, batch: dict[str, np.ndarray]) -> np.ndarray:
+    device = next((tensor.device for tensor in scored.parameters()), torch.device("cpu"))
+    tensors = {item.name: torch.from_numpy(batch[item.name]).to(device, TORCH_DTYPES[item.dtype])
+               for item in signature.inputs}
+    return scored(tensors).reshape(-1).float().cpu().numpy()
+
+
+def _largest(expected: np.ndarray, got: np.ndarray, start: int, tolerance: float, path: Path) -> float:
+    if got.shape != expected.shape:
+        raise ExportError(f"{path.name} gives {got.shape[0]} scores where torch gives {expected.shape[0]}.")
+    difference = np.abs(expected.astype(np.float64) - got)
+    broken = ~np.isfinite(difference)
+    if broken.any():
+        row = int(broken.argmax())
+        raise ExportError(f"Row {start + row} scores {got[row]} in {path.name} and {expected[row]} in torch; both must "
+                          "be finite. Look for NaN or infinite weights, or undo the last step of the recipe.")
+    row = int(difference.argmax())
+    if difference[row] > tolerance:
+        hint = " On a CPU without VNNI set n_bits of int8 dense layers to 7." if tolerance > FLOAT_TOLERANCE else ""
+        raise ExportError(f"{path.name} disagrees with torch: row {start + row} scores {got[row]:.6f} instead of "
+                          f"{expected[row]:.6f}, a difference of {difference[row]:.2g}; at most {tolerance:g} is "
+                          f"rounding. The file is not used.{hint}")
+    return float(difference[row])

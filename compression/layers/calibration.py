@@ -1,0 +1,89 @@
+"""The range of a layer's inputs, observed while calibration rows pass through the model.
+
+Observed (B, in) float32 → scale and zero point of 8-bit levels 0 … 255.
+Source: Krishnamoorthi 2018, arXiv:1806.08342 (ranges by extremes or percentiles); the squared-error search is
+that of TensorRT-style calibrators without their histogram.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Calibrator = Literal["minmax", "percentile", "mse"]
+SAMPLE_VALUES = 8192  # kept of each batch and layer
+SHARES = torch.linspace(0.2, 1.0, 41)  # of the observed range, tried by "mse"
+
+
+@dataclass
+class Observed:
+    """Extremes of all values, and a sample of them."""
+
+    low: float = 0.0
+    high: float = 0.0
+    sample: list[Tensor] = field(default_factory=list)
+
+    def add(self, values: Tensor, generator: torch.Generator) -> None:
+        values = values.detach().flatten().float().cpu()
+        self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
+        if len(values) > SAMPLE_VALUES:
+            values = values[torch.randint(len(values), (SAMPLE_VALUES,), generator=generator)]
+        self.sample.append(values)
+
+
+@torch.no_grad()
+def observe(model: nn.Module, layers: dict[str, nn.Module], batches: list[dict[str, Tensor]],
+            generator: torch.Generator) -> dict[str, Observed]:
+    """Run the batches and note what enters each layer. A layer that no row reaches is absent."""
+    found: dict[str, Observed] = {}
+
+    def noting(path: str):
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if inputs[0].numel():
+                found.setdefault(path, Observed()).add(inputs[0], generator)
+        return hook
+
+    handles = [layer.register_forward_pre_hook(noting(path)) for path, layer in layers.items()]
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        for batch in batches:
+            model(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    return found
+
+
+def levels_of(observed: Observed, calibrator: Calibrator, *, percentile: float = 99.99) -> tuple[float, int]:
+    """Scale and zero point. The range always holds 0, so that 0 is met exactly."""
+    low, high = observed.low, observed.high
+    if calibrator != "minmax":
+        sample = torch.cat(observed.sample).sort().values
+        if calibrator == "percentile":
+            cut = round((1 - percentile / 100) * (len(sample) - 1))
+            low, high = min(0.0, float(sample[cut])), max(0.0, float(sample[len(sample) - 1 - cut]))
+        else:
+            low, high = _least_error(sample, low, high)
+    return _scale_and_zero_point(low, high)
+
+
+def _scale_and_zero_point(low: float, high: float) -> tuple[float, int]:
+    scale = (high - low) / 255 or 1.0
+    return scale, max(0, min(255, round(-low / scale)))
+
+
+def _least_error(sample: Tensor, low: float, high: float) -> tuple[float, float]:
+    """The share of the range whose 8-bit levels are nearest to the sample, by squared error."""
+    def error(share: float) -> float:
+        scale, zero_point = _scale_and_zero_point(low * share, high * share)
+        kept = ((sample / scale).round() + zero_point).clamp(0, 255).sub(zero_point).mul(scale)
+        return float((sample - kept).square().sum())
+
+    best = min(SHARES.flip(0).tolist(), key=error)
+    return low * best, high * best

@@ -1,0 +1,39 @@
+"""What quantised layers store, by shapes alone: shared by the layers and by the size estimates, free of torch."""
+
+from __future__ import annotations
+
+import math
+
+from compression.records import Tensor
+
+
+def packed_width(embedding_dim: int, n_bits: int) -> int:
+    """Bytes of a row's codes; columns that don't fill the last byte are padded."""
+    return math.ceil(embedding_dim * n_bits / 8)
+
+
+def bits_that_fit(embedding_dim: int, n_bits: int) -> int:
+    """The widest codes that need no more bytes: a single column takes a byte anyway, so it gets 8 bits."""
+    width = packed_width(embedding_dim, n_bits)
+    return max(bits for bits in (8, 4, 2) if packed_width(embedding_dim, bits) <= width)
+
+
+def has_scale_per_row(embedding_dim: int, granularity: str) -> bool:
+    """One column shares a scale over the table: a scale a row would outweigh its code."""
+    return granularity == "row" and embedding_dim > 1
+
+
+def row_tensors(n_rows: int, embedding_dim: int, *, n_bits: int, scale_per_row: bool) -> tuple[Tensor, ...]:
+    """A table of quantised rows: its codes and its scales."""
+    codes = Tensor(name="codes", dtype="int8" if n_bits == 8 else "uint8",
+                   shape=(n_rows, packed_width(embedding_dim, n_bits)))
+    if scale_per_row:
+        return (codes, Tensor(name="scale", dtype="float16", shape=(n_rows,)))
+    return (codes, Tensor(name="scale", dtype="float32", shape=()))
+
+
+def dense_tensors(in_features: int, out_features: int, *, bias: str | None) -> tuple[Tensor, ...]:
+    """A quantised dense layer: weights, a scale an output, and its bias in the dtype `bias`, where it has one."""
+    stored = (Tensor(name="weight", dtype="int8", shape=(in_features, out_features)),
+              Tensor(name="scale", dtype="float32", shape=(out_features,)))
+    return stored if bias is None else (*stored, Tensor(name="bias", dtype=bias, shape=(out_features,)))

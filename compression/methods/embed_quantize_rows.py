@@ -1,0 +1,103 @@
+"""Rows of embedding tables in 8, 4 or 2 bits with a scale for each row or for each table.
+
+Source: Guan et al. 2019, arXiv:1911.02079 (row-wise 4 bits with a searched range, neutral in production).
+Here: symmetric levels spaced for a normal distribution, so that one fp16 number a row is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from compression.layers.stored_shapes import bits_that_fit, has_scale_per_row, row_tensors
+from compression.method import Applied, Context, ExportForm, Params, Problem, Stage, method
+from compression.records import Layer, Part, Step, Tensor
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class QuantizeRowsParams(Params):
+    """How wide a row's codes are, and how their scale is chosen."""
+
+    n_bits: Literal[8, 4, 2] = Field(8, description="Bits of each value of a table.")
+    granularity: Literal["row", "field"] = Field(
+        "row", description="One fp16 scale for each row, or one scale for the whole table (smaller, less exact).")
+    clipping: Literal["none", "search"] = Field(
+        "search", description="Fit the largest value of a row, or search for the scale with the least squared error; "
+                              "rows weigh by how often they occur where a table has one scale.")
+    min_rows: int = Field(16, ge=1, le=1_000_000, description="Tables with fewer rows than this stay in float.")
+
+
+def tensors_of(n_rows: int, dim: int, params: QuantizeRowsParams) -> tuple[Tensor, ...]:
+    """What a table of these shapes will store."""
+    return row_tensors(n_rows, dim, n_bits=bits_that_fit(dim, params.n_bits),
+                       scale_per_row=has_scale_per_row(dim, params.granularity))
+
+
+def reason_to_skip(n_rows: int, dim: int, params: QuantizeRowsParams) -> str | None:
+    """Why a table stays in float, by its shape alone; None where it doesn't."""
+    if n_rows < params.min_rows:
+        return f"{n_rows:,} rows are fewer than min_rows ({params.min_rows:,})"
+    after = sum(tensor.size_bytes for tensor in tensors_of(n_rows, dim, params))
+    if after >= 4 * n_rows * dim:
+        return f"would not save bytes: {after:,} with its scale instead of {4 * n_rows * dim:,}"
+    return None
+
+
+@method("embed.quantize_rows", QuantizeRowsParams, title="Row quantisation",
+        summary="Stores embedding rows in 8, 4 or 2 bits with a scale for each row or table.",
+        stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.QDQ,
+        source="Guan et al. 2019, arXiv:1911.02079")
+def quantize_rows(model: "nn.Module", params: QuantizeRowsParams, ctx: Context) -> Applied:
+    """Replace each table of float rows by its codes and scales."""
+    from torch import nn
+
+    from compression.models.structure import leaves, part_of
+
+    applied = Applied(model)
+    for path, leaf in list(leaves(model)):
+        if isinstance(leaf, nn.Embedding):
+            reason = reason_to_skip(leaf.num_embeddings, leaf.embedding_dim, params)
+            if reason is None:
+                _quantize_table(applied, path, leaf, params, ctx)
+            else:
+                applied.skipped.append(ctx.skip(path, reason))
+        elif part_of(model, path) is Part.EMBEDDING:
+            applied.skipped.append(ctx.skip(path, f"{type(leaf).__name__} is no table of float rows"))
+    return applied
+
+
+def _quantize_table(applied: Applied, path: str, table: "nn.Embedding", params: QuantizeRowsParams,
+                    ctx: Context) -> None:
+    from compression.layers.quantized_rows import QuantizedRows
+    from compression.layers.row_codes import encode_rows
+    from compression.models.structure import replace
+
+    rows = encode_rows(table.weight, n_bits=params.n_bits, granularity=params.granularity, clipping=params.clipping,
+                       frequencies=ctx.frequencies.get(path))
+    layer = QuantizedRows(rows).to(table.weight.device).train(table.training)
+    replace(applied.model, path, layer)
+    per = "row" if rows.scale.ndim else "table"
+    wider = f"; {rows.n_bits} bits need no more bytes than {params.n_bits} here" if rows.n_bits != params.n_bits else ""
+    applied.changes.append(ctx.change(path, table.weight.numel() * 4, sum(t.size_bytes for t in layer.stored_tensors()),
+                                      f"{rows.n_bits} bits, one scale a {per}{wider}"))
+
+
+@quantize_rows.check
+def _check(params: QuantizeRowsParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
+    earlier = [place for place, step in enumerate(steps[:index]) if step.method == "embed.quantize_rows"]
+    if earlier:
+        yield Problem(index, "error", f"Step {earlier[0] + 1} quantises the tables already; keep one of them.")
+    if params.n_bits == 2 and params.granularity == "field":
+        yield Problem(index, "warning", "Four values for a whole table lose much where rows differ in length; "
+                                        "compare with a scale for each row.")
+
+
+@quantize_rows.estimate
+def _estimate(layers: tuple[Layer, ...], params: QuantizeRowsParams) -> tuple[Layer, ...]:
+    return tuple(layer if layer.kind != "Embedding" or reason_to_skip(*layer.shape, params)
+                 else layer.model_copy(update={"kind": "QuantizedRows", "tensors": tensors_of(*layer.shape, params)})
+                 for layer in layers)
