@@ -192,6 +192,9 @@ def _no_saving(n_rows: int, n_columns: int, rank: int) -> str:
 def _check(params: SvdParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     yield from needs_float("Low rank (SVD)", index, steps, dense=params.weights != "tables",
                            tables=params.weights != "dense")
+    earlier = [place for place, step in enumerate(steps[:index]) if step.method == "prune.magnitude"]
+    if earlier:
+        yield Problem(index, "warning", f"Low rank undoes the zeros of step {earlier[0] + 1}; keep one of the two.")
     if params.rank_by == "energy":
         yield Problem(index, "warning", "The rank for an energy is known only once the weights are read: the size "
                                         "shown before the run does not count this step.")

@@ -41,9 +41,9 @@ CASES: dict[str, Case] = {
     "factorize.svd": Case({"rank_ratio": 0.25}, {"rank_ratio": 1.0}),
     "distill.logits": Case({"embedding_ratio": 0.5}, {"width_ratio": 1.0, "embedding_ratio": 1.0}),
     "train.fine_tune": Case(ONE_EPOCH, None, "every training moves weights"),
-    "embed.quantize_rows": Case({}, None, "the widest rows it offers are already narrower than float"),
-    "quantize.dynamic": Case({}, None, "it has one width, and it is narrower than float"),
-    "quantize.static": Case({}, None, "it has one width, and it is narrower than float"),
+    "embed.quantize_rows": Case({}, {"min_rows": 1_000_000}),
+    "quantize.dynamic": Case({}, {"min_features": 4096}),
+    "quantize.static": Case({}, {"min_features": 4096}),
 }
 
 
@@ -84,9 +84,10 @@ def trained(dataset):
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_the_contract_knows_when_a_method_works_and_when_it_does_nothing(key):
+def test_the_contract_knows_when_a_method_works_and_when_it_does_nothing(key, trained, dataset):
     assert key in CASES, f"add {key} to CASES"
     assert CASES[key].no_op is not None or CASES[key].why_no_no_op
+    assert apply(key, trained, dataset, **CASES[key].works).changes
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -17,6 +17,8 @@ from compression.recipe import parse_step
 from compression.records import Recipe, Step
 from tests.tiny import tiny_dataset
 
+torch.set_num_threads(1)  # on matrices this small, threads only wait for one another
+
 
 def ordered_dataset(seed: int = 0, **options: Any) -> Dataset:
     """tiny_dataset with ids renumbered as vocabularies made here are: 1 is the most frequent in train."""
