@@ -195,6 +195,24 @@ def test_it_composes_with_fine_tuning_and_quantised_rows(key, trained, dataset, 
     assert largest_difference(model, exported.path, dataset) < tolerance(model)
 
 
+HYBRID = (
+    ("distill.logits", {"embedding_ratio": 1.0}), ("embed.prune_rows", {"min_rows": 2}), ("factorize.svd", {}),
+    ("prune.channels", {}), ("prune.magnitude", {"schedule": "cubic", "weights": "both"}),
+    ("train.fine_tune", ONE_EPOCH), ("embed.quantize_rows", {"min_rows": 2}), ("quantize.dynamic", {"min_features": 4}),
+)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_eight_steps_in_a_row_weigh_what_was_estimated(architecture, dataset):
+    model = tiny_model(architecture, dataset)
+    assert not [problem for problem in check(recipe_of(*HYBRID)) if problem.severity == "error"]
+    described = describe(model, dataset.signature, architecture=architecture)
+    result = apply_all(model, dataset, *HYBRID)
+    real = describe(result, dataset.signature, architecture=architecture)
+    assert estimate(described, recipe_of(*HYBRID)).size_bytes == real.size_bytes < 0.4 * described.size_bytes
+    assert torch.isfinite(logits(result, dataset)).all()
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_a_card_exists_and_names_title_source_and_every_parameter(key):
     card = (ROOT / "docs" / "methods" / f"{key}.md").read_text(encoding="utf-8")
