@@ -125,6 +125,8 @@ def attend(worker: Worker, job: Job, child: LocalJob) -> bool:
             continue
         child.stop()
         if order == "cancel":
+            # before it is told: from then on a retry may put another worker into this folder
+            clean(worker.store.job_folder(job.id))
             _end(worker, job, Failure(kind="Cancelled", message="Cancelled."))
         return False
     failed = child.failure()
@@ -172,8 +174,6 @@ def _end(worker: Worker, job: Job, failure: Failure, *, retry: bool = False) -> 
             worker.stop.wait(attempt)
     folder = worker.store.job_folder(job.id)
     note(folder, f"Attempt {job.attempt} ended: {failure.message} The job is {state or 'with another worker'}.")
-    if state == "cancelled":
-        clean(folder)
 
 
 def _quietly(worker: Worker, action) -> None:

@@ -1,0 +1,90 @@
+"""Work that takes no torch, done in real child processes: `--perform tests.jobs.fake:perform`.
+
+What a job does is its name: "steps 5" counts to five, 50 ms each, keeping a checkpoint in its work folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from compression.errors import DataError
+from compression.records import Progress, Report
+from jobs.records import Assignment
+from storage.files import Files
+from storage.records import Outcome
+from tests.storage.given import result_of
+
+
+def perform(assignment: Assignment, report: Report) -> Outcome:
+    action, _, amount = assignment.name.partition(" ")
+    ACTIONS[action](assignment, amount, report)
+    digest = Files(Path(assignment.files)).put_bytes(f"bundle of {assignment.spec.recipe.seed}".encode())
+    return Outcome(result=result_of(assignment.spec, files={"bundle.zip": digest}), code_version="fake")
+
+
+def steps(assignment: Assignment, amount: str, report: Report) -> None:
+    """Count on from the checkpoint; the log tells every step that was really done."""
+    checkpoint = assignment.work / "step"
+    done = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    for step in range(done, int(amount)):
+        print("step", step, flush=True)
+        time.sleep(0.05)
+        temporary = assignment.work / "step.new"
+        temporary.write_text(str(step + 1))
+        temporary.replace(checkpoint)
+        report(Progress(stage="count", done=step + 1, total=int(amount), unit="steps"))
+
+
+def die_once(assignment: Assignment, amount: str, report: Report) -> None:
+    mark = assignment.work / "died"
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die(assignment: Assignment, amount: str, report: Report) -> None:
+    os.kill(os.getpid(), getattr(signal, amount))
+
+
+def stubborn(assignment: Assignment, amount: str, report: Report) -> None:
+    """Ignore SIGTERM and start a process of one's own, whose number goes to a file."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    (assignment.work / "grandchild").write_text(str(grandchild.pid))
+    report(Progress(stage="stubborn"))
+    time.sleep(600)
+
+
+def refuse(assignment: Assignment, amount: str, report: Report) -> None:
+    raise DataError("Column 'user' is not in ratings.csv; it has: uid, item.")
+
+
+def break_down(assignment: Assignment, amount: str, report: Report) -> None:
+    raise KeyError("no such layer")
+
+
+def exhaust_memory(assignment: Assignment, amount: str, report: Report) -> None:
+    raise MemoryError("Unable to allocate 80.0 GiB for an array")
+
+
+def fill_disk(assignment: Assignment, amount: str, report: Report) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def inspect(assignment: Assignment, amount: str, report: Report) -> None:
+    """Leave what the child can see for the test to look at."""
+    folder = assignment.work
+    files = Files(Path(assignment.files))
+    files.materialise(assignment.model_manifest, folder / "model")
+    seen = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
+    print("SEEN", seen, sorted(path.name for path in (folder / "model").iterdir()), "torch" in sys.modules, flush=True)
+
+
+ACTIONS = {"steps": steps, "die-once": die_once, "die": die, "stubborn": stubborn, "refuse": refuse,
+           "break-down": break_down, "exhaust-memory": exhaust_memory, "fill-disk": fill_disk, "inspect": inspect}

@@ -1,0 +1,166 @@
+"""A worker with real child processes: what it saves, what it retries, what it ends and why."""
+
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from jobs.failures import DISK_FULL, KILLED, OUT_OF_MEMORY
+from jobs.local import LocalJob
+from jobs.processes import is_running
+from jobs.worker import Worker, assignment, work
+from storage.queue import LEASE_S
+from storage.store import open_store
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes by signals")
+
+
+def wait_for(condition, seconds: float = 20.0):
+    """The first true answer, looked for every 20 ms."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        answer = condition()
+        if answer:
+            return answer
+        time.sleep(0.02)
+    raise AssertionError("nothing happened in time")
+
+
+@pytest.fixture
+def working(worker):
+    """The worker at work in a thread, stopped at the end."""
+    thread = threading.Thread(target=work, args=(worker,))
+    thread.start()
+    yield worker
+    worker.stop.set()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_a_job_is_done_its_result_and_file_are_stored_and_its_folder_is_tidied(store, worker, queue):
+    job_id = queue("steps 3")
+    assert work(worker, once=True) == 1
+    job = store.job(job_id)
+    assert (job.state, job.attempt, job.device) == ("done", 1, "cpu")
+    assert store.files.path(store.result(job_id).files["bundle.zip"]).read_bytes() == b"bundle of 0"
+    assert os.listdir(store.job_folder(job_id)) == ["log.txt"]
+    log = store.log_path(job_id).read_text()
+    assert "step 2" in log and "Saved." in log
+
+
+def test_a_child_sees_its_model_its_threads_and_no_gpu_on_the_cpu(store, worker, queue):
+    job_id = queue("inspect")
+    work(worker, once=True)
+    seen = next(line for line in store.log_path(job_id).read_text().splitlines() if line.startswith("SEEN"))
+    assert seen == "SEEN {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '-1'} ['config.json'] False"
+
+
+def test_a_killed_child_goes_on_from_its_checkpoint(store, working, queue):
+    job_id = queue("steps 20")
+    wait_for(lambda: (store.job(job_id).progress or 0) and store.job(job_id).progress.done >= 5)
+    log = store.log_path(job_id)
+    os.kill(int(log.read_text().split("process ")[1].split(".")[0]), signal.SIGKILL)
+    wait_for(lambda: store.job(job_id).state == "done")
+    done = [line for line in log.read_text().splitlines() if line.startswith("step ")]
+    assert store.job(job_id).attempt == 2
+    assert len(done) <= 21  # the step it was killed in is done twice, no other
+    assert "killed by SIGKILL" in log.read_text()
+
+
+def test_a_child_that_dies_every_time_fails_after_three_tries_with_the_signal(store, worker, queue):
+    job_id = queue("die SIGSEGV")
+    work(worker, once=True)
+    job = store.job(job_id)
+    assert (job.state, job.attempt, job.failure.kind) == ("failed", 3, KILLED)
+    assert "SIGSEGV" in job.failure.message
+
+
+def test_a_child_that_dies_once_is_done_at_the_second_try(store, worker, queue):
+    job_id = queue("die-once")
+    work(worker, once=True)
+    assert (store.job(job_id).state, store.job(job_id).attempt) == ("done", 2)
+
+
+@pytest.mark.parametrize(("action", "kind", "said", "next_step"), [
+    ("refuse", "DataError", "Column 'user' is not in ratings.csv", "Datasets page"),
+    ("break-down", "KeyError", "no such layer", "log"),
+    ("exhaust-memory", OUT_OF_MEMORY, "ran out of memory: Unable to allocate 80.0 GiB", "smaller batch size"),
+    ("fill-disk", DISK_FULL, "The disk is full", "Free some space"),
+])
+def test_what_would_come_again_ends_the_job_at_once_with_cause_and_next_step(
+        store, worker, queue, action, kind, said, next_step):
+    job_id, after = queue(action), queue("steps 1")
+    work(worker, once=True)
+    job = store.job(job_id)
+    assert (job.state, job.attempt, job.failure.kind) == ("failed", 1, kind)
+    assert said in job.failure.message and next_step in job.failure.next_step
+    assert store.job(after).state == "done"  # the worker goes on
+    if action != "refuse":
+        assert "Traceback" in store.log_path(job_id).read_text()
+
+
+def test_cancel_ends_within_two_seconds_a_child_that_ignores_it_and_all_it_started(store, working, queue):
+    job_id = queue("stubborn")
+    grandchild = store.job_folder(job_id) / "work" / "grandchild"
+    wait_for(lambda: grandchild.exists() and grandchild.read_text())
+    pid = int(grandchild.read_text())
+    started = time.monotonic()
+    store.cancel(job_id)
+    wait_for(lambda: store.job(job_id).state == "cancelled")
+    assert time.monotonic() - started < 2
+    wait_for(lambda: not is_running(pid), 2)
+    assert os.listdir(store.job_folder(job_id)) == ["log.txt"]
+
+
+def test_a_stopping_worker_gives_its_job_back_and_another_goes_on(store, worker, queue):
+    job_id = queue("steps 40")
+    thread = threading.Thread(target=work, args=(worker,))
+    thread.start()
+    wait_for(lambda: store.job(job_id).progress)
+    worker.stop.set()
+    thread.join(10)
+    assert store.job(job_id).state == "queued"
+    assert store.workers() == []
+    work(Worker(store, "cpu", threads=1, perform=worker.perform), once=True)
+    assert store.job(job_id).state == "done"
+    steps = [line for line in store.log_path(job_id).read_text().splitlines() if line.startswith("step ")]
+    assert len(steps) <= 41
+
+
+def test_a_child_whose_worker_lost_the_lease_is_stopped_and_saves_nothing(store, worker, queue, tmp_path):
+    job_id = queue("steps 100")
+    thread = threading.Thread(target=work, args=(worker,), kwargs={"once": True})
+    thread.start()
+    wait_for(lambda: store.job(job_id).progress)
+    late = open_store(None, tmp_path / "home", clock=lambda: time.time() + LEASE_S + 60)
+    taken = late.claim("another", "cpu")
+    thread.join(10)
+    job = store.job(job_id)
+    assert (taken.id, job.worker, job.state, job.result_ready) == (job_id, "another", "running", False)
+
+
+def test_an_outcome_that_was_ready_when_the_worker_died_is_saved_without_doing_it_again(store, worker, queue):
+    job_id = queue("steps 2")
+    job = store.claim("dead", "cpu")
+    child = LocalJob(assignment(store, job), device="cpu", threads=1, perform=worker.perform)
+    assert child.wait(30) and child.failure() is None
+    with store.database.writing() as session:
+        session.connection().exec_driver_sql("UPDATE jobs SET lease_until = 0")
+    work(worker, once=True)
+    assert store.job(job_id).state == "done"
+    assert store.log_path(job_id).read_text().count("step 0") == 1
+
+
+def test_what_an_earlier_attempt_left_running_is_killed_before_the_next(store, worker, queue):
+    job_id = queue("stubborn")
+    job = store.claim("w", "cpu")
+    left = LocalJob(assignment(store, job), device="cpu", threads=1, perform=worker.perform)
+    grandchild = store.job_folder(job_id) / "work" / "grandchild"
+    wait_for(lambda: grandchild.exists() and grandchild.read_text())
+    pid = int(grandchild.read_text())
+    again = LocalJob(assignment(store, job), device="cpu", threads=1, perform=worker.perform)
+    assert left.wait(5)
+    wait_for(lambda: not is_running(pid), 2)
+    again.stop()
