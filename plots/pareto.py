@@ -212,7 +212,7 @@ def _label(figure: go.Figure, points: list[ParetoPoint], recommended: int | None
 
 def _short(name: str) -> str:
     # no-break spaces keep the name off its marker and ring
-    return "\u00a0\u00a0\u00a0" + (name if len(name) <= LABEL_CHARS else name[:LABEL_CHARS - 1] + "…") + "\u00a0" * 3
+    return "\u00a0" * 5 + (name if len(name) <= LABEL_CHARS else name[:LABEL_CHARS - 1] + "…") + "\u00a0" * 5
 
 
 def _hover(point: ParetoPoint, x: str, y: str) -> list:
@@ -243,7 +243,7 @@ def _scale(key: str, values: list[float], log: bool) -> dict:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round values from just below `low` to just above `high`: 1-2-5 a decade, or decades alone where there are many."""
+    """Round values from about `low` to about `high`: 1-2-5 a decade, decades alone over a long span."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     leads = (1, 2, 5) if last - first <= 4 else (1,)
     ticks = [float(f"{lead}e{power}") for power in range(first, last + 1) for lead in leads]

@@ -10,6 +10,7 @@ from compression.errors import RecipeError, RecPressError
 from compression.models.signature import Signature
 from compression.recipe import check, dump_recipe, estimate, load_recipe
 from compression.records import ModelDescription, Recipe, RunSpec, Target
+from jobs.submit import submit_many
 from plots.units import human_bytes
 from storage.records import DataRow, ModelRow
 from storage.store import Store
@@ -171,7 +172,7 @@ def _draw_plan(recipes: list[Recipe], description: ModelDescription) -> None:
 def _queue(store: Store, recipes: list[Recipe], model: ModelRow, data: DataRow, target: Target) -> None:
     specs = [(one.name, RunSpec(model=model.id, data=data.id, recipe=one, target=target)) for one in recipes]
     try:
-        store.submit_many(specs, parent=st.session_state.get(PARENT))
+        submit_many(store, specs, parent=st.session_state.get(PARENT))
     except RecPressError as error:
         st.error(str(error))
         return

@@ -124,7 +124,7 @@ def _draw_step(step: EditedStep, index: int, count: int) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.markdown(f"**{index + 1} · {chosen.title if chosen else step.method}**",
-                        help=f"{chosen.summary} Source: {chosen.source}" if chosen else None)
+                        help=f"{chosen.summary} Source: {chosen.source}" if chosen else None, width="stretch")
             key = f"step.{step.id}"
             st.button("Up", key=f"{key}.up", type="tertiary", disabled=index == 0, on_click=move_step,
                       args=(step.id, -1), help="Apply this step earlier.")
@@ -172,4 +172,5 @@ def draw_size(description: ModelDescription | None, recipe: Recipe) -> None:
               help=f"From shapes alone: {after:,} bytes, with every index, scale and codebook. "
                    f"The model as it is: {before:,} bytes.")
     if len(found) > 2:
-        st.markdown("\n".join(f"{stage.step}. {stage.title}: {human_bytes(stage.size_bytes)}" for stage in found[1:]))
+        st.caption("  \n".join(f"after {stage.step} · {stage.title}: {human_bytes(stage.size_bytes)}"
+                               for stage in found[1:]))

@@ -13,6 +13,7 @@ from plots.verdict import Numbers
 from storage.records import Point
 
 DIFFERENCE = " difference"
+NARROW = 88  # pixels: three columns of differences fit beside the plot
 ORDER = {key: place for place, key in enumerate(METRICS)}
 
 
@@ -74,8 +75,11 @@ def column_config(keys: Sequence[str], *, pinned_name: str) -> dict[str, Any]:
         spec = metric_of(key)
         title = metric_title(key).replace(", batch ", " @")
         config[key] = st.column_config.NumberColumn(
-            title, format="%.1e" if spec.key == "parity_error" else formats[spec.kind], help=spec.help)
+            title, format="%.1e" if spec.key == "parity_error" else formats[spec.kind], help=spec.help,
+            width=NARROW if spec.kind == "ratio" else None)
+        score = spec.kind == "score"
         config[difference_name(key)] = st.column_config.NumberColumn(
-            f"Δ {title}" if spec.kind == "score" else f"× {title}", format="%+.5f" if spec.kind == "score" else "%.3f×",
-            help=f"Against {pinned_name}: " + ("difference." if spec.kind == "score" else "ratio, below 1 is less."))
+            f"Δ {title}" if score else f"× {title.removesuffix(' on disk')}", width=NARROW,
+            format="%+.5f" if score else "%.3f×",
+            help=f"Against {pinned_name}: " + ("difference." if score else "ratio, below 1 is less."))
     return config
