@@ -5,6 +5,7 @@ Files go into the artifact store, which takes the same file twice as one; what w
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,12 +88,15 @@ def perform_import_model(assignment: Assignment, spec: ImportModelSpec, files: F
 
     upload = files.materialise(spec.files, _inputs(assignment, "upload"))
     data_folder = _data_folder(assignment, files) if spec.data else None
-    folder, description, notes = import_model(spec, upload_folder=upload, data_folder=data_folder,
-                                              folder=assignment.work, report=report)
+    folder = assignment.work / "imported"
+    shutil.rmtree(folder, ignore_errors=True)  # of an attempt before
+    report(Progress(stage="check"))
+    description = import_model({name: upload / name for name in spec.files}, folder, data_folder=data_folder,
+                               binding=spec.binding or None)
     report(Progress(stage="store"))
     return Outcome(model=NewModel(
         name=spec.name, architecture=description.architecture, manifest=files.put_folder(folder),
-        description=description, origin="uploaded", data=spec.data, notes=plain(notes)))
+        description=description, origin="uploaded", data=spec.data))
 
 
 def plain(notes: dict[str, Any]) -> dict[str, Any]:
