@@ -224,6 +224,7 @@ class ModelDescription(Record):
     layers: tuple[Layer, ...]
     signature: Any  # compression.models.signature.Signature as plain data
     graph_bytes: int = 0  # what the exported file weighs beyond the layers' tensors
+    notes: tuple[str, ...] = ()  # sentences a reader should know, such as why a file can only be measured as it is
 
     @property
     def size_bytes(self) -> int:

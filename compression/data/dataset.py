@@ -47,7 +47,10 @@ class Dataset:
         Row 0 of a multi input is padding and counts 0.
         """
         bound = self.signature.input(input_name)
-        counts = np.bincount(self.splits["train"].inputs[input_name].ravel(), minlength=bound.cardinality or 1)
+        name, bracket, place = input_name.partition("[")  # "ids[2]" is column 2 of the wide input ids
+        ids = self.splits["train"].inputs[name]
+        ids = ids[:, int(place.removesuffix("]"))] if bracket else ids.ravel()
+        counts = np.bincount(ids, minlength=bound.cardinality or 1)
         if bound.kind == "multi":
             counts[0] = 0
         return counts.astype(np.int64)

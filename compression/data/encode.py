@@ -45,12 +45,15 @@ def load_dataset(folder: Path, *, signature: Signature | None = None,
     ids = {name: pl.DataFrame({"value": values, "id": np.arange(1, len(values) + 1)},
                               schema={"value": pl.String, "id": pl.Int64}) for name, values in vocabularies.items()}
     lengths = {item.name: item.max_length or _longest(splits, columns[item.column])
-               for item in signature.inputs if item.kind == "multi"}
+               for item in signature.singles if item.kind == "multi"}
     encoded = {}
     for split in SPLITS:
         frame = splits.pop(split)
-        inputs = {item.name: _encode(frame, columns[item.column], item, ids.get(item.column), lengths.get(item.name),
-                                     split) for item in signature.inputs}
+        inputs = {}
+        for item in signature.inputs:
+            arrays = [_encode(frame, columns[single.column], single, ids.get(single.column), lengths.get(single.name),
+                              split) + single.offset for single in item.singles]
+            inputs[item.name] = np.stack(arrays, axis=1) if item.parts else arrays[0]
         encoded[split] = Rows(inputs, label_of(frame, description), groups.get(split))
     return Dataset(description, signature, vocabularies, encoded)
 
@@ -171,7 +174,7 @@ def _of_model(signature: Signature, vocabularies: dict[str, list[str]],
               description: DataDescription) -> dict[str, list[str]]:
     """The model's vocabularies that its inputs need. Raises DataError where data and model don't fit."""
     there = [column.name for column in description.columns]
-    for item in signature.inputs:
+    for item in signature.singles:
         if item.column not in there:
             shown = ", ".join(f"'{name}'" for name in there[:20])
             raise DataError(f"The model reads the column '{item.column}' (input '{item.name}', {item.kind}), which "
@@ -187,7 +190,7 @@ def _of_model(signature: Signature, vocabularies: dict[str, list[str]],
             raise DataError(f"The vocabulary of '{item.column}' has {len(vocabularies[item.column]):,} values, but the "
                             f"table of the input '{item.name}' has {item.cardinality:,} rows, of which row 0 is for "
                             "unknown. Use the vocabulary the model was trained with.")
-    used = {item.column for item in signature.inputs if item.kind != "number" and item.ids == "vocabulary"}
+    used = {item.column for item in signature.singles if item.kind != "number" and item.ids == "vocabulary"}
     return {column: values for column, values in vocabularies.items() if column in used}
 
 

@@ -64,11 +64,11 @@ def load_model(folder: Path) -> LoadedModel:
     """The model in `folder`, in eval mode. Raises ModelError with what is wrong and what to do."""
     folder = Path(folder)
     if (folder / ONNX).exists():
-        from compression.models.importers import load_onnx_folder
+        from compression.models.importers.onnx_folder import read_onnx_folder
 
-        return load_onnx_folder(folder)
+        return read_onnx_folder(folder)
     architecture, settings, signature = _read_config(folder / CONFIG)
-    vocabularies = _read_vocabularies(folder / VOCABULARIES, signature)
+    vocabularies = read_vocabularies(folder / VOCABULARIES, signature)
     module = _load_weights(folder / WEIGHTS, architecture, settings, signature)
     return LoadedModel(module, signature, vocabularies, architecture, module.config)
 
@@ -107,9 +107,9 @@ def _check_signature(signature: Signature, file: str) -> None:
                              "of rows of its table.")
 
 
-def _read_vocabularies(path: Path, signature: Signature) -> dict[str, list[str]]:
+def read_vocabularies(path: Path, signature: Signature) -> dict[str, list[str]]:
     """Values of each column; needed for the inputs that are looked up in a vocabulary."""
-    needed = [item for item in signature.inputs if item.kind != "number" and item.ids == "vocabulary"]
+    needed = [item for item in signature.singles if item.kind != "number" and item.ids == "vocabulary"]
     if not path.exists() and not needed:
         return {}
     plain = _read_json(path, None)

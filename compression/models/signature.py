@@ -17,6 +17,7 @@ class Input(Record):
     """One input of the exported file.
 
     category: ids (B,) int64 · multi: ids (B, L) int64 padded with 0 · number: values (B,) float32.
+    A wide input of a foreign file, (B, F), has an Input for each of its F columns in `parts`, of its own kind.
     """
 
     name: str  # name in the exported file; the zoo names it after the column
@@ -24,11 +25,19 @@ class Input(Record):
     column: str  # dataset column it is bound to
     cardinality: int | None = Field(None, ge=1)  # V, rows of the table, with row 0
     max_length: int | None = Field(None, ge=1)  # L
+    fixed_length: bool = False  # a foreign file may read lists of exactly L
     transform: Literal["none", "standardize", "log"] = "none"  # log: sign(x)·log1p(|x|) first, then standardize
     mean: float = 0.0  # of the (log-)values over the training split
     std: float = Field(1.0, gt=0)
     dtype: Literal["int64", "int32", "float32"] = "int64"
     ids: Literal["vocabulary", "as-is"] = "vocabulary"  # as-is: the column already holds row numbers
+    offset: int = Field(0, ge=0)  # added to the ids, where the parts of a wide input share a table
+    parts: tuple["Input", ...] = ()
+
+    @property
+    def singles(self) -> tuple["Input", ...]:
+        """The input of each dataset column that is read: its parts, or itself."""
+        return self.parts or (self,)
 
 
 class Signature(Record):
@@ -40,4 +49,12 @@ class Signature(Record):
     task: str = "ctr"
 
     def input(self, name: str) -> Input:
-        return next(item for item in self.inputs if item.name == name)
+        """The input of that name; "name[k]" is part k of a wide one."""
+        name, bracket, place = name.partition("[")
+        found = next(item for item in self.inputs if item.name == name)
+        return found.parts[int(place.removesuffix("]"))] if bracket else found
+
+    @property
+    def singles(self) -> tuple[Input, ...]:
+        """The input of each dataset column that is read, wide inputs taken apart."""
+        return tuple(single for item in self.inputs for single in item.singles)

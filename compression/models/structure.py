@@ -106,7 +106,7 @@ def _layer(model: nn.Module, path: str, module: nn.Module, field: str | None, as
     else:
         tensors = tuple(_float_tensors(path, module, seen))
     return Layer(name=path, kind=type(module).__name__, part=part_of(model, path), shape=_shape(module),
-                 tensors=tensors, field=field, ordered=field not in as_is)
+                 tensors=tensors, field=field, ordered=(field or "").partition("[")[0] not in as_is)
 
 
 def _float_tensors(path: str, module: nn.Module, seen: set[int]) -> Iterator[Tensor]:

@@ -1,0 +1,37 @@
+"""Importers: uploads become model folders. Nothing a person uploads is ever executed or unpickled.
+
+    import_model({"model.onnx": path}, folder, data_folder=…, binding=…)   # in a sandboxed child process
+    load_onnx_folder(folder)                                               # what import_model wrote, as a module
+
+Read now: `.safetensors` of a zoo architecture with config.json, `.onnx` with its external data, RecPress bundles
+(.zip). Importing this loads neither torch nor onnx.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compression.records import ModelDescription
+
+if TYPE_CHECKING:
+    from compression.models.files import LoadedModel
+
+
+def import_model(files: dict[str, Path], out: Path, *, data_folder: Path | None = None,
+                 binding: dict[str, Any] | None = None) -> ModelDescription:
+    """Check uploaded files (name → path) in a sandbox and write the model folder `out`.
+
+    `data_folder` (with data.yaml) helps to bind the inputs of an ONNX file to columns; `binding` says it outright.
+    Raises ModelError with what is wrong and what to do; `out` is left untouched then.
+    """
+    from compression.models.importers.sandbox import read_in_sandbox
+
+    return read_in_sandbox(files, out, data_folder=data_folder, binding=binding)
+
+
+def load_onnx_folder(folder: Path) -> "LoadedModel":
+    """A foreign model that import_model wrote. `module` is None where the file can only be measured as it is."""
+    from compression.models.importers.onnx_folder import read_onnx_folder
+
+    return read_onnx_folder(folder)

@@ -1,0 +1,118 @@
+"""Tell what an uploaded file is by its bytes, and refuse what can run code when it is loaded, whatever its name.
+
+Nothing here loads anything: the first bytes and the names inside an archive are enough.
+"""
+
+from __future__ import annotations
+
+import pickletools
+import re
+import tarfile
+import zipfile
+from pathlib import Path
+
+from compression.errors import ModelError
+
+PICKLE_ENDINGS = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib", ".model", ".p", ".dill", ".th", ".sav"}
+PROGRAM_ENDINGS = {".py", ".pyc", ".so", ".dll", ".dylib", ".sh", ".exe", ".js", ".jar", ".whl"}
+READ_ENDINGS = {".onnx", ".safetensors", ".zip", ".json", ".data", ".yaml", ".yml", ".md", ".txt", ".csv"}
+_LOOKED_AT = 4096
+_ADVICE = ("RecPress never opens it. Save the weights as safetensors (safetensors.torch.save_file(model.state_dict(), "
+           "…)) with a config.json, or export the model to ONNX.")
+_MAGIC = {
+    b"\x89HDF\r\n\x1a\n": "an HDF5 file (Keras)",
+    b"\x7fELF": "a program",
+    b"MZ": "a program",
+    b"#!": "a script",
+    b"\x1f\x8b": "a gzip archive",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ\x00": "an xz archive",
+    b"\x28\xb5\x2f\xfd": "a zstd archive",
+    b"\x93NUMPY": "a NumPy file, which can hold pickled objects",
+    b"PAR1": "a Parquet file",
+}
+
+
+def refuse_dangerous(path: Path, name: str) -> None:
+    """Raises ModelError for a pickle under any name, a program, or an archive of another kind than zip."""
+    ending = Path(name).suffix.lower()
+    head = _head(path)
+    if ending in PICKLE_ENDINGS or looks_like_pickle(head):
+        disguise = "" if ending in PICKLE_ENDINGS else f" in spite of its name ({ending or 'no ending'})"
+        raise ModelError(f"{name} is a pickle{disguise}: loading one can run any code. {_ADVICE}")
+    if ending in PROGRAM_ENDINGS:
+        raise ModelError(f"{name} is a program. A model is data: upload .onnx, .safetensors with config.json, or a "
+                         "RecPress bundle (.zip).")
+    if zipfile.is_zipfile(path) and head.startswith(b"PK"):
+        _refuse_pickles_inside(path, name)
+        if ending != ".zip":
+            raise ModelError(f"{name} is a zip archive in spite of its name. Upload a RecPress bundle as .zip, or the "
+                             "model's own files.")
+        return
+    if ending == ".zip":
+        raise ModelError(f"{name} is not a whole zip archive. It is truncated or of another format; upload it again.")
+    for magic, kind in _MAGIC.items():
+        if head.startswith(magic) and not ending == ".data":
+            raise ModelError(f"{name} is {kind}. Upload .onnx, .safetensors with config.json, or a RecPress bundle "
+                             "(.zip).")
+    if ending != ".data" and _is_tar(path, head):
+        raise ModelError(f"{name} is a tar archive, as old PyTorch files are, which hold pickles. {_ADVICE}")
+
+
+def looks_like_pickle(head: bytes) -> bool:
+    """Whether the first bytes are a pickle: the mark of protocols 2 to 5, or sensible opcodes of protocols 0 and 1."""
+    if re.match(rb"\x80[\x01-\x05]", head):
+        return True
+    if not head or head[0:1] not in b"(cd]}l[IVSFNpgt":
+        return False
+    if re.match(rb"c[A-Za-z_][\w.]*\n[A-Za-z_][\w.]*\n", head) or re.match(rb"\([ldcitSVI(]", head):
+        return _opcodes_follow(head)
+    return False
+
+
+def _opcodes_follow(head: bytes) -> bool:
+    """At least four opcodes can be read before the bytes at hand end; nothing is executed."""
+    count = 0
+    try:
+        for _ in pickletools.genops(head):
+            count += 1
+            if count >= 4:
+                return True
+    except Exception:
+        return False
+    return True
+
+
+def _refuse_pickles_inside(path: Path, name: str) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                inner = Path(member.filename)
+                suspicious = inner.suffix.lower() in PICKLE_ENDINGS or inner.name == "data.pkl"
+                if not suspicious and not member.flag_bits & 1:
+                    with archive.open(member) as file:
+                        suspicious = looks_like_pickle(file.read(_LOOKED_AT))
+                if suspicious:
+                    raise ModelError(f"{name} holds a pickle ({member.filename}), as torch.save writes it: loading it "
+                                     f"can run any code. {_ADVICE}")
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError, ValueError) as error:
+        raise ModelError(f"{name} is a broken zip archive ({error}). Upload it again.") from None
+    except Exception as error:  # zlib and lzma have errors of their own
+        raise ModelError(f"{name} is a broken zip archive ({error}). Upload it again.") from error
+
+
+def _is_tar(path: Path, head: bytes) -> bool:
+    return (len(head) > 262 and head[257:262] == b"ustar") or (head[:1].isalnum() and _opens_as_tar(path))
+
+
+def _opens_as_tar(path: Path) -> bool:
+    try:
+        with tarfile.open(path, "r:") as archive:
+            return archive.next() is not None
+    except (tarfile.TarError, OSError, ValueError, EOFError):
+        return False
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_LOOKED_AT)

@@ -1,0 +1,163 @@
+"""Read a foreign ONNX file: check, bind, try both ways of running it, and write the model folder."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, TensorProto
+
+from compression.errors import MeasureError, ModelError
+from compression.models.importers.binding import ModelInput, bind
+from compression.models.importers.onnx_check import graph_inputs, read_checked
+from compression.models.importers.onnx_folder import (
+    ARCHITECTURE,
+    OUTPUT,
+    Binding,
+    describe_file,
+    ends_in_sigmoid,
+    graph_output,
+    input_width,
+    read_onnx_folder,
+    with_one_score,
+    write_onnx_folder,
+)
+from compression.models.importers.onnx_origin import table_rows
+from compression.models.importers.onnx_values import Unsupported
+from compression.models.signature import Input, Signature
+from compression.records import ModelDescription
+
+TOLERANCE = 1e-4  # between ONNX Runtime and our reading of the same file, on probabilities
+_DTYPES = {TensorProto.INT64: "int64", TensorProto.INT32: "int32", TensorProto.FLOAT: "float32"}
+_TRIED_ROWS = (3, 5)
+
+
+def read_onnx(path: Path, name: str, files: dict[str, Path], out: Path, *, given: dict[str, Any],
+              vocabularies: dict[str, list[str]], data_folder: Path | None) -> ModelDescription:
+    """Check and bind the file, and write it to `out`. Where our reading fails, it is kept to be measured as it is.
+
+    Raises ModelError for a file that is broken or hostile, can't be bound, or can't be run by ONNX Runtime.
+    """
+    data = {other: file for other, file in files.items() if other != name}
+    model = _renamed(read_checked(path, data), name)
+    output = graph_output(model, given)
+    signature = bind(model_inputs(model), given, description=_description(data_folder), vocabularies=vocabularies)
+    is_probability = ends_in_sigmoid(model, output) or _said_probability(given, output)
+    kept = with_one_score(model, output, is_probability=is_probability)
+    signature = signature.model_copy(update={"output": OUTPUT, "output_form": "probability"})
+    with tempfile.TemporaryDirectory(prefix="tried-", dir=out.parent) as scratch:
+        tried = Path(scratch)
+        write_onnx_folder(tried, kept, data, Binding(signature=signature, readable=True), vocabularies)
+        scores = _scores_of_runtime(tried, signature, name)
+        reason = _why_unreadable(tried, signature, scores)
+    binding = Binding(signature=signature, readable=not reason, reason=reason)
+    write_onnx_folder(out, kept, data, binding, vocabularies)
+    if reason:
+        return describe_file(out / "model.onnx", kept, signature, reason)
+    return _describe(out, signature)
+
+
+def model_inputs(model: ModelProto) -> list[ModelInput]:
+    """The inputs as the file declares them, with the rows of the tables they read."""
+    values = graph_inputs(model)
+    rows = table_rows(model, [value.name for value in values])
+    found = []
+    for value in values:
+        mine: dict[int | None, int] = {}
+        for source, count in rows.items():
+            name, bracket, place = source.partition("[")
+            if name == value.name:
+                mine[int(place.removesuffix("]")) if bracket else None] = count
+        found.append(ModelInput(value.name, _DTYPES[value.type.tensor_type.elem_type], input_width(value), mine))
+    return found
+
+
+def trial_inputs(signature: Signature, n_rows: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """Made-up rows with every id inside its table."""
+
+    def column(item: Input) -> np.ndarray:
+        if item.kind == "number":
+            return generator.normal(size=n_rows).astype(np.float32)
+        shape = (n_rows, item.max_length or 3) if item.kind == "multi" else n_rows
+        return generator.integers(0, item.cardinality or 1, shape).astype(item.dtype) + item.offset
+
+    return {item.name: np.stack([column(part) for part in item.parts], 1) if item.parts else column(item)
+            for item in signature.inputs}
+
+
+def _scores_of_runtime(folder: Path, signature: Signature, name: str) -> list[np.ndarray]:
+    """Scores of the trial rows by ONNX Runtime, for two batch sizes."""
+    from compression.measure.runtimes.onnxruntime import open_session
+
+    generator = np.random.default_rng(0)
+    try:
+        session = open_session(folder / "model.onnx")
+        scores = [session.score(trial_inputs(signature, n_rows, generator)) for n_rows in _TRIED_ROWS]
+    except MeasureError as error:
+        raise ModelError(f"{name} could not be tried: {error}") from None
+    if any((batch < 0).any() or (batch > 1).any() for batch in scores):
+        raise ModelError(f"{name} gave scores outside [0, 1], but its output was said to be a probability. "
+                         'Say {"output_form": "logit"} in the binding.')
+    return scores
+
+
+def _why_unreadable(folder: Path, signature: Signature, expected: list[np.ndarray]) -> str:
+    """Why our reading of the file can't be used; empty where it agrees with ONNX Runtime."""
+    import torch
+
+    generator = np.random.default_rng(0)
+    as_it_is = "The file can be measured as it is, but no method can change it."
+    try:
+        module = read_onnx_folder(folder).module
+        with torch.no_grad():
+            for n_rows, scores in zip(_TRIED_ROWS, expected, strict=True):
+                rows = trial_inputs(signature, n_rows, generator)
+                batch = {key: torch.from_numpy(value) for key, value in rows.items()}
+                ours = torch.sigmoid(module(batch)).numpy()
+                if ours.shape != scores.shape or np.abs(ours - scores).max() > TOLERANCE:
+                    return f"RecPress reads this graph differently from ONNX Runtime. {as_it_is}"
+    except ModelError as error:
+        return f"{error} {as_it_is}"
+    except Unsupported as error:
+        return f"{str(error)[:1].upper()}{str(error)[1:]}. {as_it_is}"
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:  # what torch says of a bad graph
+        reason = " ".join(str(error).split())[:200]
+        return f"RecPress can't run this graph ({reason}). {as_it_is}"
+    return ""
+
+
+def _describe(folder: Path, signature: Signature) -> ModelDescription:
+    from compression.errors import ExportError
+    from compression.models.importers.reader import exported_graph_bytes
+    from compression.models.structure import describe
+
+    module = read_onnx_folder(folder).module
+    try:
+        graph_bytes = exported_graph_bytes(module, signature, folder.parent)
+    except ExportError as error:
+        raise ModelError(f"The model was read, but can't be written again: {error}") from None
+    return describe(module, signature, architecture=ARCHITECTURE, graph_bytes=graph_bytes)
+
+
+def _said_probability(given: dict[str, Any], output: str) -> bool:
+    form = given.get("output_form")
+    if form not in (None, "probability", "logit"):
+        raise ModelError(f"output_form of a binding is probability or logit; got {str(form)[:40]!r}.")
+    return form == "probability" or (form is None and "prob" in output.lower())
+
+
+def _description(data_folder: Path | None) -> Any:
+    if data_folder is None:
+        return None
+    from compression.data.description import load_description
+
+    return load_description(data_folder)
+
+
+def _renamed(model: ModelProto, name: str) -> ModelProto:
+    """Refuse an input named as the output will be; the two could not be told apart."""
+    if OUTPUT in [value.name for value in graph_inputs(model)]:
+        raise ModelError(f"{name} has an input named {OUTPUT!r}, as its output will be. Rename the input.")
+    return model

@@ -1,0 +1,159 @@
+"""Turn uploaded files into a model folder. Runs inside the sandboxed child; every way it can go wrong is a ModelError.
+
+    files → refuse what can run code → unpack a bundle → zoo model or ONNX → folder and description
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from compression.errors import ModelError
+from compression.models.importers.archive import unpack
+from compression.models.importers.disguise import READ_ENDINGS, refuse_dangerous
+from compression.models.importers.onnx_check import PLAIN_NAME
+from compression.records import ModelDescription
+
+MAX_FILES = 64
+MAX_JSON_BYTES = 256 << 20  # vocabularies of millions of ids
+MAX_METADATA_BYTES = 100_000_000  # the limit of the safetensors format itself
+_SIGNATURES = ("binding.json", "signature.json")
+
+
+def read_upload(files: dict[str, Path], out: Path, *, data_folder: Path | None = None,
+                binding: dict[str, Any] | None = None) -> ModelDescription:
+    """Check the files and write the model into `out`. Raises ModelError with what is wrong and what to do."""
+    _check_names(files)
+    for name, path in files.items():
+        refuse_dangerous(path, name)
+    with tempfile.TemporaryDirectory(prefix="unpacked-", dir=out.parent) as scratch:
+        files = _unpacked(files, Path(scratch))
+        graphs = [name for name in files if name.lower().endswith(".onnx")]
+        weights = [name for name in files if name.lower().endswith(".safetensors")]
+        if len(graphs) + len(weights) != 1:
+            found = ", ".join(sorted(graphs + weights)) or ", ".join(sorted(files))
+            raise ModelError(f"Upload one model at a time: an .onnx file with its data, or a .safetensors file with "
+                             f"its config.json and vocabularies.json, or a RecPress bundle (.zip). Got: {found}.")
+        if weights:
+            return _read_zoo(files, weights[0], out, binding)
+        from compression.models.importers.onnx_reader import read_onnx
+
+        extras = [_json(files[name], name) for name in _SIGNATURES if name in files]
+        came = extras[0] if extras else {}
+        came = came.get("signature", came) if isinstance(came, dict) else {}
+        return read_onnx(files[graphs[0]], graphs[0], files, out, given=binding or came,
+                         vocabularies=_vocabularies(files), data_folder=data_folder)
+
+
+def _check_names(files: dict[str, Path]) -> None:
+    if not files:
+        raise ModelError("No file was uploaded.")
+    if len(files) > MAX_FILES:
+        raise ModelError(f"{len(files)} files were uploaded; a model has at most {MAX_FILES}.")
+    for name, path in files.items():
+        if not PLAIN_NAME.fullmatch(name):
+            raise ModelError(f"A file is named {name!r}; letters, digits, '.', '_' and '-' are allowed. Rename it.")
+        if not path.is_file():
+            raise ModelError(f"{name} did not arrive; upload it again.")
+        if path.stat().st_size == 0 and not name.endswith(".data"):
+            raise ModelError(f"{name} is empty; upload it again.")
+
+
+def _unpacked(files: dict[str, Path], scratch: Path) -> dict[str, Path]:
+    """The files, or those inside the one bundle; what comes out of a zip is looked at like an upload."""
+    bundles = [name for name in files if name.lower().endswith(".zip")]
+    if not bundles:
+        return files
+    if len(files) > 1:
+        raise ModelError(f"Upload the bundle {bundles[0]} alone, without other files.")
+    inside = unpack(files[bundles[0]], bundles[0], scratch / "bundle")
+    kept = {name: path for name, path in inside.items() if Path(name).suffix.lower() in READ_ENDINGS}
+    for name, path in kept.items():
+        if name.lower().endswith(".zip"):
+            raise ModelError(f"{bundles[0]} holds another archive ({name}), which is not unpacked.")
+        refuse_dangerous(path, name)
+    return kept
+
+
+def _read_zoo(files: dict[str, Path], weights: str, out: Path, binding: dict[str, Any] | None) -> ModelDescription:
+    """A model of the zoo; its config and vocabularies lie beside the weights or in their metadata."""
+    from compression.models.files import CONFIG, VOCABULARIES, WEIGHTS, load_model
+    from compression.models.structure import describe
+
+    out.mkdir(parents=True, exist_ok=True)
+    metadata = safetensors_metadata(files[weights], weights)
+    for name in (CONFIG, VOCABULARIES):
+        if name in files:
+            plain = _json(files[name], name)
+        elif name.removesuffix(".json") in metadata:
+            plain = _parsed(metadata[name.removesuffix(".json")], f"the metadata of {weights}")
+        elif name == CONFIG:
+            raise ModelError(f"{weights} has no {CONFIG} beside it and none in its metadata, so nothing says which "
+                             "architecture it is. Upload config.json and vocabularies.json with it, or export the "
+                             "model to ONNX.")
+        else:
+            continue
+        (out / name).write_text(json.dumps(plain, ensure_ascii=False), encoding="utf-8")
+    if binding:
+        raise ModelError("A model of the zoo knows its columns: its signature is in config.json. Leave the binding "
+                         "empty.")
+    (out / WEIGHTS).unlink(missing_ok=True)
+    _copy(files[weights], out / WEIGHTS)
+    loaded = load_model(out)
+    graph_bytes = exported_graph_bytes(loaded.module, loaded.signature, out.parent)
+    return describe(loaded.module, loaded.signature, architecture=loaded.architecture, graph_bytes=graph_bytes)
+
+
+def safetensors_metadata(path: Path, name: str) -> dict[str, str]:
+    """The text metadata in the header of a safetensors file, whose length is checked before it is read."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 10 or length > min(size - 8, MAX_METADATA_BYTES):
+            raise ModelError(f"{name} is not a whole safetensors file: its header claims {length:,} bytes, and the "
+                             f"file has {size:,}. It is truncated or of another format; save it with safetensors.")
+        header = _parsed(file.read(length), f"the header of {name}")
+    metadata = header.get("__metadata__", {}) if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ModelError(f"The header of {name} is not one of safetensors; save it again with safetensors.")
+    return metadata
+
+
+def exported_graph_bytes(module: Any, signature: Any, scratch: Path) -> int:
+    """What the exported file weighs beyond the layers' tensors, by exporting it."""
+    from compression.export.onnx import export_onnx
+
+    with tempfile.TemporaryDirectory(prefix="export-", dir=scratch) as folder:
+        return export_onnx(module, signature, Path(folder) / "model.onnx").graph_bytes
+
+
+def _vocabularies(files: dict[str, Path]) -> dict[str, list[str]]:
+    if "vocabularies.json" not in files:
+        return {}
+    plain = _json(files["vocabularies.json"], "vocabularies.json")
+    lists = list(plain.values()) if isinstance(plain, dict) else [None]
+    if not all(isinstance(values, list) and all(isinstance(value, str) for value in values) for values in lists):
+        raise ModelError("vocabularies.json must map each column to a list of texts, in the order of the table's rows "
+                         "from row 1 on.")
+    return plain
+
+
+def _json(path: Path, name: str) -> Any:
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ModelError(f"{name} has {path.stat().st_size:,} bytes; at most {MAX_JSON_BYTES:,} are read.")
+    return _parsed(path.read_bytes(), name)
+
+
+def _parsed(text: bytes | str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{what} is not valid JSON ({error}).") from None
+
+
+def _copy(source: Path, target: Path) -> None:
+    import shutil
+
+    shutil.copyfile(source, target)
