@@ -49,8 +49,8 @@ def treemap_tiles(description: ModelDescription) -> list[Tile]:
                        layer_detail(one)) for one in layers[:MOST_TILES]]
         rest = layers[MOST_TILES:]
         if rest:
-            tiles.append(Tile(f"{part.value}/…", part.value, f"{len(rest)} smaller", sum(one.size_bytes for one in rest),
-                              part, "the smallest layers together"))
+            tiles.append(Tile(f"{part.value}/…", part.value, f"{len(rest)} smaller",
+                              sum(one.size_bytes for one in rest), part, "the smallest layers together"))
     if description.graph_bytes:
         tiles.append(Tile("graph", "", GRAPH, description.graph_bytes, GRAPH,
                           "operators, names and shapes of the exported file"))
