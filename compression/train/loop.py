@@ -43,7 +43,9 @@ def train(model: nn.Module, dataset: Dataset, params: TrainParams, *, hooks: Seq
     """Train `model` in place on the train split, and leave it in eval mode on the CPU with its best weights.
 
     The best epoch has the highest validation AUC (lowest log loss if the split has one class only) among those in
-    which every hook is settled. Raises ModelError when the loss is no longer finite or nothing can be trained,
+    which every hook is settled; epoch 0 is the model as it came.
+
+    Raises ModelError when the loss is no longer finite or nothing can be trained,
     DataError for a split without rows; what `report` raises passes through.
     """
     rows, valid = _split(dataset, "train", device), _split(dataset, "valid", device)
@@ -90,6 +92,8 @@ class Session:
     def run(self) -> TrainOutcome:
         """Resume if there is something to resume, train to the end, restore the best weights."""
         resumed = self._resume()
+        if self.position.start is None:
+            self._score_start()
         self.model.train()
         while not self.position.finished:
             self._epoch()
@@ -97,7 +101,7 @@ class Session:
         for hook in self.hooks:
             hook.on_end(self.model)
         place = self.position
-        return TrainOutcome(best_epoch=place.best_epoch, history=tuple(place.history),
+        return TrainOutcome(best_epoch=place.best_epoch, start=place.start, history=tuple(place.history),
                             stopped_early=place.stopped_early, resumed=resumed, rows_per_second=self._rate(),
                             seconds=self.clock() - self.started)
 
@@ -141,28 +145,42 @@ class Session:
     def _end_epoch(self, train_loss: float) -> None:
         """Validate, remember the best weights, decide whether to go on."""
         place = self.position
-        logits = score_rows(self.model, self.valid, tick=self._tick)
-        score = EpochScore(place.epoch, train_loss, log_loss(logits, self.valid_label), auc(logits, self.valid_label))
-        if not math.isfinite(score.valid_logloss):
-            raise ModelError(self._diverged())
+        score, value = self._validate(place.epoch, train_loss)
         place.history.append(score)
-        value = -score.valid_logloss if score.valid_auc is None else score.valid_auc
         last = place.epoch >= self.params.epochs
-        if all(hook.settled(place.epoch * self.steps, self.total_steps) for hook in self.hooks):
+        if self._settled(place.epoch * self.steps):
             place.stale = 0 if value > place.best_value else place.stale + 1
             if value > place.best_value:
-                self._keep(value)
+                self._keep(place.epoch, value)
             place.stopped_early = place.stale >= self.params.patience and not last
         elif last:
-            self._keep(value)  # never settled: what the schedule reached is what there is
+            self._keep(place.epoch, value)  # never settled: what the schedule reached is what there is
         place.finished = last or place.stopped_early
         place.epoch, place.step = place.epoch + 1, 0
         self.loss_sum.zero_()
         self._tick(now=True)
         self._save_when_due(now=place.finished)
 
-    def _keep(self, value: float) -> None:
-        self.position.best_value, self.position.best_epoch = value, self.position.epoch
+    def _score_start(self) -> None:
+        """The model as it came is the first candidate, so that fine-tuning never gives back something worse."""
+        self.position.start, value = self._validate(0, None)
+        if self._settled(0):
+            self._keep(0, value)
+
+    def _validate(self, epoch: int, train_loss: float | None) -> tuple[EpochScore, float]:
+        """The validation scores, and the number of them that is to be as high as possible."""
+        logits = score_rows(self.model, self.valid, tick=self._tick)
+        score = EpochScore(epoch, train_loss, log_loss(logits, self.valid_label), auc(logits, self.valid_label))
+        if not math.isfinite(score.valid_logloss):
+            raise ModelError(self._diverged() if epoch else "The model gives scores that are not finite numbers before "
+                             "training begins: its weights, or a number column of the dataset, hold extreme values.")
+        return score, -score.valid_logloss if score.valid_auc is None else score.valid_auc
+
+    def _settled(self, step: int) -> bool:
+        return all(hook.settled(step, self.total_steps) for hook in self.hooks)
+
+    def _keep(self, epoch: int, value: float) -> None:
+        self.position.best_value, self.position.best_epoch = value, epoch
         self.best_weights = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
 
     def _finite_loss(self) -> float:
@@ -189,9 +207,8 @@ class Session:
         done = place.epoch - 1 + place.step / self.steps
         left = (self.params.epochs - done) * len(self.rows) / rate if rate else None
         message = f"epoch {min(place.epoch, self.params.epochs)} of at most {self.params.epochs}"
-        best = place.history[place.best_epoch - 1] if place.best_epoch else None
-        if best is not None and best.valid_auc is not None:
-            message += f"; best validation AUC {best.valid_auc:.4f} in epoch {best.epoch}"
+        if place.history and place.history[-1].valid_auc is not None:
+            message += f"; best validation AUC {place.best_value:.4f} after epoch {place.best_epoch}"
         self.report(Progress(stage=self.stage, done=done, total=self.params.epochs, unit="epoch", rate=rate,
                              seconds_left=0.0 if place.finished else left, message=message))
 
@@ -212,13 +229,14 @@ class Session:
         state = self.checkpoint and read_checkpoint(self.checkpoint, identity=self.identity, device=self.device)
         if not state:
             return False
-        history = [EpochScore(**score) for score in state["position"].pop("history")]
-        self.position = Position(**state["position"], history=history)
+        saved = state["position"]
+        self.position = Position(**saved | {"start": EpochScore(**saved["start"]),
+                                            "history": [EpochScore(**score) for score in saved["history"]]})
         self.model.load_state_dict(state["model"])
         self.best_weights = state["best"]
         self.optimisers.load_state_dict(state["optimisers"])
-        for hook, saved in zip(self.hooks, state["hooks"], strict=True):
-            hook.load_state_dict(saved)
+        for hook, known in zip(self.hooks, state["hooks"], strict=True):
+            hook.load_state_dict(known)
         self.loss_sum.fill_(self.position.loss_sum)
         torch.set_rng_state(state["random"].cpu())
         if "random_cuda" in state:

@@ -31,9 +31,9 @@ def sum_by_row(ids: Tensor, values: Tensor, groups: tuple[Tensor, Tensor] | None
 class RowwiseAdagrad:
     """Adagrad with one accumulator for each row of a table.
 
-    s[row] += mean(g²); w[row] −= lr · g / (√s[row] + 1e-8). Rows outside the batch are not touched, so decay acts
-    only on rows that were read. State: (V,) float32 a table. Source: Duchi et al. 2011, JMLR 12; row-wise as in
-    Naumov et al. 2019, arXiv:1906.00091.
+    s[row] += mean(g²); w[row] ← (1 − lr · decay) · w[row] − lr · g / (√s[row] + 1e-8). Rows outside the batch are not
+    touched, by the decay neither. State: (V,) float32 a table. Source: Duchi et al. 2011, JMLR 12; row-wise as in
+    Naumov et al. 2019, arXiv:1906.00091. Here: decay is decoupled, because Adagrad would scale it up like any gradient.
     """
 
     def __init__(self, tables: dict[str, nn.Parameter], *, learning_rate: float, decay: float = 0.0) -> None:
@@ -60,12 +60,11 @@ class RowwiseAdagrad:
 
     def _move(self, weight: Tensor, sums: Tensor, rows: Tensor, gradient: Tensor) -> None:
         current = weight.index_select(0, rows)  # (U, D)
-        if self.decay:
-            gradient = gradient.add(current, alpha=self.decay)
         total = sums.index_select(0, rows) + gradient.square().mean(1)
         sums.index_copy_(0, rows, total)
         step = gradient / (total.sqrt() + EPS).unsqueeze(1)
-        weight.index_copy_(0, rows, current.sub_(step, alpha=self.learning_rate))
+        kept = 1.0 - self.learning_rate * self.decay
+        weight.index_copy_(0, rows, current.mul_(kept).sub_(step, alpha=self.learning_rate))
 
     def state_dict(self) -> dict[str, Tensor]:
         return dict(self.sums)

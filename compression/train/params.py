@@ -19,7 +19,7 @@ class TrainParams(Params):
         0.02, ge=1e-5, le=1.0, description="Step size of the embedding tables (row-wise Adagrad).")
     weight_decay: float = Field(0.0, ge=0, le=1.0, description="Pull of the dense layers towards zero (decoupled).")
     embedding_decay: float = Field(
-        1e-4, ge=0, le=0.1, description="Pull of the table rows in a batch towards zero (L2, added to their gradient).")
+        0.0, ge=0, le=10.0, description="Pull of the table rows in a batch towards zero (decoupled).")
     patience: int = Field(
         2, ge=1, le=50, description="Stop after this many epochs without a better validation AUC; the best is kept.")
     precision: Literal["float32", "bfloat16"] = Field(

@@ -200,7 +200,7 @@ def test_a_schedule_that_never_settles_ends_with_the_last_weights():
     assert outcome.best_epoch == 3 and not outcome.stopped_early
 
 
-class Doubled(Hook):
+class Halting(Hook):
     def __init__(self):
         self.shapes = set()
 
@@ -209,10 +209,19 @@ class Doubled(Hook):
         return loss * 0.0
 
 
-def test_a_hook_decides_the_loss_that_is_minimised():
-    model, hook = tiny_model("lr", DATASET), Doubled()
+def test_a_fine_tuning_that_only_harms_gives_the_model_back_as_it_came():
+    model = tiny_model("deepfm", DATASET, trained=True)
     before = weights(model)
-    train(model, DATASET, TrainParams(epochs=1, batch_size=128), hooks=[hook])
+    outcome = train(model, DATASET, TrainParams(epochs=4, batch_size=128, patience=2), hooks=[Spoiling(step=1)])
+    assert (outcome.best_epoch, len(outcome.history)) == (0, 2)
+    assert outcome.best == outcome.start
+    assert equal(before, weights(model))
+
+
+def test_a_hook_decides_the_loss_that_is_minimised():
+    model, hook = tiny_model("lr", DATASET), Halting()
+    before = weights(model)
+    train(model, DATASET, TrainParams(epochs=1, batch_size=128), hooks=[hook, Schedule(step=1)])
     assert hook.shapes == {(("user", "item", "genres", "age"), True, 0)}
     assert equal(before, weights(model))
 
@@ -223,8 +232,8 @@ def test_progress_says_epoch_rate_and_time_left_about_twice_a_second():
     assert {item.stage for item in heard} == {"fine-tune"}
     assert [item.done for item in heard] == sorted(item.done for item in heard)
     assert heard[-1].done == heard[-1].total == 3
-    assert heard[-1].seconds_left == 0
-    assert all(item.rate > 0 and item.unit == "epoch" for item in heard)
+    assert heard[-1].seconds_left == 0 and heard[-1].rate > 0
+    assert all(item.unit == "epoch" for item in heard)
     assert "best validation AUC 0." in heard[-1].message
     quiet: list[Progress] = []
     train(tiny_model("lr", DATASET), DATASET, QUICK, report=quiet.append, clock=lambda: 0.0)
@@ -241,11 +250,22 @@ def test_a_cancel_raised_by_the_report_passes_through():
     assert not model.first_order.user.sparse
 
 
+class Exploding(Hook):
+    def after_step(self, model, step, total_steps):
+        with torch.no_grad():
+            model.mlp[0].weight.fill_(float("inf"))
+
+
 def test_a_diverged_training_says_where_and_what_to_lower():
-    model = tiny_model("deepfm", DATASET)
-    with torch.no_grad():
-        model.mlp[0].weight.fill_(float("inf"))
     with pytest.raises(ModelError, match=r"diverged: .* in epoch 1, step 7 of 7\. Lower learning_rate \(now 0\.001\)"):
+        train(tiny_model("deepfm", DATASET), DATASET, QUICK, hooks=[Exploding()])
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_model_that_is_broken_before_training_is_not_called_diverged():
+    model = tiny_model("deepfm", DATASET)
+    Exploding().after_step(model, 0, 0)
+    with pytest.raises(ModelError, match="not finite numbers before training begins"):
         train(model, DATASET, QUICK)
 
 
