@@ -98,7 +98,7 @@ def run(
         vocabularies=loaded.vocabularies,
         recipe=dump_recipe(spec.recipe),
         result=result,
-        data_name=dataset.description.name,
+        description=dataset.description,
         architecture=loaded.architecture,
     )
     return result, {"bundle.zip": bundle, "scores.npz": _save_scores(folder / "scores.npz", scores, rows)}

@@ -1,0 +1,131 @@
+"""The README of a bundle: a model card written from what was measured, and from nothing else.
+
+Source of the sections: Mitchell et al. 2019, arXiv:1810.03993 (model cards).
+"""
+
+from __future__ import annotations
+
+import re
+
+from compression.data.schema import DataDescription
+from compression.metrics import METRICS
+from compression.models.signature import Signature
+from compression.records import Measurement, Result
+from compression.tasks import TASKS, Task
+
+Key = tuple[str, int | None]  # metric, batch size
+
+
+def model_card(result: Result, *, signature: Signature, description: DataDescription, architecture: str,
+               recipe: str) -> str:
+    """Markdown: verdict, numbers beside the baseline, use, data, recipe, limits, how to run."""
+    task = TASKS[signature.task]
+    steps = " → ".join(step.method for step in result.spec.recipe.steps) or "none: this is the baseline"
+    return "\n\n".join([
+        f"# {_line(result.spec.recipe.name)}: {_line(architecture)}, compressed by RecPress",
+        f"**{verdict(result, task)}**",
+        f"## Numbers\n\nMeasured on the test split, from `model.onnx` itself. {_machine(result)}\n\n{_table(result)}",
+        f"## Intended use\n\n{task.title}: scores rows that look like the data it was made from. "
+        f"Each score is a {signature.output_form}.",
+        f"## Data\n\n{_data(description)}",
+        f"## Recipe\n\nSteps: {steps}.\n\n```yaml\n{recipe.strip()}\n```",
+        f"## Limits\n\n{_limits(result, signature)}",
+        "## Run it\n\n```\npip install numpy onnxruntime\npython predict.py rows.csv > scores.txt\n```\n\n"
+        "`rows.csv` holds raw rows with the columns named in `signature.json`. "
+        "`sha256sum -c SHA256SUMS` checks the files.",
+    ]) + "\n"
+
+
+def verdict(result: Result, task: Task) -> str:
+    """One sentence: bytes, quality and time beside the baseline, of what was measured."""
+    said = []
+    now, before = _by_key(result.measurements), _by_key(result.baseline)
+    size, whole = now.get(("size_bytes", None)), before.get(("size_bytes", None))
+    if size and whole and whole.value > 0:
+        said.append(f"{size.value / whole.value:.1%} of the baseline's bytes")
+    quality = now.get((task.primary_metric, None))
+    if quality is not None and quality.difference is not None:
+        said.append(_quality_words(quality, task))
+    ratios = {key[1] or 0: item for key, item in now.items() if key[0] == "latency_ratio"}
+    if ratios:
+        batch = max(ratios)
+        said.append(f"{ratios[batch].value:.2f} × its time at batch size {batch}")
+    return (", ".join(said) or "Nothing was compared with a baseline") + "."
+
+
+def _quality_words(item: Measurement, task: Task) -> str:
+    words = f"{METRICS[item.metric].title} {item.difference:+.4f}"
+    if item.difference_low is None or item.difference_high is None:
+        return words
+    words += f" (95 % interval {item.difference_low:+.4f} to {item.difference_high:+.4f})"
+    better = METRICS[item.metric].higher_is_better
+    worst = item.difference_low if better else -item.difference_high
+    best = item.difference_high if better else -item.difference_low
+    if worst > -task.tolerance:
+        return f"{words}: no loss beyond {task.tolerance:g}"
+    open_question = f"these rows can't tell whether more than {task.tolerance:g} is lost"
+    return f"{words}: {'a loss' if best < 0 else open_question}"
+
+
+def _by_key(items: tuple[Measurement, ...]) -> dict[Key, Measurement]:
+    """The measurements over everything; slices stay in measurements.json."""
+    return {(item.metric, item.batch_size): item for item in items if item.slice is None}
+
+
+def _table(result: Result) -> str:
+    now, before = _by_key(result.measurements), _by_key(result.baseline)
+    order = {metric: place for place, metric in enumerate(METRICS)}
+    lines = ["| Metric | This model | Baseline | Difference | 95 % interval |", "|---|---|---|---|---|"]
+    for key in sorted(now, key=lambda key: (order.get(key[0], len(order)), key[1] or 0)):
+        item, spec = now[key], METRICS[key[0]]
+        at = f" at batch size {key[1]}" if key[1] else ""
+        unit = f" ({spec.unit})" if spec.unit else ""
+        cells = [f"{spec.title}{at}{unit}", _number(item.value, spec.kind),
+                 _number(before[key].value, spec.kind) if key in before else "",
+                 "" if item.difference is None else f"{item.difference:+.5f}", _interval(item)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _interval(item: Measurement) -> str:
+    """Of the difference where there is one, else of the value."""
+    if item.difference_low is not None and item.difference_high is not None:
+        return f"{item.difference_low:+.5f} to {item.difference_high:+.5f}"
+    if item.ci_low is not None and item.ci_high is not None:
+        return f"{item.ci_low:.5g} to {item.ci_high:.5g}"
+    return ""
+
+
+def _number(value: float, kind: str) -> str:
+    return f"{value:,.0f}" if kind in ("bytes", "count", "rate") else f"{value:.5g}"
+
+
+def _machine(result: Result) -> str:
+    known = {key: result.environment[key] for key in ("processor", "gpu", "onnxruntime", "device")
+             if key in result.environment}
+    return ("On " + ", ".join(f"{key} {value}" for key, value in known.items()) + ".") if known else ""
+
+
+def _data(description: DataDescription) -> str:
+    terms = f" Terms: {_line(description.terms)}." if description.terms else ""
+    columns = ", ".join(f"`{_line(column.name)}` ({column.role})" for column in description.columns)
+    return f"{_line(description.name)}.{terms} Columns: {columns}."
+
+
+def _limits(result: Result, signature: Signature) -> str:
+    methods = {step.method for step in result.spec.recipe.steps}
+    said = ["Values that the vocabularies don't hold share row 0 and are scored like a missing value.",
+            "The numbers hold for the test rows and the machine above, for no other."]
+    if "quantize.dynamic" in methods:
+        said.append("Input ranges are measured on each batch, so a row's score depends slightly on the rows beside it.")
+    if methods & {"quantize.dynamic", "quantize.static"}:
+        said.append("int8 dense layers were checked on this processor; without VNNI instructions 8-bit weights can "
+                    "overflow: check the scores again there.")
+    if signature.output_form == "logit":
+        said.append("Scores are logits, not probabilities.")
+    return "\n".join(f"- {sentence}" for sentence in said)
+
+
+def _line(text: str) -> str:
+    """Text from a file or a form as one line without markup of its own."""
+    return re.sub(r"[|`*_<>\[\]#]", " ", " ".join(text.split())).strip()
