@@ -31,7 +31,8 @@ class Input(Record):
     std: float = Field(1.0, gt=0)
     dtype: Literal["int64", "int32", "float32"] = "int64"
     ids: Literal["vocabulary", "as-is"] = "vocabulary"  # as-is: the column already holds row numbers
-    offset: int = Field(0, ge=0)  # added to the ids, where the parts of a wide input share a table
+    offset: int = Field(0, ge=0)  # added to the ids by us, where the parts of a wide input share a table
+    shift: int = Field(0, ge=0)  # added to the ids by the model itself before it looks up a shared table
     parts: tuple["Input", ...] = ()
 
     @property
@@ -49,8 +50,8 @@ class Signature(Record):
     task: str = "ctr"
 
     def input(self, name: str) -> Input:
-        """The input of that name; "name[k]" is part k of a wide one."""
-        name, bracket, place = name.partition("[")
+        """The input of that name; "name[k]" is part k of a wide one, "name+" the wide one with the model's shifts."""
+        name, bracket, place = name.removesuffix("+").partition("[")
         found = next(item for item in self.inputs if item.name == name)
         return found.parts[int(place.removesuffix("]"))] if bracket else found
 

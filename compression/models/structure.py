@@ -85,7 +85,7 @@ def is_table(module: nn.Module) -> bool:
 
 def describe(model: nn.Module, signature: Signature, *, architecture: str, graph_bytes: int = 0) -> ModelDescription:
     """The model by shapes alone. A tensor used in two places is counted in the first, as the export writes it once."""
-    fields = table_inputs(model)
+    fields = {path: name.removesuffix("+") for path, name in table_inputs(model).items()}
     as_is = {item.name for item in signature.inputs if item.ids == "as-is"}
     seen: set[int] = set()
     layers = [_layer(model, path, module, fields.get(path), as_is, seen) for path, module in leaves(model)]

@@ -10,13 +10,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 
 def save_graph(path: Path, nodes, inputs: dict, tensors: dict, *, output: str = "score", microsoft: bool = False,
-               external: bool = False) -> Path:
+               external: bool = False, shape: list | None = None) -> Path:
     """Write a graph with inputs name → (element type, shape); `external` puts tensors from 64 bytes on beside it."""
     stored = [value if isinstance(value, TensorProto) else numpy_helper.from_array(np.ascontiguousarray(value), name)
               for name, value in tensors.items()]
     graph = helper.make_graph(
         nodes, "hand", [helper.make_tensor_value_info(name, *kind) for name, kind in inputs.items()],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)], stored)
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)], stored)
     opsets = [helper.make_opsetid("", 21)] + ([helper.make_opsetid("com.microsoft", 1)] if microsoft else [])
     model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
     if external:

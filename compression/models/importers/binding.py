@@ -31,6 +31,7 @@ class ModelInput:
     dtype: Literal["int64", "int32", "float32"]
     width: int | None
     rows: dict[int | None, int]  # column → rows of the smallest table it reads; None stands for the whole input
+    shifts: tuple[int, ...] = ()  # what the model adds to each column before it looks up a shared table
 
     def __str__(self) -> str:
         shape = "batch" if self.width is None else f"batch, {self.width or 'any'}"
@@ -139,10 +140,17 @@ def _bound(item: ModelInput, columns: list[str], choice: dict[str, Any], descrip
     offsets = choice.get("offsets") or [0] * len(columns)
     if len(offsets) != len(columns):
         raise ModelError(f"Input {item} needs {len(columns)} offsets, one a column; the binding gives {len(offsets)}.")
-    parts = tuple(_copy(_single(item, f"{item.name}[{place}]", column, choice, place, vocabularies), offset=offset)
-                  for place, (column, offset) in enumerate(zip(columns, offsets, strict=True)))
-    return Input(name=item.name, kind=parts[0].kind, column=", ".join(columns), parts=parts, dtype=item.dtype,
-                 cardinality=None if item.dtype == "float32" else max(part.cardinality or 1 for part in parts),
+    shifts = item.shifts if len(item.shifts) == len(columns) else [0] * len(columns)
+    parts = []
+    for place, column in enumerate(columns):
+        single = _single(item, f"{item.name}[{place}]", column, choice, place, vocabularies)
+        offset, rows = offsets[place], single.cardinality
+        if rows is not None and any(offsets):  # the rows of a shared table up to the next column's
+            rows = min([other for other in offsets if other > offset] + [rows]) - offset
+        parts.append(_copy(single, offset=offset, shift=shifts[place], cardinality=rows))
+    return Input(name=item.name, kind=parts[0].kind, column=", ".join(columns), parts=tuple(parts), dtype=item.dtype,
+                 cardinality=None if item.dtype == "float32" else max(
+                     (part.cardinality or 1) + part.offset + part.shift for part in parts),
                  ids="as-is" if any(part.ids == "as-is" for part in parts) else "vocabulary")
 
 
@@ -160,15 +168,19 @@ def _single(item: ModelInput, name: str, column: str, choice: dict[str, Any], pl
                              f"are allowed. Give its cardinality in the binding, or cast it to float in the model.")
         fields |= {"cardinality": rows, "ids": choice.get("ids") or (
             "vocabulary" if column in vocabularies else "as-is")}
-    try:
-        return Input(**fields)
-    except ValidationError as error:
-        where = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()[:3])
-        raise ModelError(f"The binding of input {item.name!r} can't be read: {where}.") from None
+    return _input(fields)
 
 
 def _copy(item: Input, **changes: Any) -> Input:
-    return Input.model_validate(item.model_dump() | changes)
+    return _input(item.model_dump() | changes)
+
+
+def _input(fields: dict[str, Any]) -> Input:
+    try:
+        return Input.model_validate(fields)
+    except ValidationError as error:
+        where = "; ".join(f"{'.'.join(map(str, found['loc']))}: {found['msg']}" for found in error.errors()[:3])
+        raise ModelError(f"The binding of input {fields['name']!r} can't be read: {where}.") from None
 
 
 def _same_name(column: str, name: str) -> bool:

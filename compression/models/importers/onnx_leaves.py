@@ -1,7 +1,8 @@
 """Read an ONNX graph into steps, and find the layers in it: tables, dense layers, normalisations.
 
-A tensor goes into a leaf when every use of it is that leaf. A tied table, or one that is also used as plain numbers,
-stays a parameter, so that replacing a leaf never changes a computation elsewhere.
+A matrix goes into a leaf when every use of it is that leaf. A tied table, or one that is also used as plain numbers,
+stays a parameter, so that replacing a leaf never changes a computation elsewhere. Vectors are copied: exporters write
+equal ones (zero biases, fresh statistics) once for all layers.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ def read_constants(model: ModelProto, data: dict[str, Path]) -> dict[str, Consta
 def read_steps(model: ModelProto, constants: dict[str, Constant], opset: int) -> list[Step]:
     """The operators as steps; those that only reshape constants are computed into `constants`."""
     steps = []
+    uses = Counter(name for node in model.graph.node for name in node.input)
     for node in model.graph.node:
         if node.op_type == "Constant":
             continue
@@ -95,7 +97,9 @@ def read_steps(model: ModelProto, constants: dict[str, Constant], opset: int) ->
         attributes = {item.name: _attribute(item) for item in node.attribute}
         attributes |= {"opset": opset, "n_outputs": len(node.output)}
         step = Step(node.op_type, node.name or node.output[0], tuple(node.input), tuple(node.output), attributes)
-        if step.operator in _FOLDED and all(not name or name in constants for name in step.inputs):
+        known = all(not name or name in constants for name in step.inputs)
+        tied = known and any(uses[name] > 1 and constants[name].is_weight for name in step.inputs if name)
+        if step.operator in _FOLDED and known and not tied:
             constants[step.outputs[0]] = _folded(step, constants)
         else:
             steps.append(step)
@@ -115,7 +119,8 @@ def with_leaves(steps: list[Step], constants: dict[str, Constant], inputs: list[
     leaves: dict[str, nn.Module] = {}
     made = []
     for step, candidate in zip(steps, candidates, strict=True):
-        if candidate is None or any(users[name] != {candidate} for name in candidate.names):
+        if candidate is None or any(users[name] != {candidate} for name in candidate.names
+                                    if constants[name].array.ndim > 1):
             made.append(step)
             continue
         if candidate not in paths:
@@ -145,7 +150,7 @@ def _candidate(step: Step, constants: dict[str, Constant]) -> _Candidate | None:
             return None
         return _Candidate("Linear", names[1:3] if has_bias else names[1:2], (bool(a.get("transB", 0)),))
     if step.operator == "BatchNormalization" and all(stored(place, 1) for place in range(1, 5)):
-        if a.get("training_mode", 0) or len(set(names[1:5])) < 4:
+        if a.get("training_mode", 0):
             return None
         return _Candidate("BatchNorm1d", names[1:5], (a.get("epsilon", 1e-5), a.get("momentum", 0.9)))
     if step.operator == "LayerNormalization" and stored(1, 1) and (len(names) < 3 or stored(2, 1)):
@@ -156,7 +161,8 @@ def _candidate(step: Step, constants: dict[str, Constant]) -> _Candidate | None:
 
 
 def _leaf(candidate: _Candidate, constants: dict[str, Constant]) -> nn.Module:
-    values = [torch.from_numpy(np.asarray(constants[name].array)) for name in candidate.names]
+    arrays = [np.asarray(constants[name].array) for name in candidate.names]
+    values = [torch.from_numpy(array if array.ndim > 1 else array.copy()) for array in arrays]
     with torch.device("meta"):
         leaf = _empty_leaf(candidate, values)
     if candidate.kind == "Linear" and not candidate.options[0]:

@@ -111,7 +111,7 @@ def batch_normalization(v: list[Value], a: Attributes) -> Tensor:
     if a.get("training_mode", 0):
         raise Unsupported("it was exported in training mode")
     x, weight, bias, mean, variance = tensors(v[:5])
-    return F.batch_norm(x, mean, variance, weight, bias, False, 0.1, a.get("epsilon", 1e-5))
+    return F.batch_norm(x, mean.detach(), variance.detach(), weight, bias, False, 0.1, a.get("epsilon", 1e-5))
 
 
 def shape(v: list[Value], a: Attributes) -> Ints:

@@ -1,4 +1,8 @@
-"""Which input, and which of its columns, a value in a graph comes from; and the rows of the tables that read it."""
+"""Which input, and which of its columns, a value in a graph comes from; and the rows of the tables that read it.
+
+"ids" is an input, "ids[2]" column 2 of a wide one, "ids+" a wide one to which the graph has added an offset for each
+column, so that all of them share one table.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +21,16 @@ def origins(operators: Iterable[Operator], numbers: dict[str, np.ndarray], input
     """Value → "input" or "input[k]", for values that are an input, or column k of a wide one, in another shape."""
     found = {name: name for name in inputs}
     for kind, names, outputs, axis in operators:
+        if kind == "Add" and names[0] in numbers:
+            names = names[::-1]
         source = found.get(names[0]) if names else None
         if source is None:
             continue
-        if kind in _SAME:
+        if kind in _SAME or (kind == "Add" and names[1] in numbers and not numbers[names[1]].any()):
             found[outputs[0]] = source
-        elif "[" not in source:
+        elif kind == "Add" and source in inputs and _offsets(names[1], numbers) is not None:
+            found[outputs[0]] = f"{source}+"
+        elif source in inputs:
             for place, column in enumerate(_columns(kind, names, outputs, axis, numbers)):
                 if column is not None and column >= 0:
                     found[outputs[place]] = f"{source}[{column}]"
@@ -47,8 +55,20 @@ def _columns(kind: str, names: tuple[str, ...], outputs: tuple[str, ...], axis: 
     return []
 
 
-def table_rows(model: ModelProto, inputs: list[str]) -> dict[str, int]:
-    """"input" or "input[k]" → rows of the smallest table whose rows it chooses; a remap counts as a table."""
+def _offsets(name: str, numbers: dict[str, np.ndarray]) -> np.ndarray | None:
+    """A stored vector of whole numbers (F,) that grow from column to column, F > 1."""
+    array = numbers.get(name)
+    if array is None or array.dtype.kind not in "iu" or array.size < 2 or array.size != array.shape[-1]:
+        return None
+    flat = array.reshape(-1)
+    return flat if flat[0] >= 0 and (np.diff(flat) > 0).all() else None
+
+
+def table_rows(model: ModelProto, inputs: list[str]) -> tuple[dict[str, int], dict[str, np.ndarray]]:
+    """Rows of the smallest table that "input" or "input[k]" chooses from, and the offsets added to each wide input.
+
+    A remap counts as a table. Where offsets are added, column k has the rows up to the next offset.
+    """
     numbers, lengths = {}, {}
     for tensor in model.graph.initializer:
         lengths[tensor.name] = list(tensor.dims)
@@ -66,9 +86,22 @@ def table_rows(model: ModelProto, inputs: list[str]) -> dict[str, int]:
         operators.append((node.op_type, tuple(node.input), tuple(node.output), axis))
     found = origins(operators, numbers, inputs)
     rows: dict[str, int] = {}
+    shifts: dict[str, np.ndarray] = {}
+    for kind, names, outputs, _axis in operators:
+        source = found.get(outputs[0], "")
+        if kind == "Add" and source.endswith("+"):
+            offsets = next(array for array in (_offsets(name, numbers) for name in names) if array is not None)
+            shifts[source.removesuffix("+")] = offsets
     for kind, names, _outputs, axis in operators:
         is_lookup = (kind == "Gather" and axis == 0) or kind == "GatherBlockQuantized"
         if is_lookup and len(names) > 1 and names[0] in lengths and names[1] in found and lengths[names[0]]:
-            source = found[names[1]]
-            rows[source] = min(rows.get(source, 2**62), int(lengths[names[0]][0]))
-    return rows
+            source, count = found[names[1]], int(lengths[names[0]][0])
+            counts = {source: count}
+            if source.endswith("+"):
+                source = source.removesuffix("+")
+                ends = [*shifts[source][1:], count]
+                counts = {f"{source}[{k}]": int(end - start)
+                          for k, (start, end) in enumerate(zip(shifts[source], ends, strict=True))}
+            for column, number in counts.items():
+                rows[column] = min(rows.get(column, 2**62), number)
+    return rows, shifts

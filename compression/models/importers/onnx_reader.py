@@ -62,7 +62,7 @@ def read_onnx(path: Path, name: str, files: dict[str, Path], out: Path, *, given
 def model_inputs(model: ModelProto) -> list[ModelInput]:
     """The inputs as the file declares them, with the rows of the tables they read."""
     values = graph_inputs(model)
-    rows = table_rows(model, [value.name for value in values])
+    rows, shifts = table_rows(model, [value.name for value in values])
     found = []
     for value in values:
         mine: dict[int | None, int] = {}
@@ -70,7 +70,8 @@ def model_inputs(model: ModelProto) -> list[ModelInput]:
             name, bracket, place = source.partition("[")
             if name == value.name:
                 mine[int(place.removesuffix("]")) if bracket else None] = count
-        found.append(ModelInput(value.name, _DTYPES[value.type.tensor_type.elem_type], input_width(value), mine))
+        found.append(ModelInput(value.name, _DTYPES[value.type.tensor_type.elem_type], input_width(value), mine,
+                                tuple(int(shift) for shift in shifts.get(value.name, ()))))
     return found
 
 
@@ -107,10 +108,13 @@ def _why_unreadable(folder: Path, signature: Signature, expected: list[np.ndarra
     """Why our reading of the file can't be used; empty where it agrees with ONNX Runtime."""
     import torch
 
+    from compression.models.importers.onnx_graph import OnnxModel
+
     generator = np.random.default_rng(0)
     as_it_is = "The file can be measured as it is, but no method can change it."
     try:
-        module = read_onnx_folder(folder).module
+        data = {file.name: file for file in folder.iterdir()}
+        module = OnnxModel(read_checked(folder / "model.onnx", data), data).eval()
         with torch.no_grad():
             for n_rows, scores in zip(_TRIED_ROWS, expected, strict=True):
                 rows = trial_inputs(signature, n_rows, generator)
@@ -118,8 +122,6 @@ def _why_unreadable(folder: Path, signature: Signature, expected: list[np.ndarra
                 ours = torch.sigmoid(module(batch)).numpy()
                 if ours.shape != scores.shape or np.abs(ours - scores).max() > TOLERANCE:
                     return f"RecPress reads this graph differently from ONNX Runtime. {as_it_is}"
-    except ModelError as error:
-        return f"{error} {as_it_is}"
     except Unsupported as error:
         return f"{str(error)[:1].upper()}{str(error)[1:]}. {as_it_is}"
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:  # what torch says of a bad graph
