@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 from compression.data.samples import fetch_sample
 from compression.models.files import load_model
 from onnxruntime import quantization as stock
@@ -95,8 +96,9 @@ class Calibration(stock.CalibrationDataReader):
 def stock_files(baseline: Path, calibration: Rows, folder: Path) -> dict[str, Path]:
     """The exported fp32 file after stock dynamic and static int8, both per channel and pre-processed as advised."""
     folder.mkdir()
-    prepared = folder / "prepared.onnx"
-    quant_pre_process(baseline, prepared, skip_symbolic_shape=True)
+    whole, prepared = folder / "whole.onnx", folder / "prepared.onnx"
+    onnx.save(onnx.load(baseline), whole)  # the pre-processing loses external data on its way
+    quant_pre_process(whole, prepared)
     dynamic, static = folder / "dynamic.onnx", folder / "static.onnx"
     stock.quantize_dynamic(prepared, dynamic, per_channel=True, weight_type=stock.QuantType.QInt8)
     stock.quantize_static(

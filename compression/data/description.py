@@ -157,11 +157,11 @@ def _check_split(split: Split, description: DataDescription, where: str) -> None
     one_file = "all" in description.files
     if split.kind == "given" and one_file:
         raise DataError(f"{where}: split.kind is given, but there is one file for all rows. "
-                        "Choose time, random or user, or name the files train, valid and test.")
+                        "Choose time, user_time, random or user, or name the files train, valid and test.")
     if split.valid + split.test > 0.7:
         raise DataError(f"{where}: split.valid + split.test must leave at least 0.3 of the rows for train; "
                         f"got {split.valid:g} + {split.test:g}. Make one of them smaller.")
-    for kind, role in (("time", Role.TIME), ("user", Role.USER)):
+    for kind, role in (("time", Role.TIME), ("user", Role.USER), ("user_time", Role.TIME), ("user_time", Role.USER)):
         if one_file and split.kind == kind and not description.by_role(role):
             raise DataError(f"{where}: split.kind is {kind}, but no column has the role {role}. "
                             f"Give a column the role {role}, or choose split.kind random.")

@@ -163,7 +163,7 @@ def _description() -> DataDescription:
              "occupation": Role.CATEGORY, "genres": Role.MULTI, "release_year": Role.CATEGORY, "hour": Role.CATEGORY,
              "timestamp": Role.TIME}
     return DataDescription(name="MovieLens-100K", files={"all": "movielens-100k.csv"},
-                           label=Label(column="rating", at_least=4), split=Split(kind="time"), terms=TERMS,
+                           label=Label(column="rating", at_least=4), split=Split(kind="user_time"), terms=TERMS,
                            columns=tuple(Column(name=name, role=role) for name, role in roles.items()))
 
 

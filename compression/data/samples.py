@@ -27,7 +27,7 @@ SAMPLES: dict[str, Sample] = {
         key="movielens-100k",
         title="MovieLens-100K",
         summary="100,000 ratings by 943 people of 1,682 films, 1997–98, as a click task: positive from 4 stars on. "
-                "User, item, age, gender, occupation, genres, release year, hour; split by time.",
+                "User, item, age, gender, occupation, genres, release year, hour; each user's latest rows are test.",
         terms=TERMS,
         source="GroupLens Research, University of Minnesota; read out of the recbole 1.2.1 package, or from "
                "files.grouplens.org",

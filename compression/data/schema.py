@@ -42,9 +42,12 @@ class Label(Record):
 
 
 class Split(Record):
-    """How rows become train, validation and test when the files are not split already."""
+    """How rows become train, validation and test when the files are not split already.
 
-    kind: Literal["time", "random", "user", "given"] = "time"
+    time: the latest rows are test. user_time: each user's latest rows are. user: whole users are. random: any rows.
+    """
+
+    kind: Literal["time", "user_time", "random", "user", "given"] = "time"
     valid: float = Field(0.1, ge=0.01, le=0.4)
     test: float = Field(0.1, ge=0.01, le=0.4)
     seed: int = 0

@@ -14,11 +14,14 @@ def split_rows(frame: pl.DataFrame, description: DataDescription) -> dict[str, p
     """One table as {"train", "valid", "test"}; within a split rows stay in order (of time, or of the file).
 
     time: the latest `test` share is test, the share before it valid; rows of equal time stay together.
+    user_time: the latest rows of each user, so that test users are known to the model.
     random: drawn with `seed`. user: whole users are drawn, so that test users are unknown to the model.
     Raises DataError where times are missing or all equal, or a split would be empty.
     """
     split = description.split
-    if split.kind == "time":
+    if split.kind == "user_time":
+        parts = _by_user_time(frame, description)
+    elif split.kind == "time":
         frame, (first, second) = _by_time(frame, description)
         parts = {"train": frame[:first], "valid": frame[first:second], "test": frame[second:]}
     else:
@@ -63,6 +66,20 @@ def _by_time(frame: pl.DataFrame, description: DataDescription) -> tuple[pl.Data
     return frame, (first, second)
 
 
+def _by_user_time(frame: pl.DataFrame, description: DataDescription) -> dict[str, pl.DataFrame]:
+    """A row's place is its rank within its user, from 0 (first) to 1 (last); ties keep the order of the file."""
+    frame, _ = _sorted_by_time(frame, description)
+    users = _users(frame, description)
+    order = np.argsort(users, kind="stable")
+    lengths = np.bincount(users)
+    starts = np.cumsum(lengths) - lengths
+    place = np.empty(frame.height)
+    place[order] = (np.arange(frame.height) - np.repeat(starts, lengths) + 0.5) / np.repeat(lengths, lengths)
+    first, second = 1 - description.split.valid - description.split.test, 1 - description.split.test
+    names = {"train": place < first, "valid": (place >= first) & (place < second), "test": place >= second}
+    return {name: frame.filter(chosen) for name, chosen in names.items()}
+
+
 def _sorted_by_time(frame: pl.DataFrame, description: DataDescription) -> tuple[pl.DataFrame, np.ndarray]:
     column = description.by_role(Role.TIME)[0].name
     values = times(frame[column], what=f"Column '{column}' (time)")
@@ -89,8 +106,13 @@ def _random_order(count: int, seed: int) -> np.ndarray:
 
 def _user_places(frame: pl.DataFrame, description: DataDescription) -> tuple[np.ndarray, int]:
     """(N,) int64 place of each row's user in a random order of users, and their number; no user is one user."""
+    users = _users(frame, description)
+    count = int(users.max(initial=-1)) + 1
+    return _random_order(count, description.split.seed)[users], count
+
+
+def _users(frame: pl.DataFrame, description: DataDescription) -> np.ndarray:
+    """(N,) int64: each row's user as a number from 0 on; rows without a user share one."""
     column = description.by_role(Role.USER)[0].name
     users = categories(frame[column], what=f"Column '{column}' (user)").fill_null("")
-    codes = users.rank("dense").to_numpy().astype(np.int64) - 1
-    count = int(codes.max(initial=-1)) + 1
-    return _random_order(count, description.split.seed)[codes], count
+    return users.rank("dense").to_numpy().astype(np.int64) - 1

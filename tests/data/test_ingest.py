@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -127,3 +128,16 @@ def test_labels_become_one_and_zero_by_the_threshold(tmp_path, values):
     folder = write_data(tmp_path, rows, label={"column": "click", "at_least": at_least})
     label = label_of(read_splits(folder)["train"], load_description(folder))
     assert label.dtype == np.float32 and label.tolist() == [0.0, 1.0] * 24
+
+
+def test_a_split_by_time_within_users_tests_on_the_latest_rows_of_each(tmp_path: Path) -> None:
+    lines = ["label,who,at"] + [f"{step % 2},{who},{1000 - 90 * who + step}" for who in range(4) for step in range(20)]
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    (tmp_path / "data.yaml").write_text(
+        "version: 1\nname: rows\nfiles: {all: rows.csv}\nlabel: {column: label}\nsplit: {kind: user_time}\ncolumns:\n"
+        "- {name: label, role: label}\n- {name: who, role: user}\n- {name: at, role: time}\n"
+    )
+    splits = read_splits(tmp_path)
+    assert {name: part.height for name, part in splits.items()} == {"train": 64, "valid": 8, "test": 8}
+    for _, times in splits["test"].group_by("who"):
+        assert sorted(int(at) % 10 for at in times["at"]) == [8, 9]
