@@ -4,10 +4,8 @@ from dataclasses import replace
 
 import streamlit as st
 
-from plots.constraints import recommend
-from plots.pareto import pareto_points
 from ui import compare_view as parts
-from ui.compare_data import chosen_points, project_points
+from ui.compare_data import chosen_points, judged, project_points, revision
 from ui.compare_saved import open_saved, project_of
 from ui.compare_state import opened_view, write_view
 from ui.shell import empty_state, page_title
@@ -27,8 +25,12 @@ if not projects:
     st.stop()
 with side:
     project = parts.choose_project(projects, replace(view, project=view.project or project_of(store(), view.runs)))
-everything = project_points(store(), project)
-points = chosen_points(everything, view.runs, st.session_state.get("compare.q") or "")
+if view.project and view.project != project.key:  # runs of the other project mean nothing here
+    view = replace(view, runs=(), side=(), pick=None, pin=None)
+of = revision(store(), project)
+everything = project_points(store(), project, of)
+view = replace(view, q=st.session_state.get("compare.q") or "")
+points = chosen_points(everything, view.runs, view.q)
 if not points:
     empty_state("No run matches", "None of the chosen runs is finished in this project.")
     if st.button("Show every run of the project"):
@@ -38,10 +40,9 @@ if not points:
     st.stop()
 recommendation_place = st.container()
 view = parts.draw_controls(points, replace(view, project=project.key))
-found = recommend(points, view.limits)
+placed, found = judged(points, (*of, view.runs, view.q), view.x, view.y, view.limits)
 with recommendation_place:
     parts.draw_recommendation(found)
-placed = pareto_points(points, view.x, view.y)
 left, right = st.columns([1.5, 1], gap="medium")
 with left:
     parts.draw_plot(placed, view, found.winner)

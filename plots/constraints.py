@@ -71,10 +71,10 @@ def broken_limits(point: RunPoint, limits: Limits) -> dict[str, float]:
         elif loss > limits.max_loss:
             # beside a limit of zero every loss is infinitely far; count from a tenth of the tolerance
             broken["loss"] = loss / max(limits.max_loss, TASKS[limits.task].tolerance / 10)
-    for name, key, limit in (("latency", latency_key(point, limits), limits.max_latency_ms),
-                             ("size", "size_bytes", limits.max_size_bytes)):
+    for name, limit in (("latency", limits.max_latency_ms), ("size", limits.max_size_bytes)):
         if limit is None:
             continue
+        key = latency_key(point, limits) if name == "latency" else "size_bytes"
         value = point.values.get(key) if key else None
         if value is None or value.value > limit:
             broken[name] = float("inf") if value is None else value.value / limit

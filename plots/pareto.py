@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import plotly.graph_objects as go
 
 from plots.theme import (
@@ -157,7 +158,7 @@ def _draw_markers(figure: go.Figure, points: list[ParetoPoint], x: str, y: str, 
                             "error_y": _error_bars([(p.y, p.y_low, p.y_high) for p in points])}
     figure.add_trace(kind(
         x=[point.x for point in points], y=[point.y for point in points], mode="markers", name=title,
-        legendgroup=title, showlegend=legend, customdata=[_hover(point, x, y) for point in points],
+        legendgroup=title, showlegend=legend, customdata=np.array([_hover(point, x, y) for point in points], dtype=object),
         hovertemplate=_hover_template(x, y),
         marker={"color": family_colour(points[0].families, dark=dark), "size": 11, "opacity": opacity,
                 "symbol": [family_symbol(point.families) for point in points],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 import plotly.graph_objects as go
 
@@ -79,11 +80,13 @@ def template(dark: bool) -> go.layout.Template:
     })
 
 
+@lru_cache(maxsize=4096)
 def split_families(families: str) -> tuple[str, ...]:
     """The method families of a point: "embed+quantize" → ("embed", "quantize"); the baseline has none."""
     return tuple(part for part in re.split(r"[^a-z_]+", families.lower()) if part and part != "baseline")
 
 
+@lru_cache(maxsize=4096)
 def leading_family(families: str) -> str | None:
     """The family whose colour a recipe takes; None for the baseline."""
     parts = split_families(families)

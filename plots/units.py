@@ -5,11 +5,14 @@ Decimal units (1 MB = 1,000,000 bytes), as disks and file managers have them.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from compression.metrics import METRICS, MetricSpec
 
 MISSING = "—"
 
 
+@lru_cache(maxsize=4096)
 def split_key(key: str) -> tuple[str, int | None]:
     """A metric key as the store has it: "latency_ratio@512" → ("latency_ratio", 512)."""
     metric, _, batch = key.partition("@")

@@ -10,7 +10,8 @@ import streamlit as st
 from compression.errors import RecipeError
 from compression.recipe import parse_step
 from compression.records import Recipe
-from plots.pareto import ParetoPoint
+from plots.constraints import Limits, Recommendation, recommend
+from plots.pareto import ParetoPoint, pareto_points
 from plots.units import format_value, metric_of, metric_title
 from storage.records import Point, Project
 from storage.store import Store
@@ -21,17 +22,24 @@ DRAWN = 2000  # points in a figure; beyond, dominated points that share a cell a
 CELLS = 160
 
 
-def project_points(store: Store, project: Project) -> list[Point]:
-    """Every finished run of a project; read again only when one was added or taken away."""
-    newest = store.jobs(project=project.key, states=["done"], per_page=1)
-    revision = (newest.total, newest.items[0].id if newest.items else 0)
-    return _points(store, str(store.home), project.model, project.data, project.key, revision)
-
-
 @st.cache_resource(show_spinner=False, max_entries=8, ttl=300)
-def _points(_store: Store, home: str, model: str, data: str, project: str, revision: tuple[int, int]) -> list[Point]:
+def project_points(_store: Store, _project: Project, of: tuple) -> list[Point]:
+    """Every finished run of a project; read again only when `of`, its revision, has changed."""
     # frozen points are shared between sessions, never copied
-    return _store.points(model, data, project=project)
+    return _store.points(_project.model, _project.data, project=_project.key)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64, ttl=300)
+def judged(_points: Sequence[Point], of: tuple, x: str, y: str, limits: Limits) -> tuple[list[ParetoPoint],
+                                                                                         Recommendation]:
+    """The points placed on two axes, and the run to take. `of` names the points: equal names are placed once."""
+    return pareto_points(_points, x, y), recommend(_points, limits)
+
+
+def revision(store: Store, project: Project) -> tuple:
+    """Changes when a run of the project is finished or taken away; the home folder is part of it."""
+    newest = store.jobs(project=project.key, states=["done"], per_page=1)
+    return (str(store.home), project.key, newest.total, newest.items[0].id if newest.items else 0)
 
 
 def chosen_points(points: Sequence[Point], runs: Sequence[int], text: str) -> list[Point]:
