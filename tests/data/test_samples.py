@@ -122,4 +122,5 @@ def test_the_terms_are_written_beside_the_data(tmp_path, monkeypatch):
     monkeypatch.setattr(movielens, "_checked", lambda found: found)
     dataset = load_dataset(fetch_sample("movielens-100k", tmp_path, lambda progress: None))
     assert dataset.description.terms == SAMPLES["movielens-100k"].terms and "GroupLens" in dataset.description.terms
-    assert dataset.description.label.at_least == 4 and sorted(dataset.vocabularies["genres"]) == ["Comedy", "Drama", "War"]
+    assert dataset.description.label.at_least == 4
+    assert sorted(dataset.vocabularies["genres"]) == ["Comedy", "Drama", "War"]
