@@ -1,7 +1,7 @@
-"""Rows of a table as 8, 4 or 2-bit codes with one scale a row or one for the table.
+"""Rows of a table as 8, 4, 2 or 1-bit codes with one scale a row or one for the table.
 
-A value is `level × scale`. At 8 bits the code is the level itself, −127 … 127. At 4 and 2 bits the code
-names one of 16 or 4 levels spaced for a normal distribution (Lloyd 1982), packed low bits first, so that
+A value is `level × scale`. At 8 bits the code is the level itself, −127 … 127. At 4, 2 and 1 bits the code
+names one of 16, 4 or 2 levels spaced for a normal distribution (Lloyd 1982), packed low bits first, so that
 byte p of a row holds the codes of columns 2p and 2p + 1 (4p … 4p + 3 at 2 bits).
 
 Why symmetric: a second fp16 number a row buys little. Relative squared error of normal rows at 4 bits, with
@@ -28,10 +28,12 @@ TOP = 127  # the largest level
 LEVELS = {
     4: (-127, -96, -75, -59, -44, -31, -18, -6, 6, 18, 31, 44, 59, 75, 96, 127),
     2: (-127, -38, 38, 127),
+    1: (-127, 127),
 }
-ROW_CANDIDATES = {8: (1.0, 0.95, 0.9), 4: (1.0, 0.9, 0.8, 0.7, 0.6), 2: (1.0, 0.85, 0.7, 0.6, 0.5, 0.4)}
+ROW_CANDIDATES = {8: (1.0, 0.95, 0.9), 4: (1.0, 0.9, 0.8, 0.7, 0.6), 2: (1.0, 0.85, 0.7, 0.6, 0.5, 0.4),
+                  1: (1.0,)}
 N_BINS = 4096  # of the histogram from which one scale a table is chosen
-CHUNK_VALUES = 1 << 16  # 256 KiB of float32: stays in a core's cache
+CHUNK_VALUES = 1 << 17  # 512 KiB of float32: stays in a core's cache
 LARGEST_SCALE = 65504.0  # fp16
 
 
@@ -102,8 +104,13 @@ def encode_chunk(rows: Tensor, *, n_bits: int, clipping: Clipping = "none") -> t
 
 
 def _as_half(scale: Tensor) -> Tensor:
-    """Scales are rounded to fp16 before the codes are chosen, so that the codes make up for the rounding."""
-    return scale.clamp(max=LARGEST_SCALE).half()
+    """The next fp16 number that is not smaller: the largest value of a row then still has a level.
+
+    Codes are chosen after it, so that they make up for the rounding, which is coarse below 6e-5.
+    """
+    half = scale.clamp(max=LARGEST_SCALE).half()
+    larger = (half.view(torch.int16) + 1).view(torch.float16)  # positive floats are ordered as their bits are
+    return torch.where(half.float() < scale, larger, half).clamp(max=LARGEST_SCALE)
 
 
 def _least_squares_scale(rows: Tensor, levels: Tensor) -> Tensor:
@@ -187,6 +194,9 @@ def pack(levels: Tensor, n_bits: int) -> Tensor:
     if n_bits == 4:  # little endian: a pair of bytes is c0 + 256 c1
         pair = codes.view(torch.int16)
         return (pair | pair >> 4).to(torch.uint8)
+    if n_bits == 1:
+        bits = codes.unflatten(1, (-1, 8)) << torch.arange(8, dtype=torch.int8)
+        return bits.view(torch.uint8).sum(2, dtype=torch.uint8)
     four = codes.view(torch.int32)
     return (four | four >> 6 | four >> 12 | four >> 18).to(torch.uint8)
 

@@ -15,7 +15,7 @@ def packed_width(embedding_dim: int, n_bits: int) -> int:
 def bits_that_fit(embedding_dim: int, n_bits: int) -> int:
     """The widest codes that need no more bytes: a single column takes a byte anyway, so it gets 8 bits."""
     width = packed_width(embedding_dim, n_bits)
-    return max(bits for bits in (8, 4, 2) if packed_width(embedding_dim, bits) <= width)
+    return max(bits for bits in (8, 4, 2, 1) if packed_width(embedding_dim, bits) <= width)
 
 
 def has_scale_per_row(embedding_dim: int, granularity: str) -> bool:

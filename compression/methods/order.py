@@ -10,9 +10,10 @@ from compression.records import Step
 
 def needs_float(title: str, index: int, steps: tuple[Step, ...], *, dense: bool, tables: bool) -> Iterator[Problem]:
     """An error for each kind of weights that a step needs in float and an earlier step has quantised."""
-    wanted = [("quantize.", "dense layers", dense), ("embed.quantize_rows", "tables", tables)]
-    for prefix, what, asked in wanted:
-        earlier = [place for place, step in enumerate(steps[:index]) if step.method.startswith(prefix)]
+    wanted = [(("quantize.",), "dense layers", dense),
+              (("embed.quantize_rows", "embed.mixed_precision"), "tables", tables)]
+    for prefixes, what, asked in wanted:
+        earlier = [place for place, step in enumerate(steps[:index]) if step.method.startswith(prefixes)]
         if asked and earlier:
             yield Problem(index, "error", f"{title} needs float weights, and step {earlier[0] + 1} has quantised the "
                                           f"{what}; move {title[0].lower() + title[1:]} before it.")

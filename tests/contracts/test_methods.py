@@ -41,6 +41,7 @@ CASES: dict[str, Case] = {
     "factorize.svd": Case({"rank_ratio": 0.25}, {"rank_ratio": 1.0}),
     "distill.logits": Case({"embedding_ratio": 0.5}, {"width_ratio": 1.0, "embedding_ratio": 1.0}),
     "train.fine_tune": Case(ONE_EPOCH, None, "every training moves weights"),
+    "embed.mixed_precision": Case({"min_rows": 2}, {"min_rows": 1_000_000}),
     "embed.quantize_rows": Case({}, {"min_rows": 1_000_000}),
     "quantize.dynamic": Case({}, {"min_features": 4096}),
     "quantize.static": Case({}, {"min_features": 4096}),
