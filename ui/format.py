@@ -21,12 +21,13 @@ from plots.units import (
     human_seconds,
     metric_of,
     metric_title,
+    signed,
 )
 
 __all__ = [
     "MISSING", "ago", "direction", "exact_bytes", "format_change", "format_difference", "format_exact",
     "format_value", "human_bytes", "human_count", "human_seconds", "marked_difference", "metric_of", "metric_title",
-    "percent", "plural", "short_digest", "when",
+    "percent", "plural", "short_digest", "signed", "when",
 ]
 
 Direction = Literal["better", "worse", "same"]

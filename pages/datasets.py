@@ -1,0 +1,40 @@
+"""Datasets: the list, one dataset inside out (`?id=`), adding one (`?add=upload`)."""
+
+import streamlit as st
+
+from compression.errors import RecPressError
+from ui import datasets_add, datasets_view
+from ui.failures import draw_failures, warn_without_worker
+from ui.live import draw_active
+from ui.shell import empty_state, page_title
+from ui.state import open_page, page_link, query_text, store
+
+if query_text("add") == "upload":
+    datasets_add.draw_upload(store())
+    st.stop()
+chosen = query_text("id")
+if chosen:
+    try:
+        row = store().dataset(chosen)
+    except RecPressError as error:
+        empty_state("This dataset is not here", str(error))
+        page_link("datasets", "All datasets")
+        st.stop()
+    datasets_view.draw_dataset(store(), row)
+    st.stop()
+rows = store().datasets()
+left, right = st.columns([2, 1], vertical_alignment="bottom")
+with left:
+    page_title("Datasets", "The rows a model is trained on and measured with.")
+with right, st.container(horizontal=True, horizontal_alignment="right"):
+    if st.button("Add a dataset", type="primary", help="Upload a CSV, TSV or Parquet file."):
+        open_page("datasets", add="upload")
+draw_active(store())
+warn_without_worker(store())
+draw_failures(store(), ("import_data", "sample"))
+if rows:
+    datasets_view.draw_list(rows)
+else:
+    empty_state("No dataset yet", "Upload a table of what people saw and whether they clicked, "
+                                  "or start with the sample on Home.")
+    page_link("home", "Try the sample")

@@ -1,0 +1,20 @@
+"""Home: what is running, the best trade-off of each project; at an empty database the sample."""
+
+from ui import home_view as parts
+from ui.failures import draw_failures
+from ui.state import store
+
+now = parts.situation(store())
+if now.kind == "filled":
+    parts.draw_projects(store(), now.projects)
+elif now.kind == "preparing":
+    parts.draw_preparing(store(), now.data)
+elif now.kind == "needs_runs":
+    parts.draw_needs_runs(store(), now.model, now.data)
+elif now.kind == "needs_model":
+    parts.draw_needs_model(now.data)
+elif now.kind == "needs_data":
+    parts.draw_needs_data()
+else:
+    parts.draw_start(store())
+draw_failures(store(), parts.PREPARING)

@@ -1,0 +1,42 @@
+"""Models: the list, one model inside out (`?id=`), uploading or training one (`?add=`)."""
+
+import streamlit as st
+
+from compression.errors import RecPressError
+from ui import models_add, models_view
+from ui.failures import draw_failures, warn_without_worker
+from ui.live import draw_active
+from ui.shell import empty_state, page_title
+from ui.state import open_page, page_link, query_text, store
+
+adding, chosen = query_text("add"), query_text("id")
+if adding in ("upload", "train"):
+    (models_add.draw_upload if adding == "upload" else models_add.draw_train)(store())
+    st.stop()
+if chosen:
+    try:
+        row = store().model(chosen)
+    except RecPressError as error:
+        empty_state("This model is not here", str(error))
+        page_link("models", "All models")
+        st.stop()
+    models_view.draw_model(store(), row)
+    st.stop()
+rows = store().models()
+left, right = st.columns([2, 1], vertical_alignment="bottom")
+with left:
+    page_title("Models", models_view.count_words(rows) if rows else "What you want to make smaller and faster.")
+with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
+    if st.button("Add a model", type="primary", help="Upload .safetensors with config.json, .onnx, or a bundle."):
+        open_page("models", add="upload")
+    if st.button("Train a reference model"):
+        open_page("models", add="train")
+draw_active(store())
+warn_without_worker(store())
+draw_failures(store(), ("import_model", "train"))
+if rows:
+    models_view.draw_list(store(), rows)
+else:
+    empty_state("No model yet", "Upload the one you want to shrink, train a reference model on your data, "
+                                "or start with the sample on Home.")
+    page_link("home", "Try the sample")

@@ -1,0 +1,82 @@
+"""A dataset's description as it is corrected: roles, label, how the files are read and split.
+
+What the table says becomes a description by `edited_description`, which knows nothing of streamlit and is tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from compression.data.description import make_description
+from compression.data.schema import Column, DataDescription, Role
+from compression.tasks import TASKS
+
+ROLE_HELP = {
+    Role.LABEL: "what the model predicts", Role.USER: "who; groups rows for GAUC", Role.ITEM: "what is shown",
+    Role.TIME: "orders the rows for the split; not an input", Role.CATEGORY: "an id or a word",
+    Role.NUMBER: "a quantity", Role.MULTI: "several ids in a cell", Role.IGNORE: "left out"}
+SPLIT_TITLES = {"time": "By time", "user_time": "By time within user", "random": "At random", "user": "By user",
+                "given": "By file"}
+SPLIT_HELP = ("By time: train on the past, test on what came after, as in production. Within user: each person's "
+              "latest rows. By user: test on people the model has not seen.")
+MOST_EXAMPLES = 3
+
+
+def editor_rows(description: DataDescription, examples: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+    """One row for each column: name, role, separator, the first values."""
+    return [{"Column": one.name, "Role": one.role.value, "Separator": one.separator if one.role is Role.MULTI else "",
+             "First values": ", ".join(list(examples.get(one.name, ()))[:MOST_EXAMPLES])}
+            for one in description.columns]
+
+
+def edited_description(description: DataDescription, rows: Sequence[Mapping[str, Any]], *,
+                       at_least: float, **changes: Any) -> DataDescription:
+    """The description with the table's roles, and with `changes` (split, min_count, name).
+
+    The label is the one column with that role. Raises DataError in sentences when the parts don't agree.
+    """
+    columns = [Column(name=row["Column"], role=Role(row["Role"]), separator=row.get("Separator") or " ")
+               for row in rows]
+    labels = [one.name for one in columns if one.role is Role.LABEL]
+    content = {**description.model_dump(mode="json"), **changes,
+               "columns": [one.model_dump(mode="json") for one in columns],
+               "label": {"column": labels[0] if labels else description.label.column, "at_least": at_least}}
+    return make_description(content, where="The description")
+
+
+def draw_columns(description: DataDescription, examples: Mapping[str, Sequence[str]], *, key: str) -> list[dict]:
+    """The table of columns with their roles as selects; gives its rows as they stand."""
+    st.caption(" · ".join(f"**{role.value}** {text}" for role, text in ROLE_HELP.items()))
+    return st.data_editor(
+        editor_rows(description, examples), hide_index=True, key=f"{key}.columns", disabled=["Column", "First values"],
+        height="content" if len(description.columns) <= 14 else 520,
+        column_config={
+            "Role": st.column_config.SelectboxColumn(options=[role.value for role in Role], required=True),
+            "Separator": st.column_config.TextColumn(max_chars=4, help="Between the values of a multi cell."),
+            "First values": st.column_config.TextColumn(width="large")})
+
+
+def draw_label_and_split(description: DataDescription, *, key: str) -> dict[str, Any]:
+    """The threshold, the split and the rare ids; gives them as `edited_description` takes them."""
+    left, right = st.columns(2, gap="large")
+    with left:
+        at_least = st.number_input("Positive from", value=float(description.label.at_least), key=f"{key}.at_least",
+                                   help=f"Label values from here on count as 1. {TASKS[description.task].label_help}")
+        min_count = st.number_input("Rare below", 1, 1000, value=description.min_count, key=f"{key}.min_count",
+                                    help="Ids with fewer train rows than this become “unknown”.")
+    with right:
+        one_file = "all" in description.files
+        kinds = [one for one in SPLIT_TITLES if one != "given"] if one_file else ["given"]
+        kind = st.segmented_control("Split", kinds, key=f"{key}.split", required=True, help=SPLIT_HELP,
+                                    default=description.split.kind if description.split.kind in kinds else kinds[0],
+                                    format_func=lambda one: SPLIT_TITLES[one])
+        valid, test = description.split.valid, description.split.test
+        if one_file:
+            valid = st.slider("Validation share", 0.01, 0.4, value=valid, step=0.01, key=f"{key}.valid")
+            test = st.slider("Test share", 0.01, 0.4, value=test, step=0.01, key=f"{key}.test")
+    return {"at_least": at_least, "min_count": int(min_count),
+            "split": {"kind": kind or kinds[0], "valid": round(valid, 2), "test": round(test, 2),
+                      "seed": description.split.seed}}

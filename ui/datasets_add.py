@@ -1,0 +1,109 @@
+"""Adding a dataset: upload, look at the guess, correct it, queue the import."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from compression.data.schema import DataDescription
+from compression.errors import RecPressError
+from compression.records import ImportDataSpec
+from jobs.submit import submit
+from storage.store import Store
+from ui import preview
+from ui.columns_editor import draw_columns, draw_label_and_split, edited_description
+from ui.format import human_bytes, plural
+from ui.shell import page_title
+from ui.state import open_page, page_link, say_later
+from ui.uploader import clear_uploader, uploader
+from ui.uploads import Upload
+
+UPLOAD = "datasets.upload"
+DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", " ": "space"}
+
+
+def draw_upload(store: Store) -> None:
+    """Files, then their guessed description to be corrected, then the import."""
+    page_link("datasets", "All datasets")
+    page_title("Add a dataset", "One table that RecPress splits, or tables for train, valid and test.")
+    files = uploader("Data files", kind="data", key=UPLOAD)
+    st.caption("CSV, TSV or Parquet, with or without a header; a data.yaml beside them is taken as the description.")
+    if not files:
+        return
+    key = f"{UPLOAD}.{'.'.join(sorted(one.digest[:8] for one in files))}"
+    try:
+        guess = _guess(store, files, key)
+    except RecPressError as error:
+        st.error(str(error))
+        return
+    guess = _draw_reading(guess, key)
+    _draw_review(store, files, guess, key)
+
+
+def _guess(store: Store, files: list[Upload], key: str) -> DataDescription:
+    """The description of these files, worked out once for a session."""
+    if f"{key}.guess" not in st.session_state:
+        name = next((one.name for one in files if one.name.lower().endswith(preview.TABLES)), files[0].name)
+        st.session_state[f"{key}.guess"] = preview.described(store, files, name.rsplit(".", 1)[0])
+    return st.session_state[f"{key}.guess"]
+
+
+def _draw_reading(guess: DataDescription, key: str) -> DataDescription:
+    """How the file is cut into cells, folded away with what was found on the fold."""
+    if guess.format == "parquet":
+        return guess
+    delimiter = guess.delimiter or ("\t" if guess.format == "tsv" else ",")
+    header = "first line names the columns" if guess.header else "no header"
+    with st.expander(f"Read as {guess.format.upper()}: {DELIMITERS.get(delimiter, delimiter)} between cells, {header}"):
+        options = [*DELIMITERS] if delimiter in DELIMITERS else [delimiter, *DELIMITERS]
+        chosen = st.segmented_control("Between cells", options, default=delimiter, required=True,
+                                      key=f"{key}.delimiter", format_func=lambda one: DELIMITERS.get(one, one))
+        has_header = st.toggle("The first line names the columns", value=guess.header, key=f"{key}.header")
+    return guess.model_copy(update={"delimiter": chosen, "header": has_header})
+
+
+def _draw_review(store: Store, files: list[Upload], guess: DataDescription, key: str) -> None:
+    frame = preview.first_rows(store, files, guess)
+    guess = preview.reread(guess, frame.columns)
+    key = f"{key}.{guess.delimiter}.{guess.header}"  # another reading has other columns, and its own table
+    st.subheader("Columns", anchor=False)
+    rows = draw_columns(guess, preview.examples(frame), key=key)
+    st.subheader("Label and split", anchor=False)
+    chosen = draw_label_and_split(guess, key=key)
+    if frame.width:
+        with st.expander(f"First {plural(frame.height, 'row')} of {guess.files.get('all', guess.files.get('train'))}, "
+                         f"{human_bytes(sum(one.size for one in files))} in all"):
+            st.dataframe(frame.to_dicts(), hide_index=True)
+    name = st.text_input("Name", value=guess.name, key=f"{key}.name", max_chars=200)
+    description, problem = _checked(guess, rows, name, chosen)
+    if problem:
+        st.error(problem)
+    if st.button("Save the dataset", type="primary", disabled=description is None,
+                 help="Every row is checked in a job of its own; problems are named with row and column."):
+        _queue(store, files, description)
+
+
+def _checked(guess: DataDescription, rows: list[dict], name: str,
+             chosen: dict[str, Any]) -> tuple[DataDescription | None, str]:
+    """The description as corrected, or what is wrong with it."""
+    if not name.strip():
+        return None, "The dataset needs a name."
+    try:
+        return edited_description(guess, rows, name=name.strip(), **chosen), ""
+    except RecPressError as error:
+        return None, str(error)
+
+
+def _queue(store: Store, files: list[Upload], description: DataDescription) -> None:
+    named = set(description.files.values())
+    spec = ImportDataSpec(files={one.name: one.digest for one in files if one.name in named}, name=description.name,
+                          description=description.model_dump(mode="json"))
+    try:
+        submit(store, spec, name=f"Import {description.name}")
+    except RecPressError as error:
+        st.error(str(error))
+        return
+    clear_uploader(UPLOAD)
+    say_later(f"{description.name} is being checked.")
+    open_page("datasets")

@@ -1,0 +1,224 @@
+"""The parts of the Home page: what this is, the sample, what runs, and the best trade-off of each project."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import streamlit as st
+
+from compression.data.samples import SAMPLES
+from compression.errors import RecPressError
+from compression.models.zoo import ARCHITECTURES
+from compression.presets import PRESETS
+from compression.records import Recipe, RunSpec, SampleSpec
+from compression.tasks import TASKS
+from jobs.submit import submit, submit_many
+from storage.records import ModelRow, Project
+from storage.store import Store
+from ui.failures import warn_without_worker
+from ui.format import ago, format_change, human_bytes, metric_title, plural, signed
+from ui.live import draw_active
+from ui.shell import empty_state, page_title
+from ui.state import open_page, say_later
+from ui.verdict import escaped
+
+PREPARING = ("sample", "train", "import_data", "import_model")
+SUGGESTED = ("int8", "int4", "rare", "student")
+REFERENCE = ("deepfm", "dcnv2", "dlrm", "widedeep")
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What Home has to show: the step of the main path a person stands at."""
+
+    kind: Literal["empty", "preparing", "needs_data", "needs_model", "needs_runs", "filled"]
+    model: ModelRow | None = None  # the newest that can be measured
+    data: str | None = None
+    projects: tuple[Project, ...] = ()
+
+
+def situation(store: Store) -> Situation:
+    """Look at the store once and say where on the path from sample to trade-off a person stands."""
+    projects = tuple(store.projects(limit=12))
+    if projects:
+        return Situation("filled", projects=projects)
+    models, datasets = store.models(limit=50), store.datasets(limit=50)
+    if store.jobs(states=["queued", "running"], kinds=PREPARING, per_page=1).total:
+        return Situation("preparing", data=datasets[0].id if datasets else None)
+    known = {row.id for row in datasets}
+    ready = next((row for row in models if row.data in known), None)
+    if ready is not None:
+        return Situation("needs_runs", model=ready, data=ready.data)
+    if datasets:
+        return Situation("needs_model", data=datasets[0].id)
+    return Situation("needs_data" if models else "empty")
+
+
+def draw_start(store: Store) -> None:
+    """An empty database: three lines, the sample, and the way for one's own files."""
+    page_title("How small can your model get?")
+    st.markdown(
+        "RecPress shrinks search and recommender models and measures what each step costs.  \n"
+        "Bring a model and its data, put a recipe together with sliders, and queue it.  \n"
+        "Quality, size and speed are read off the exported file, and the best trade-off is yours to download.")
+    with st.container(horizontal=True, gap="small"):
+        started = st.button("Try it with a sample", type="primary", key="home.sample.start",
+                            help="Fetches the data, trains the reference model and shows the progress.")
+        if st.button("Bring your own", help="Upload a CSV, TSV or Parquet file; then a model, or train one here."):
+            open_page("datasets", add="upload")
+    sample, architecture = _choose_sample()
+    if started:
+        _submit(store, SampleSpec(sample=sample, architecture=architecture))
+
+
+def _choose_sample() -> tuple[str, str]:
+    """The sample and its reference model, folded away with their defaults on the fold."""
+    now = SAMPLES[st.session_state.get("home.sample", next(iter(SAMPLES)))]
+    model = ARCHITECTURES[st.session_state.get("home.architecture", REFERENCE[0])]
+    with st.expander(f"Sample: {now.title} with {model.title}", key="home.choice"):
+        left, right = st.columns(2, gap="large")
+        with left:
+            sample = SAMPLES[st.radio("Sample", list(SAMPLES), key="home.sample",
+                                      format_func=lambda key: SAMPLES[key].title)]
+            st.caption(sample.summary)
+        with right:
+            architecture = st.radio("Reference model", REFERENCE, key="home.architecture",
+                                    format_func=lambda key: ARCHITECTURES[key].title)
+            st.caption(f"{ARCHITECTURES[architecture].summary} {ARCHITECTURES[architecture].source}.")
+        st.caption(f"**Terms.** {sample.terms}  \n**Source.** {sample.source}.")
+    return sample.key, architecture
+
+
+def _submit(store: Store, spec: SampleSpec) -> None:
+    try:
+        submit(store, spec, name=f"Sample {SAMPLES[spec.sample].title}")
+    except RecPressError as error:
+        st.error(str(error))
+    else:
+        st.rerun()
+
+
+def draw_preparing(store: Store, data: str | None) -> None:
+    """The sample is on its way: which step, how far, how long."""
+    page_title("Getting ready", "The first trade-off needs a dataset and a trained model. This page follows them.")
+    steps = ("Dataset", "Reference model", "Runs")
+    reached = 1 if data else 0
+    st.markdown("  →  ".join(f":green[✓ {step}]" if index < reached else f"**{index + 1} {step}**"
+                             if index == reached else f":gray[{index + 1} {step}]"
+                             for index, step in enumerate(steps)))
+    draw_active(store)
+    warn_without_worker(store)
+
+
+def draw_needs_runs(store: Store, model: ModelRow, data: str) -> None:
+    """Model and data are there: one button to a first plot."""
+    recipes = suggested_recipes()
+    page_title("Ready for the first runs", f"{model.name}: {human_bytes(model.description.size_bytes)} to shrink.")
+    st.markdown(f"{plural(len(recipes), 'suggested run')} give a first trade-off plot:")
+    st.markdown("\n".join(f"- **{name}.** {why}" for name, _, why in recipes))
+    with st.container(horizontal=True, gap="small"):
+        if st.button("Queue suggested runs", type="primary"):
+            try:
+                submit_many(store, [(name, RunSpec(model=model.id, data=data, recipe=recipe))
+                                    for name, recipe, _ in recipes])
+            except RecPressError as error:
+                st.error(str(error))
+            else:
+                say_later(f"{plural(len(recipes), 'run')} queued.")
+                st.rerun()
+        if st.button("Build my own recipe"):
+            open_page("experiment", model=model.id, data=data)
+        if st.button("Look at the model"):
+            open_page("models", id=model.id)
+
+
+def suggested_recipes() -> list[tuple[str, Recipe, str]]:
+    """Name, recipe and reason of the first runs: the model as it is, and presets from safe to bold."""
+    presets = [PRESETS[key] for key in SUGGESTED if key in PRESETS]
+    return [("baseline", Recipe(), "The model as it is, exported and measured the same way."),
+            *((one.recipe.name, one.recipe, one.summary) for one in presets)]
+
+
+def draw_needs_model(data: str) -> None:
+    """A dataset and no model bound to it."""
+    page_title("One step to go")
+    empty_state("A model is missing",
+                "Train a reference model on your data here, or upload the one you want to shrink.")
+    with st.container(horizontal=True, gap="small"):
+        if st.button("Train a reference model", type="primary"):
+            open_page("models", add="train", data=data)
+        if st.button("Upload a model"):
+            open_page("models", add="upload", data=data)
+
+
+def draw_needs_data() -> None:
+    """A model and no dataset to measure it on."""
+    page_title("One step to go")
+    empty_state("A dataset is missing", "Quality and latency are measured on rows of your own: add the data the model "
+                                        "was made for.")
+    if st.button("Add a dataset", type="primary"):
+        open_page("datasets", add="upload")
+
+
+def draw_projects(store: Store, projects: tuple[Project, ...]) -> None:
+    """Every project with its best trade-off, newest first; above them what runs now."""
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    with left:
+        page_title("Projects", "A project is a model, a dataset and the machine it has to be fast on.")
+    with right, st.container(horizontal=True, horizontal_alignment="right"):
+        if st.button("New experiment", type="primary"):
+            open_page("experiment")
+    draw_active(store)
+    warn_without_worker(store)
+    for project in projects:
+        _draw_project(store, project)
+
+
+def _draw_project(store: Store, project: Project) -> None:
+    with st.container(border=True):
+        text, actions = st.columns([3.2, 1], vertical_alignment="center")
+        with text:
+            st.subheader(escaped(project.model_name), anchor=False)
+            st.markdown(f":gray[{escaped(project_words(project))}]")
+            st.markdown(best_words(store, project))
+        with actions, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
+            if st.button("Compare", key=f"compare.{project.key}", disabled=not project.runs):
+                open_page("compare", project=project.key)
+            if st.button("New run", key=f"new.{project.key}"):
+                open_page("experiment", model=project.model, data=project.data)
+
+
+def project_words(project: Project) -> str:
+    """ "Clicks, CPU, 1 thread, batch 1 and 512, 7 runs, 2 active, newest 5 min ago" with dots between."""
+    target = project.target
+    batches = " and ".join(f"{size:,}" for size in target.batch_sizes)
+    told = [project.data_name, f"{target.device.upper()}, {plural(target.threads, 'thread')}, batch {batches}",
+            plural(project.runs, "run")]
+    if project.active:
+        told.append(f"{project.active} active")
+    return " · ".join([*told, f"newest {ago(project.last)}"])
+
+
+def best_words(store: Store, project: Project) -> str:
+    """The best trade-off in a sentence, or why there is none yet."""
+    best = project.best
+    if best is None:
+        return "No run kept the quality yet; Compare shows what each lost." if project.runs else "No finished run yet."
+    task = TASKS[_task(store, project)]
+    told = [f"**{format_change(best.size_ratio).replace(' less', ' smaller')}** "
+            f"({human_bytes(best.size_bytes)})" if best.size_ratio else f"**{human_bytes(best.size_bytes)}**"]
+    if best.latency_ratio:
+        told.append(f"{1 / best.latency_ratio:.1f}× faster" if best.latency_ratio < 0.97 else "as fast"
+                    if best.latency_ratio <= 1.03 else f"{best.latency_ratio:.1f}× slower")
+    if best.loss is not None:
+        told.append(f"{metric_title(task.primary_metric)} lost {signed(best.loss).lstrip('+')}" if best.loss > 0 else
+                    f"{metric_title(task.primary_metric)} {signed(abs(best.loss))}")
+    return f":green[✓] Best so far, **{escaped(best.name)}**: {', '.join(told)}, no loss beyond {task.tolerance:g}."
+
+
+def _task(store: Store, project: Project) -> str:
+    try:
+        return store.dataset(project.data).description.task
+    except RecPressError:
+        return next(iter(TASKS))  # the dataset is gone; its runs are kept

@@ -1,0 +1,229 @@
+"""The parts of the Models page: the list, one model inside out, renaming and deleting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from compression.errors import RecPressError
+from compression.models.signature import Signature
+from compression.models.zoo import ARCHITECTURES
+from compression.records import ModelDescription, Part
+from plots.treemap import bytes_sentence, draw_treemap, parameter_count, treemap_tiles
+from plots.verdict import largest_batch_key
+from storage.records import ModelRow, Value
+from storage.rows import point_key, whole
+from storage.store import Store
+from ui.format import (
+    MISSING,
+    ago,
+    exact_bytes,
+    format_exact,
+    format_value,
+    human_bytes,
+    human_count,
+    metric_of,
+    metric_title,
+    plural,
+    when,
+)
+from ui.links import draw_download, model_file_url
+from ui.state import is_dark, open_page, page_link, say_later
+from ui.verdict import escaped
+
+BASELINE_SHOWN = ("auc", "logloss", "gauc", "latency_p50_ms")
+PLAIN_CHART = {"displayModeBar": False}
+
+
+def architecture_title(key: str) -> str:
+    return ARCHITECTURES[key].title if key in ARCHITECTURES else key
+
+
+def draw_list(store: Store, rows: list[ModelRow]) -> None:
+    """Every model; choosing a row opens it."""
+    data_names = {row.id: row.name for row in store.datasets()}
+    event = st.dataframe(
+        [{"Model": row.name, "Architecture": architecture_title(row.architecture),
+          "Exported size": row.description.size_bytes,
+          "Parameters": sum(parameter_count(one) for one in row.description.layers),
+          "Inputs": len(row.description.signature.get("inputs", ())) or None,
+          "Dataset": data_names.get(row.data or "", MISSING), "Origin": row.origin, "Added": ago(row.created)}
+         for row in rows],
+        hide_index=True, key="models.table", on_select="rerun", selection_mode="single-row",
+        column_config={"Exported size": st.column_config.NumberColumn(format="bytes"),
+                       "Parameters": st.column_config.NumberColumn(format="compact")})
+    chosen = event.selection.rows if event else []
+    if chosen:
+        open_page("models", id=rows[chosen[0]].id)
+    st.caption("Choose a row to look inside.")
+
+
+def draw_model(store: Store, row: ModelRow) -> None:
+    """One model: figures, where its bytes are, its layers, what it reads, its files."""
+    _draw_head(store, row)
+    _draw_figures(store, row)
+    sentence = bytes_sentence(row.description)
+    if sentence:
+        st.markdown(escaped(sentence))
+    tabs = st.tabs(["Where the bytes are", "Layers", "Inputs", "Notes", "Files"])
+    with tabs[0]:
+        tiles = treemap_tiles(row.description)
+        if tiles:
+            st.plotly_chart(draw_treemap(tiles, dark=is_dark()), theme=None, config=PLAIN_CHART, key="model.treemap",
+                            alt=f"Treemap of {row.name}: {sentence} The Layers tab has the same numbers.")
+        else:
+            st.caption("The layers of this model could not be read; it can be measured as it is.")
+    with tabs[1]:
+        st.dataframe(layer_table(row.description), hide_index=True, column_config={
+            "Bytes": st.column_config.NumberColumn(format="bytes"),
+            "Parameters": st.column_config.NumberColumn(format="localized")})
+    with tabs[2]:
+        _draw_inputs(store, row)
+    with tabs[3]:
+        _draw_notes(row)
+    with tabs[4]:
+        for name in sorted(row.manifest):
+            draw_download(f"{name} · {human_bytes(store.files.size({name: row.manifest[name]}))}",
+                          model_file_url(row.id, name), help=f"sha256 {row.manifest[name]}")
+
+
+def _draw_head(store: Store, row: ModelRow) -> None:
+    page_link("models", "All models")
+    left, right = st.columns([1.7, 1], vertical_alignment="bottom")
+    with left:
+        st.title(escaped(row.name), anchor=False)
+        told = [architecture_title(row.architecture), row.origin, f"added {ago(row.created)}"]
+        data = _dataset_name(store, row.data)
+        if data:
+            told.insert(1, f"on {data}")
+        st.markdown(f":gray[{escaped(' · '.join(told))}]", help=f"Added {when(row.created)}. Digest {row.id}.")
+    with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
+        if st.button("Compress it", type="primary", help="Open it on the Experiment page."):
+            open_page("experiment", model=row.id, data=row.data)
+        draw_rename(row.name, key="model", rename=lambda name: store.rename_model(row.id, name))
+        draw_delete(f"model {row.name}", key="model", page="models",
+                    delete=lambda with_runs: store.delete_model(row.id, with_runs=with_runs))
+
+
+def _draw_figures(store: Store, row: ModelRow) -> None:
+    layers = row.description.layers
+    parameters = sum(parameter_count(one) for one in layers)
+    tables = [one for one in layers if one.part is Part.EMBEDDING]
+    figures: list[tuple[str, str, str]] = [
+        ("Exported size", human_bytes(row.description.size_bytes),
+         f"{exact_bytes(row.description.size_bytes)} as an exported file, float32."),
+        ("Parameters", human_count(parameters), f"{parameters:,} stored numbers."),
+        ("Embedding tables", f"{len(tables)}", f"{human_bytes(sum(one.size_bytes for one in tables))} together; "
+                                               "one table for each column of ids.")]
+    values = baseline_values(store, row)
+    keys = [largest_batch_key(values, key) if key.startswith("latency") else key for key in BASELINE_SHOWN]
+    figures += [(metric_title(key), format_value(key, values[key].value), _measured(key, values[key]))
+                for key in keys if key in values][:3]
+    for column, (label, value, help_) in zip(st.columns(len(figures), gap="medium"), figures, strict=True):
+        column.metric(label, value, help=help_)
+    if not values:
+        st.caption(training_words(row) + "Quality, memory and latency appear here once a run has measured the exported "
+                                         "file.")
+
+
+def baseline_values(store: Store, row: ModelRow) -> dict[str, Value]:
+    """What the newest finished run measured of this model as it is; empty while there is none."""
+    if row.data is None:
+        return {}
+    return {point_key(metric, batch): Value(one.value, one.ci_low, one.ci_high)
+            for (metric, batch), one in whole(store.baseline(row.id, row.data)).items()}
+
+
+def training_words(row: ModelRow) -> str:
+    """The validation score of the training, as a hint; "" where there was none."""
+    epoch, history = row.notes.get("best_epoch"), row.notes.get("history")
+    if not epoch or not isinstance(history, list) or len(history) < epoch:
+        return ""
+    auc = history[epoch - 1].get("valid_auc")
+    return f"Validation AUC in training: {auc:.4f} (epoch {epoch} of {len(history)}). " if auc else ""
+
+
+def _measured(key: str, value: Value) -> str:
+    interval = "" if value.ci_low is None or value.ci_high is None else \
+        f" 95 % interval {format_exact(key, value.ci_low)} to {format_exact(key, value.ci_high)}."
+    return f"{metric_of(key).help} Here {format_exact(key, value.value)}.{interval}"
+
+
+def layer_table(description: ModelDescription) -> list[dict[str, Any]]:
+    """One row for each layer, from large to small."""
+    rows = [{"Layer": one.name, "Column": one.field or "", "Part": one.part.value, "Kind": one.kind,
+             "Shape": " × ".join(f"{length:,}" for length in one.shape),
+             "Type": " + ".join(sorted({tensor.dtype for tensor in one.tensors})),
+             "Parameters": parameter_count(one), "Bytes": one.size_bytes} for one in description.layers]
+    return sorted(rows, key=lambda item: -item["Bytes"])
+
+
+def _draw_inputs(store: Store, row: ModelRow) -> None:
+    signature = Signature.model_validate(row.description.signature)
+    has = {}
+    if row.data:
+        try:
+            has = {column.name: column.role.value for column in store.dataset(row.data).description.columns}
+        except RecPressError:
+            st.caption("The dataset it was bound to was deleted.")
+    st.dataframe([{"Input": one.name, "Kind": one.kind, "Bound to column": one.column,
+                   "Role there": has.get(one.column, MISSING), "Ids": one.cardinality, "Longest list": one.max_length,
+                   "Transform": one.transform if one.kind == "number" else MISSING, "Type": one.dtype}
+                  for one in signature.singles], hide_index=True)
+    st.caption(f"It gives `{signature.output}`, a {signature.output_form} for each row. Id 0 stands for unknown.")
+
+
+def _draw_notes(row: ModelRow) -> None:
+    plain = [{"Note": key.replace("_", " "), "Value": ", ".join(map(str, value)) if isinstance(value, list) else
+              str(value)} for key, value in row.notes.items() if not isinstance(value, dict) and
+             not (isinstance(value, list) and value and isinstance(value[0], dict | list))]
+    tables = {key: value for key, value in row.notes.items()
+              if isinstance(value, list) and value and isinstance(value[0], dict)}
+    if not row.notes:
+        st.caption("Nothing was noted when this model came in.")
+    if plain:
+        st.dataframe(plain, hide_index=True)
+    for key, value in tables.items():
+        st.markdown(f"**{escaped(key.replace('_', ' ').capitalize())}**")
+        st.dataframe(value, hide_index=True)
+
+
+def _dataset_name(store: Store, data_id: str | None) -> str:
+    try:
+        return store.dataset(data_id).name if data_id else ""
+    except RecPressError:
+        return "a deleted dataset"
+
+
+def draw_rename(name: str, *, key: str, rename) -> None:
+    """A small form that gives a stored thing another name."""
+    with st.popover("Rename"):
+        wanted = st.text_input("New name", value=name, key=f"{key}.rename", max_chars=200)
+        if st.button("Save", key=f"{key}.rename.save", disabled=not wanted.strip() or wanted == name):
+            try:
+                rename(wanted)
+            except RecPressError as error:
+                st.error(str(error))
+            else:
+                st.rerun()
+
+
+def draw_delete(what: str, *, key: str, page: str, delete) -> None:
+    """Delete after a second look; a refusal is shown as the store says it."""
+    with st.popover("Delete"):
+        st.markdown(f"Delete the {escaped(what)}? Its files go with it.")
+        with_runs = st.checkbox("Also delete the finished runs that measured it", key=f"{key}.delete.runs")
+        if st.button("Delete for good", key=f"{key}.delete.go"):
+            try:
+                delete(with_runs)
+            except RecPressError as error:
+                st.error(str(error))
+            else:
+                say_later(f"The {what} was deleted.")
+                open_page(page)
+
+
+def count_words(rows: list[ModelRow]) -> str:
+    """ "3 models, 12.4 MB together"."""
+    return f"{plural(len(rows), 'model')}, {human_bytes(sum(row.size_bytes for row in rows))} on disk."

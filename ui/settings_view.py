@@ -1,0 +1,118 @@
+"""The parts of the Settings page: workers, disk, samples, versions."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import streamlit as st
+
+import compression
+from compression.data.samples import SAMPLES
+from compression.errors import RecPressError
+from compression.records import SampleSpec
+from jobs.devices import cpu_count, visible_gpus
+from jobs.submit import submit
+from storage.store import Store
+from ui.format import MISSING, ago, human_bytes, plural
+from ui.state import open_page, say_later
+
+PACKAGES = ("torch", "onnx", "onnxruntime-gpu", "onnxruntime", "streamlit", "sqlalchemy", "polars", "numpy")
+
+
+def draw_workers(store: Store) -> None:
+    """Who does the work now, on which device."""
+    workers = store.workers()
+    alive = [one for one in workers if one.alive]
+    gpus = len(visible_gpus())
+    columns = st.columns(3, gap="medium")
+    columns[0].metric("Workers", f"{len(alive)}", help="Processes that take jobs from the queue, one job at a time.")
+    columns[1].metric("Processors", f"{cpu_count()}", help="CPU cores this server may use.")
+    columns[2].metric("GPUs", f"{gpus}" if gpus else "none", help="CUDA devices this server sees.")
+    if workers:
+        st.dataframe([{"Worker": one.id, "Device": one.device, "State": "alive" if one.alive else "silent",
+                       "Job": one.job, "Host": one.host.partition("/")[0], "Process": one.pid,
+                       "Seen": ago(one.seen)} for one in workers], hide_index=True)
+    else:
+        st.warning("No worker has reported yet. The app starts one for each GPU, or one on a machine without; "
+                   "more are started by hand.")
+    st.caption("Another worker, on this machine or on one that reaches the same database and folder:")
+    st.code("python -m jobs.worker", language="bash")
+
+
+def draw_storage(store: Store) -> None:
+    """What the home folder weighs and what can be let go."""
+    sizes = folder_bytes(store.home)
+    disk = shutil.disk_usage(store.home)
+    columns = st.columns(3, gap="medium")
+    columns[0].metric("Stored files", human_bytes(sizes.get("files", 0)),
+                      help="Models, datasets and bundles; equal files are kept once.")
+    columns[1].metric("Job folders and logs", human_bytes(sizes.get("jobs", 0)),
+                      help="Kept for a week after a job has ended; logs stay as long as their job.")
+    columns[2].metric("Free on the disk", human_bytes(disk.free), help=f"of {human_bytes(disk.total)}")
+    st.caption(f"Home folder: `{store.home}` (RECPRESS_HOME). Database: "
+               f"{'SQLite in it' if store.database.is_sqlite else 'PostgreSQL (DATABASE_URL)'}. "
+               f"Unfinished uploads: {human_bytes(sizes.get('uploads', 0))}, kept for a week.")
+    if st.button("Tidy up", help="Deletes files that nothing names any more and that nobody touched for a day."):
+        try:
+            st.toast(f"{plural(store.sweep(), 'file')} deleted.")
+        except RecPressError as error:
+            st.error(str(error))
+
+
+@st.cache_data(ttl=30, show_spinner=False)
+def _sizes(home: str) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in Path(home).iterdir():
+        files = [part] if part.is_file() else part.rglob("*")
+        weight = 0
+        for file in files:
+            try:
+                weight += file.stat().st_size if file.is_file() else 0
+            except FileNotFoundError:
+                continue  # a job has just tidied up
+        total[part.name] = weight
+    return total
+
+
+def folder_bytes(home: Path) -> dict[str, int]:
+    """Bytes of each entry of the home folder, at most half a minute old."""
+    return _sizes(str(home))
+
+
+def draw_samples(store: Store) -> None:
+    """The samples, each with its terms and a button."""
+    for sample in SAMPLES.values():
+        left, right = st.columns([4, 1], vertical_alignment="center", gap="medium")
+        with left:
+            st.markdown(f"**{sample.title}.** {sample.summary}")
+            st.caption(f"Terms: {sample.terms} Source: {sample.source}.")
+        with right:
+            if st.button("Fetch", key=f"settings.fetch.{sample.key}", help="Adds it to Datasets."):
+                try:
+                    submit(store, SampleSpec(sample=sample.key), name=f"Sample {sample.title}")
+                except RecPressError as error:
+                    st.error(str(error))
+                else:
+                    say_later(f"{sample.title} is on its way.")
+                    open_page("datasets")
+
+
+def draw_versions() -> None:
+    """What this installation is made of; for a report of a problem."""
+    rows = [{"What": "RecPress", "Version": compression.__version__},
+            {"What": "Python", "Version": sys.version.split()[0]},
+            {"What": "System", "Version": f"{platform.system()} {platform.release()}, {platform.machine()}"}]
+    rows += [{"What": name, "Version": found} for name in PACKAGES if (found := _version(name)) != MISSING]
+    st.dataframe(rows, hide_index=True)
+
+
+def _version(package: str) -> str:
+    """The installed version, read without importing the package."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return MISSING
