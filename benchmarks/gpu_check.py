@@ -14,13 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from compression.data.samples import fetch_sample, generate_click_log
-
 from benchmarks import report
 from benchmarks.peers import find, quiet
+from compression.data.samples import fetch_sample, generate_click_log
 from compression.errors import RecPressError
 from compression.records import Recipe, RunSpec, Step, Target, TrainSpec
-from compression.run import run, train_reference
+from compression.run import run, train_reference, training_sentence
 
 BATCH_SIZES = (1, 512, 4096)
 RECIPES = (
@@ -95,7 +94,8 @@ def main() -> int:
     columns = ["recipe", "bytes × fp32", "AUC difference [95 %]", "parity"]
     columns += [f"latency × at B={batch_size}" for batch_size in BATCH_SIZES] + ["job"]
     body = (
-        f"DeepFM trained on the GPU in {seconds:.0f} s ({notes}); fp32 export {description.size_bytes:,} bytes. "
+        f"DeepFM trained on the GPU in {seconds:.0f} s ({training_sentence(notes)}); "
+        f"fp32 export {description.size_bytes:,} bytes. "
         "Scores, latency and parity are read off ONNX Runtime's CUDA provider, which each session confirmed.\n\n"
         + report.table(columns, lines)
     )

@@ -19,8 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from compression.data.samples import fetch_sample
-from compression.models.files import load_model
 from onnxruntime import quantization as stock
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -28,9 +26,11 @@ from benchmarks import report
 from compression.data.dataset import Rows
 from compression.data.description import dump_description
 from compression.data.encode import load_dataset
+from compression.data.samples import fetch_sample
 from compression.data.schema import Column, DataDescription, Label, Role, Split
+from compression.models.files import load_model
 from compression.records import Measurement, Recipe, RunSpec, Step, Target, TrainSpec
-from compression.run import export_baseline, measure, run, train_reference
+from compression.run import export_baseline, measure, run, train_reference, training_sentence
 
 TARGET = Target(batch_sizes=(1, 512), threads=1)
 DENSE_INT8 = Step(method="quantize.dynamic", params={})
@@ -156,7 +156,7 @@ def compare(name: str, data: Path, folder: Path, *, seed: int) -> str:
     return (
         f"## {name}\n\nDeepFM, seed {seed}, {len(dataset.splits['train']):,} training and {len(rows):,} test rows; "
         f"fp32 export {size.value:,.0f} bytes, test AUC {auc.value:.5f} [{auc.ci_low:.5f}, {auc.ci_high:.5f}]; "
-        f"training: {notes}.\n\n{report.table(columns, lines)}"
+        f"{training_sentence(notes)}.\n\n{report.table(columns, lines)}"
     )
 
 

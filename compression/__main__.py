@@ -114,7 +114,7 @@ def inspect(options: argparse.Namespace) -> Answer:
 def train(options: argparse.Namespace) -> Answer:
     """Train a reference model on a dataset."""
     from compression.models.zoo import ARCHITECTURES
-    from compression.run import train_reference
+    from compression.run import train_reference, training_sentence
 
     if options.architecture not in ARCHITECTURES:
         raise ModelError(
@@ -132,7 +132,7 @@ def train(options: argparse.Namespace) -> Answer:
         spec, data_folder=_data_folder(options.data), folder=options.out, report=_progress(options)
     )
     answer = {"model": str(folder), "size_bytes": description.size_bytes, "training": notes}
-    return answer, f"The model is in {folder}: {description.size_bytes:,} bytes exported; {notes}"
+    return answer, f"The model is in {folder}: {description.size_bytes:,} bytes exported; {training_sentence(notes)}"
 
 
 def run(options: argparse.Namespace) -> Answer:

@@ -228,8 +228,20 @@ def train_reference(
     return model_folder, describe_model(loaded, folder / "baseline"), outcome.as_notes()
 
 
+def training_sentence(notes: dict[str, Any]) -> str:
+    """Notes of train_reference in words: which epoch was kept, its validation AUC, how long it took."""
+    kept = notes["best_epoch"]
+    best = notes["history"][kept - 1] if kept else notes["start"]
+    valid = f", validation AUC {best['valid_auc']:.4f}" if best["valid_auc"] is not None else ""
+    return f"epoch {kept} of {len(notes['history'])} kept{valid}, {notes['seconds']:.1f} s"
+
+
 def describe_model(loaded: LoadedModel, folder: Path) -> ModelDescription:
     """The description of a model, with the bytes its exported graph adds to the weights."""
+    if loaded.module is None:
+        from compression.models.importers import describe_onnx
+
+        return describe_onnx(loaded)
     exported = export_baseline(loaded, folder)
     return describe(loaded.module, loaded.signature, architecture=loaded.architecture, graph_bytes=exported.graph_bytes)
 
