@@ -37,3 +37,14 @@ def dense_tensors(in_features: int, out_features: int, *, bias: str | None) -> t
     stored = (Tensor(name="weight", dtype="int8", shape=(in_features, out_features)),
               Tensor(name="scale", dtype="float32", shape=(out_features,)))
     return stored if bias is None else (*stored, Tensor(name="bias", dtype=bias, shape=(out_features,)))
+
+
+def slices_that_fit(embedding_dim: int, n_slices: int) -> int:
+    """The most slices of equal width, at most `n_slices`: a divisor of the columns."""
+    return max(count for count in range(1, min(n_slices, embedding_dim) + 1) if embedding_dim % count == 0)
+
+
+def product_tensors(n_rows: int, embedding_dim: int, *, n_slices: int, centroids: int) -> tuple[Tensor, ...]:
+    """A table in codes of a byte for each slice of its columns, and the codebooks one below the other."""
+    return (Tensor(name="codes", dtype="uint8", shape=(n_rows, n_slices)),
+            Tensor(name="codebooks", dtype="float32", shape=(n_slices * centroids, embedding_dim // n_slices)))

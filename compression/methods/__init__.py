@@ -2,6 +2,7 @@
 
 from compression.methods import distill_logits as distill_logits
 from compression.methods import embed_mixed_precision as embed_mixed_precision
+from compression.methods import embed_product_quantize as embed_product_quantize
 from compression.methods import embed_prune_rows as embed_prune_rows
 from compression.methods import embed_quantize_rows as embed_quantize_rows
 from compression.methods import factorize_svd as factorize_svd

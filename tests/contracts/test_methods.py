@@ -42,6 +42,7 @@ CASES: dict[str, Case] = {
     "distill.logits": Case({"embedding_ratio": 0.5}, {"width_ratio": 1.0, "embedding_ratio": 1.0}),
     "train.fine_tune": Case(ONE_EPOCH, None, "every training moves weights"),
     "embed.mixed_precision": Case({"min_rows": 2}, {"min_rows": 1_000_000}),
+    "embed.product_quantize": Case({"min_rows": 2, "centroids": 4, "subspaces": 2}, {"min_rows": 1_000_000}),
     "embed.quantize_rows": Case({}, {"min_rows": 1_000_000}),
     "quantize.dynamic": Case({}, {"min_features": 4096}),
     "quantize.static": Case({}, {"min_features": 4096}),
