@@ -5,6 +5,7 @@ from compression.methods import embed_mixed_precision as embed_mixed_precision
 from compression.methods import embed_product_quantize as embed_product_quantize
 from compression.methods import embed_prune_rows as embed_prune_rows
 from compression.methods import embed_quantize_rows as embed_quantize_rows
+from compression.methods import embed_reduce_dim as embed_reduce_dim
 from compression.methods import factorize_svd as factorize_svd
 from compression.methods import prune_channels as prune_channels
 from compression.methods import prune_magnitude as prune_magnitude
