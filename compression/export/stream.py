@@ -2,18 +2,15 @@
 
     quantize_file(path, target)    # float tables in external data → int8 rows and fp16 scales
 
-For files far larger than memory: tables are mapped, read and written piece by piece, and pages that were used
-are handed back. A table is a float32 initializer of two dimensions, in external data, that is read by
-Gather nodes alone; everything else is copied as it is. The graph reads the codes, and scales after the lookup.
+For files far larger than memory: tables are read and written piece by piece. A table is a float32 initializer
+of two dimensions, in external data, that only Gather nodes read; everything else is copied as it is. The graph
+looks codes and scales up and multiplies after the lookup.
 """
 
 from __future__ import annotations
 
 import math
-import mmap
-import os
-import shutil
-from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -25,9 +22,9 @@ from onnx import TensorProto, helper
 
 from compression.errors import ExportError
 from compression.export.onnx import DATA_SUFFIX
-from compression.layers.row_codes import Clipping, encode_chunk
+from compression.layers.row_codes import TOP, Clipping, encode_chunk, nearest_levels
 
-PIECE_BYTES = 1 << 26  # of a table, mapped before its pages are handed back
+PIECE_BYTES = 1 << 18  # read at a time: stays in a core's cache from reading to writing
 ALIGNMENT_BYTES = 64
 SMALLEST_ROWS = 256
 
@@ -46,7 +43,7 @@ class Streamed:
 def quantize_file(path: Path, target: Path, *, clipping: Clipping = "none", min_rows: int = SMALLEST_ROWS) -> Streamed:
     """Write `target` (and its data beside it) with every large table of `path` in int8 rows.
 
-    Memory: one piece of 64 MiB of mapped pages, and the scales of the table at work (2 bytes a row).
+    Memory: one piece, and the scales of the table at work (2 bytes a row).
     Raises ExportError for data outside the file's folder, beyond its end, or without any table.
     """
     path, target = Path(path), Path(target)
@@ -69,10 +66,11 @@ def quantize_file(path: Path, target: Path, *, clipping: Clipping = "none", min_
                 added.append(_write_rows(tensor, path.parent, out, clipping))
             else:
                 _copy(tensor, path.parent, out)
-            for written in (tensor, *added[-1:]):
-                _set_place(written, "location", data.name)
+            _set_place(tensor, "location", data.name)
+    for scale in added:
+        _set_place(scale, "location", data.name)
     model.graph.initializer.extend(added)
-    _read_codes(model.graph, names)
+    _look_up_codes(model.graph, names)
     target.write_bytes(model.SerializeToString())
     return Streamed(target, (target, data), tuple(sorted(names)), _size(model_files(path)), _size([target, data]))
 
@@ -97,8 +95,15 @@ def _is_table(tensor: TensorProto, graph: onnx.GraphProto, min_rows: int) -> boo
         return False
     readers = [(node, place) for node in graph.node for place, name in enumerate(node.input) if name == tensor.name]
     gathered = all(node.op_type == "Gather" and place == 0 and _axis(node) == 0 for node, place in readers)
-    is_output = any(item.name == tensor.name for item in graph.output)
-    return bool(readers) and gathered and not is_output and tensor.dims[0] >= min_rows
+    elsewhere = tensor.name in {item.name for item in (*graph.input, *graph.output)} | _names_in_branches(graph)
+    return bool(readers) and gathered and not elsewhere and tensor.dims[0] >= min_rows
+
+
+def _names_in_branches(graph: onnx.GraphProto) -> set[str]:
+    """Names that the bodies of If and Loop read."""
+    bodies = [item.g for node in graph.node for item in node.attribute if item.HasField("g")]
+    read = {name for body in bodies for node in body.node for name in node.input}
+    return read.union(*map(_names_in_branches, bodies))
 
 
 def _axis(node: onnx.NodeProto) -> int:
@@ -125,8 +130,9 @@ def _span(tensor: TensorProto, folder: Path) -> tuple[Path, int, int]:
     file, offset = folder / place.get("location", ""), int(place.get("offset", 0))
     inside = file.resolve().parent == folder.resolve() and file.is_file()
     if not inside or offset < 0 or offset + length > file.stat().st_size:
-        raise ExportError(f"The tensor {tensor.name!r} should lie at {place.get('location')!r}, byte {offset:,}, with "
-                          f"{length:,} bytes, in the folder of the model; it doesn't. Copy the model with all its files.")
+        raise ExportError(f"The tensor {tensor.name!r} should lie at {place.get('location')!r}, byte {offset:,}, "
+                          f"with {length:,} bytes, in the folder of the model; it doesn't. Copy the model with all "
+                          "its files.")
     return file, offset, length
 
 
@@ -154,10 +160,81 @@ def _copy(tensor: TensorProto, folder: Path, out: BinaryIO) -> None:
 
 
 def _write_rows(tensor: TensorProto, folder: Path, out: BinaryIO, clipping: Clipping) -> TensorProto:
-    """Write a table's codes; the tensor then names them. Gives the tensor of its scales, written after them."""
+    """Write a table's codes, which the tensor then names, and after them its scales, whose tensor is given back.
+
+    Scales are (V, 1) float16; a table of one column has a single one, (1, 1) float32.
+    """
     file, offset, _ = _span(tensor, folder)
     n_rows, dim = tensor.dims
-    per_row = dim > 1
-    start = _align(out)
-    scales = np.empty(n_rows if per_row else 1, np.float16)
-    ...
+    scales = np.empty((n_rows, 1), np.float16) if dim > 1 else _one_scale(file, offset, n_rows)
+    start, done = _align(out), 0
+    for rows in _pieces(file, offset, n_rows, dim):
+        if dim > 1:
+            levels, scale = encode_chunk(rows, n_bits=8, clipping=clipping)
+            scales[done:done + len(rows), 0] = scale.numpy()
+        else:
+            levels = nearest_levels(rows, torch.from_numpy(scales), 8)
+        out.write(memoryview(levels.numpy()).cast("B"))
+        done += len(rows)
+    tensor.data_type = TensorProto.INT8
+    _record(tensor, start, n_rows * dim)
+    place = _align(out)
+    out.write(memoryview(scales).cast("B"))
+    kind = TensorProto.FLOAT16 if dim > 1 else TensorProto.FLOAT
+    scale = TensorProto(name=_scale_of(tensor.name), data_type=kind, dims=scales.shape,
+                        data_location=TensorProto.EXTERNAL)
+    _record(scale, place, scales.nbytes)
+    return scale
+
+
+def _pieces(file: Path, offset: int, n_rows: int, dim: int) -> Iterator[torch.Tensor]:
+    """Rows (N, D) float32, in order. Every piece lies in the same memory: use it before asking for the next."""
+    step = max(1, PIECE_BYTES // (4 * dim))
+    memory = np.empty((step, dim), np.float32)
+    with file.open("rb", buffering=0) as source:
+        source.seek(offset)
+        for start in range(0, n_rows, step):
+            rows = memory[:min(step, n_rows - start)]
+            _fill(source, memoryview(rows).cast("B"), file)
+            yield torch.from_numpy(rows)
+
+
+def _fill(source: BinaryIO, target: memoryview, file: Path) -> None:
+    filled = 0
+    while filled < len(target):
+        got = source.readinto(target[filled:])
+        if not got:
+            raise ExportError(f"{file.name} became shorter while it was read. Copy the model again.")
+        filled += got
+
+
+def _one_scale(file: Path, offset: int, n_rows: int) -> np.ndarray:
+    largest = max((float(rows.abs().max()) for rows in _pieces(file, offset, n_rows, 1)), default=0.0)
+    return np.full((1, 1), largest / TOP, np.float32)
+
+
+def _scale_of(name: str) -> str:
+    return f"{name}.scale"
+
+
+def _look_up_codes(graph: onnx.GraphProto, tables: set[str]) -> None:
+    """Gather(table, ids) → Cast(Gather(codes, ids)) · Cast(Gather(scale, ids)), under the same output name."""
+    kinds = {tensor.name: tensor for tensor in graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        if node.op_type != "Gather" or node.input[0] not in tables:
+            nodes.append(node)
+            continue
+        table, ids, found = node.input[0], node.input[1], node.output[0]
+        codes, value, step, scale = (f"{found}.{part}" for part in ("codes", "value", "step", "scale"))
+        single = kinds[_scale_of(table)].data_type == TensorProto.FLOAT
+        nodes += [helper.make_node("Gather", [table, ids], [codes]),
+                  helper.make_node("Cast", [codes], [value], to=TensorProto.FLOAT)]
+        if not single:
+            nodes += [helper.make_node("Gather", [_scale_of(table), ids], [step]),
+                      helper.make_node("Cast", [step], [scale], to=TensorProto.FLOAT)]
+        nodes.append(helper.make_node("Mul", [value, _scale_of(table) if single else scale], [found]))
+    kept = [item for item in graph.value_info if item.name not in tables]  # they said float
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.value_info.extend(kept)

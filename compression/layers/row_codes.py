@@ -6,7 +6,7 @@ byte p of a row holds the codes of columns 2p and 2p + 1 (4p … 4p + 3 at 2 bit
 
 Why symmetric: a second fp16 number a row buys little. Relative squared error of normal rows at 4 bits, with
 a searched scale, D = 16: these levels 0.0048 in 10 bytes, minimum and step 0.0040 in 12; D = 64: 0.0070 and
-0.0074. docs/decisions/020-row-codes.md has the table.
+0.0074. docs/decisions/030-row-codes.md has the table.
 """
 
 from __future__ import annotations
