@@ -1,6 +1,7 @@
 """The catalogue: importing this package registers every method. A new method adds one line here."""
 
 from compression.methods import distill_logits as distill_logits
+from compression.methods import embed_hash as embed_hash
 from compression.methods import embed_mixed_precision as embed_mixed_precision
 from compression.methods import embed_product_quantize as embed_product_quantize
 from compression.methods import embed_prune_rows as embed_prune_rows

@@ -1,0 +1,127 @@
+"""Hashed tables: ids share rows by arithmetic, and training decides what a shared row says.
+
+Sources: Weinberger et al. 2009, arXiv:0902.2206 (one hash); Shi et al. 2020, arXiv:1909.02107 (quotient and remainder);
+Zhang et al. 2020, arXiv:2007.14523 (double hashing). Here: the small tables begin at the frequency-weighted least
+squares of the trained one, where the papers train from scratch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from compression.method import Applied, Context, ExportForm, Params, Problem, Stage, method
+from compression.methods.order import needs_float
+from compression.records import Layer, Part, Step, Tensor
+
+if TYPE_CHECKING:
+    from torch import nn
+
+NAMES = {"modulo": ("table",), "quotient-remainder": ("quotient", "remainder"), "double-hash": ("first", "second")}
+
+
+class HashParams(Params):
+    """How ids share rows, and how many rows there are."""
+
+    kind: Literal["modulo", "quotient-remainder", "double-hash"] = Field(
+        "quotient-remainder", description="One row by id mod m; the product of a row for the quotient and one for the "
+                                          "remainder; or the sum of two rows by two hashes.")
+    keep: float = Field(0.1, ge=0.001, le=1, multiple_of=0.001,
+                        description="Rows kept, as a share of each table's rows; quotient and remainder need at least "
+                                    "two times the root of them.")
+    min_rows: int = Field(100, ge=2, le=1_000_000, description="Tables with fewer rows than this stay whole.")
+
+
+def lengths_of(n_rows: int, params: HashParams) -> tuple[int, ...]:
+    """Rows of each small table."""
+    kept = max(1, round(params.keep * n_rows))
+    if params.kind == "modulo":
+        return (kept,)
+    if params.kind == "double-hash":
+        return (kept - kept // 2, max(1, kept // 2))
+    divisor = max(kept, math.isqrt(n_rows - 1) + 1)
+    return (-(-n_rows // divisor), divisor)
+
+
+def reason_to_skip(n_rows: int, params: HashParams) -> str | None:
+    """Why a table stays whole, by its rows alone; None where it doesn't."""
+    if n_rows < params.min_rows:
+        return f"{n_rows:,} rows are fewer than min_rows ({params.min_rows:,})"
+    if sum(lengths_of(n_rows, params)) >= n_rows:
+        return f"would not save bytes: {sum(lengths_of(n_rows, params)):,} rows instead of {n_rows:,}"
+    return None
+
+
+@method("embed.hash", HashParams, title="Hashed rows",
+        summary="Lets ids share rows by arithmetic on the id; fine-tuning decides what a shared row says.",
+        stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.PLAIN,
+        source="Shi et al. 2020, arXiv:1909.02107; Weinberger et al. 2009, arXiv:0902.2206; "
+               "Zhang et al. 2020, arXiv:2007.14523")
+def hash_rows(model: "nn.Module", params: HashParams, ctx: Context) -> Applied:
+    """Replace each large table by smaller ones."""
+    from torch import nn
+
+    from compression.models.structure import leaves, part_of
+
+    applied = Applied(model)
+    for path, leaf in list(leaves(model)):
+        if part_of(model, path) is not Part.EMBEDDING:
+            continue
+        if not isinstance(leaf, nn.Embedding):
+            applied.skipped.append(ctx.skip(path, f"{type(leaf).__name__} is no table of float rows"))
+        elif reason := reason_to_skip(leaf.num_embeddings, params):
+            applied.skipped.append(ctx.skip(path, reason))
+        else:
+            _hash_table(applied, path, leaf, params, ctx)
+    return applied
+
+
+def _hash_table(applied: Applied, path: str, table: "nn.Embedding", params: HashParams, ctx: Context) -> None:
+    import torch
+
+    from compression.layers.hashed_rows import hash_table
+    from compression.models.structure import replace, table_inputs
+
+    n_rows, dim = table.weight.shape
+    counts = ctx.frequencies.get(path)
+    weights = torch.ones(n_rows) if counts is None else torch.from_numpy(counts) + 1  # an unseen row can be asked for
+    lengths = lengths_of(n_rows, params)
+    layer = hash_table(table.weight, weights, params.kind, lengths).to(table.weight.device).train(table.training)
+    replace(applied.model, path, layer)
+    # the small tables are read by no input's ids, so that no step takes their rows for ids in the order of frequency
+    applied.model.table_inputs = {known: name for known, name in table_inputs(applied.model).items() if known != path}
+    sizes = " + ".join(f"{length:,}" for length in lengths)
+    applied.changes.append(ctx.change(path, 4 * n_rows * dim, 4 * sum(lengths) * dim,
+                                      f"{n_rows:,} ids read {sizes} rows, {params.kind}"))
+
+
+@hash_rows.check
+def _check(params: HashParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
+    yield from needs_float("Hashed rows", index, steps, dense=False, tables=True)
+    if not any(step.method == "train.fine_tune" for step in steps[index + 1:]):
+        yield Problem(index, "warning", "Ids that share rows start far from what they were: add a fine-tune step after "
+                                        "hashing.")
+    later = [place for place, step in enumerate(steps) if place > index
+             and step.method in ("embed.prune_rows", "embed.mixed_precision")]
+    if later:
+        yield Problem(index, "warning", f"Step {later[0] + 1} needs to know how often rows are read and leaves hashed "
+                                        "tables as they are.")
+
+
+@hash_rows.estimate
+def _estimate(layers: tuple[Layer, ...], params: HashParams) -> tuple[Layer, ...]:
+    out: list[Layer] = []
+    for layer in layers:
+        table = layer.part is Part.EMBEDDING and layer.kind == "Embedding"
+        if not table or reason_to_skip(layer.shape[0], params):
+            out.append(layer)
+            continue
+        for name, length in zip(NAMES[params.kind], lengths_of(layer.shape[0], params), strict=True):
+            shape = (length, layer.shape[1])
+            weight = Tensor(name=f"{layer.name}.{name}.weight", dtype="float32", shape=shape)
+            out.append(layer.model_copy(update={"name": f"{layer.name}.{name}", "shape": shape, "field": None,
+                                                "tensors": (weight,)}))
+    return tuple(out)
