@@ -7,11 +7,11 @@ from ui.shell import page_title
 from ui.state import store
 
 page_title("Settings", "What does the work, where things are kept, and what this installation is made of.")
-st.subheader("Workers and devices", anchor=False)
+st.header("Workers and devices", anchor=False)
 parts.draw_workers(store())
-st.subheader("Storage", anchor=False)
+st.header("Storage", anchor=False)
 parts.draw_storage(store())
-st.subheader("Samples", anchor=False)
+st.header("Samples", anchor=False)
 parts.draw_samples(store())
-st.subheader("Versions", anchor=False)
+st.header("Versions", anchor=False)
 parts.draw_versions()

@@ -84,7 +84,7 @@ def differing(runs: Sequence[tuple[str, Recipe, Point]]) -> list[dict[str, str]]
         values = [point.values.get(key) for _, _, point in runs]
         rows.append((metric_title(key), _marked(key, [value.value if value else None for value in values])))
     titles = [title for title, _, _ in runs]
-    return [{"": name, **dict(zip(titles, values, strict=True))} for name, values in rows if len(set(values)) > 1]
+    return [{"What": name, **dict(zip(titles, values, strict=True))} for name, values in rows if len(set(values)) > 1]
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:

@@ -196,7 +196,7 @@ def draw_side_by_side(store: Store, points: Sequence[Point], view: View) -> None
     """Two to four ticked runs: only what differs."""
     by_id = {point.job_id: point for point in points}
     chosen = [by_id[job_id] for job_id in view.side if job_id in by_id][:4]
-    st.subheader("Side by side", anchor=False)
+    st.header("Side by side", anchor=False)
     if len(chosen) < 2:
         st.caption("Tick two to four runs in the table to see only what differs between them.")
         return

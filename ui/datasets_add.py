@@ -67,9 +67,9 @@ def _draw_review(store: Store, files: list[Upload], guess: DataDescription, key:
     frame = preview.first_rows(store, files, guess)
     guess = preview.reread(guess, frame.columns)
     key = f"{key}.{guess.delimiter}.{guess.header}"  # another reading has other columns, and its own table
-    st.subheader("Columns", anchor=False)
+    st.header("Columns", anchor=False)
     rows = draw_columns(guess, preview.examples(frame), key=key)
-    st.subheader("Label and split", anchor=False)
+    st.header("Label and split", anchor=False)
     chosen = draw_label_and_split(guess, key=key)
     if frame.width:
         with st.expander(f"First {plural(frame.height, 'row')} of {guess.files.get('all', guess.files.get('train'))}, "

@@ -127,7 +127,7 @@ def draw_recipe_and_review(store: Store, model: ModelRow, data: DataRow, target:
     st.html(STICKY)
     left, right = st.columns([1.9, 1], gap="large")
     with left:
-        st.subheader("Recipe", anchor=False)
+        st.header("Recipe", anchor=False)
         draw_recipe_editor()
     with right, st.container(key="review", border=True):
         recipe = recipe_of(edited_steps(), name=st.session_state.get("experiment.name", "").strip())

@@ -179,7 +179,7 @@ def _draw_project(store: Store, project: Project) -> None:
     with st.container(border=True):
         text, actions = st.columns([3.2, 1], vertical_alignment="center")
         with text:
-            st.subheader(escaped(project.model_name), anchor=False)
+            st.header(escaped(project.model_name), anchor=False)
             st.markdown(f":gray[{escaped(project_words(project))}]")
             st.markdown(best_words(store, project))
         with actions, st.container(horizontal=True, horizontal_alignment="right", gap="small"):

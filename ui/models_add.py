@@ -104,11 +104,11 @@ def draw_train(store: Store) -> None:
         chosen = ARCHITECTURES[key]
         st.caption(f"Source: {chosen.source}.")
     with right:
-        st.subheader("Architecture", anchor=False)
+        st.header("Architecture", anchor=False)
         config = params_form(chosen.params, f"models.train.{key}")
         if not config:
             st.caption(chosen.params.__doc__)
-        st.subheader("Training", anchor=False)
+        st.header("Training", anchor=False)
         training = params_form(TrainParams, "models.train.params")
     row = next(one for one in datasets if one.id == data)
     name = st.text_input("Name", value=f"{chosen.title} on {row.name}", key=f"models.train.name.{key}.{data}",

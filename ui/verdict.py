@@ -36,7 +36,7 @@ def draw_verdict(name: str, values: dict[str, Numbers], *, task: str = "ctr") ->
     standing = quality_words(values, task)[1].standing
     colour = {"better": "green", "kept": "green", "worse": "red"}.get(standing, "gray")
     mark = {"better": "▲", "kept": "✓", "worse": "▼"}.get(standing, "○")
-    st.markdown(f"#### :{colour}[{mark}] {sentence(escaped(name), values, task)}")
+    st.markdown(f"## :{colour}[{mark}] {sentence(escaped(name), values, task)}")
 
 
 def escaped(text: str) -> str:

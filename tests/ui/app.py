@@ -19,6 +19,6 @@ def open_page(page: str, **query: Any) -> AppTest:
 
 def texts(app: AppTest) -> str:
     """Everything a page says, for asserting that it says something."""
-    kinds = (app.title, app.subheader, app.markdown, app.caption, app.error, app.warning, app.info)
+    kinds = (app.title, app.header, app.subheader, app.markdown, app.caption, app.error, app.warning, app.info)
     told = [element.value for kind in kinds for element in kind]
     return "\n".join(told).replace("\\", "")

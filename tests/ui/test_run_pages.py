@@ -120,7 +120,7 @@ def test_the_picked_point_shows_its_verdict_and_the_way_to_the_run(ids):
 def test_side_by_side_shows_only_what_differs(ids):
     app = open_page("compare", side=f"{ids['int8 all']},{ids['int4 all']}")
     assert not app.exception
-    rows = app.dataframe[1].value.set_index("")
+    rows = app.dataframe[1].value.set_index("What")
     assert "embed.quantize_rows · n_bits" in rows.index
     assert "steps" not in rows.index and "seed" not in rows.index
 
