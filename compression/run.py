@@ -59,6 +59,7 @@ def run(
     Raises RecipeError, ModelError, DataError, ExportError (parity included) or MeasureError.
     """
     started = time.time()
+    folder.mkdir(parents=True, exist_ok=True)
     _refuse_broken(spec.recipe)
     report(Progress(stage="load"))
     loaded = load_model(model_folder)

@@ -38,7 +38,6 @@ _SHIFTS, _FACTORS = {"Add", "Sub"}, {"Mul", "Div"}
 @dataclass(frozen=True)
 class _Slots:
     """Where an operator that reads codes has its weight, the weight's zero point, scales and integer bias."""
-
     weight: int
     zero: int | None
     scales: tuple[int, ...] = ()
@@ -68,7 +67,6 @@ class WeightCount:
 @dataclass
 class _Use:
     """What the graph says about a stored tensor."""
-
     counts: bool  # floats do from the start, codes once they become numbers
     zero: int | None = 0  # the code that means 0; None where it isn't one number
     bits: int = 8
@@ -79,7 +77,6 @@ class _Use:
 @dataclass(frozen=True)
 class _Trail:
     """The stored tensors that flow into a value, by what they are."""
-
     codes: frozenset[str] = field(default=frozenset())
     floats: frozenset[str] = field(default=frozenset())
 
@@ -168,10 +165,8 @@ def _walk(node: onnx.NodeProto, given: list[_Trail], uses: dict[str, _Use], tens
         for name in given[0].codes:
             if uses[name].unpacked is not None and ends is not None and ends.size == 1:
                 uses[name].width = int(ends.flat[0])
-    if kind == "Concat":
-        return _join(given)
     if kind in _PASS:
-        return given[0]
+        return _join(given) if kind == "Concat" else given[0]
     if kind in _FACTORS | _SHIFTS and len(given) == 2:
         return _arithmetic(node, given, uses, tensors)
     return _Trail()
@@ -292,7 +287,7 @@ def _chunks(path: Path, tensor: TensorProto, multiple: int) -> Iterator[np.ndarr
         stored = np.frombuffer(tensor.raw_data, np.uint8)
     else:
         stored = np.frombuffer(numpy_helper.to_array(tensor).tobytes(), np.uint8)
-    step = max(1, _CHUNK // max(multiple, 1)) * max(multiple, 1)
+    step = max(multiple, 1) * max(1, _CHUNK // max(multiple, 1))
     for start in range(0, len(stored), step):
         yield np.asarray(stored[start:start + step])
 

@@ -30,6 +30,17 @@ def import_model(files: dict[str, Path], out: Path, *, data_folder: Path | None 
     return read_in_sandbox(files, out, data_folder=data_folder, binding=binding)
 
 
+def describe_onnx(loaded: "LoadedModel") -> ModelDescription:
+    """A foreign model that can only be measured as it is, tensor by tensor, with the reason in `notes`."""
+    import onnx
+
+    from compression.models.importers.onnx_folder import BINDING, describe_file, read_binding
+
+    graph = onnx.load(str(loaded.onnx_path), load_external_data=False)
+    reason = read_binding(loaded.onnx_path.with_name(BINDING)).reason
+    return describe_file(loaded.onnx_path, graph, loaded.signature, reason)
+
+
 def load_onnx_folder(folder: Path) -> "LoadedModel":
     """A foreign model that import_model wrote. `module` is None where the file can only be measured as it is."""
     from compression.models.importers.onnx_folder import read_onnx_folder

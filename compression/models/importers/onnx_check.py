@@ -36,33 +36,34 @@ _TENSORS = (AttributeProto.TENSOR, AttributeProto.TENSORS)
 _CHUNK = 1 << 22  # values
 
 
-def read_checked(path: Path, data: dict[str, Path]) -> ModelProto:
-    """The graph of an ONNX file, checked; `data` are the external data files that came with it, by name.
+def read_checked(path: Path, data: dict[str, Path], *, name: str = "model.onnx") -> ModelProto:
+    """The graph of an ONNX file, checked; `data` are the external data files that came with it, by name;
+    `name` is what messages call the file.
 
     External tensors are left where they are. Raises ModelError for the first thing that is wrong.
     """
     size = path.stat().st_size
     if size > MAX_GRAPH_BYTES:
-        raise ModelError(f"{path.name} has {size:,} bytes; an ONNX file holds at most 2 GB. "
+        raise ModelError(f"{name} has {size:,} bytes; an ONNX file holds at most 2 GB. "
                          "Save its large tensors as external data and upload both files.")
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf's errors share no base class
-        raise ModelError(f"{path.name} is not a whole ONNX file ({_one_line(error)}). It is truncated or of another "
+        raise ModelError(f"{name} is not a whole ONNX file ({_one_line(error)}). It is truncated or of another "
                          "format; export it again and upload it.") from None
-    _check_frame(model, path.name)
+    _check_frame(model, name)
     for node in model.graph.node:
-        _check_node(node, path.name)
+        _check_node(node, name)
     held = size + sum(file.stat().st_size for file in data.values())
     claimed = 0
     for tensor in stored_tensors(model):
-        claimed += _check_tensor(tensor, data, path.name)
+        claimed += _check_tensor(tensor, data, name)
         if claimed > held:
-            raise ModelError(f"The tensors of {path.name} claim more than the {held:,} bytes that were uploaded: "
+            raise ModelError(f"The tensors of {name} claim more than the {held:,} bytes that were uploaded: "
                              "several of them lie over one another. Export the model with each tensor stored once.")
     for tensor in stored_tensors(model):
-        _check_values(tensor, data, path.name)
-    check_inputs(model, path.name)
+        _check_values(tensor, data, name)
+    check_inputs(model, name)
     return model
 
 

@@ -54,7 +54,12 @@ def ends_in_sigmoid(model: ModelProto, output: str) -> bool:
 
 
 def with_one_score(model: ModelProto, output: str, *, is_probability: bool) -> ModelProto:
-    """A copy whose only output is the probability `score`. Nodes that only other outputs need stay; they are few."""
+    """The model with one output, the probability `score`: the very same where it has that already, else a copy.
+
+    Operators that only other outputs need stay; the runtime drops them.
+    """
+    if is_probability and [value.name for value in model.graph.output] == [OUTPUT]:
+        return model
     wanted, kept = output, ModelProto()
     kept.CopyFrom(model)
     graph = kept.graph
@@ -73,10 +78,9 @@ def with_one_score(model: ModelProto, output: str, *, is_probability: bool) -> M
     del graph.output[:]
     graph.output.append(declared)
     graph.output[0].name = OUTPUT
-    graph.ClearField("value_info")
-    for item in (kept, graph, *graph.node):
-        item.ClearField("doc_string")
-        item.ClearField("metadata_props")
+    shapes = [value for value in graph.value_info if value.name != OUTPUT]
+    del graph.value_info[:]
+    graph.value_info.extend(shapes)
     return kept
 
 

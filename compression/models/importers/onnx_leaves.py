@@ -25,6 +25,7 @@ from compression.models.importers.onnx_origin import origins
 from compression.models.importers.onnx_values import Unsupported
 
 _MADE_BY_EXPORTERS = re.compile(r"(onnx::|val_|_|/|\d|constant)")
+_CODES = (np.int8, np.uint8)
 _FOLDED = {"Identity", "Transpose", "Cast", "Squeeze", "Unsqueeze"}
 
 
@@ -94,6 +95,8 @@ def read_steps(model: ModelProto, constants: dict[str, Constant], opset: int) ->
         if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
             raise Unsupported(f"operator {node.op_type} (node {node.name or node.output[0]!r}) is not among the "
                               f"{len(OPERATORS)} that can be read")
+        if node.op_type == "Gather" and node.input[0] in constants and constants[node.input[0]].array.dtype in _CODES:
+            raise Unsupported(f"{node.input[0]!r} holds integer codes, which were compressed before")
         attributes = {item.name: _attribute(item) for item in node.attribute}
         attributes |= {"opset": opset, "n_outputs": len(node.output)}
         step = Step(node.op_type, node.name or node.output[0], tuple(node.input), tuple(node.output), attributes)

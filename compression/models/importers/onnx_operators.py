@@ -6,18 +6,27 @@ an option has no plain torch form the operator raises Unsupported, and the file 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from compression.models.importers.onnx_values import MAX_INTS, Ints, Unsupported, Value, ints, tensor, tensors
+from compression.models.importers.onnx_shapes import (
+    Attributes,
+    arange,
+    constant_of_shape,
+    expand,
+    flatten,
+    reshape,
+    shape,
+    slice_,
+    split,
+    squeeze,
+    unsqueeze,
+)
+from compression.models.importers.onnx_values import Ints, Unsupported, Value, ints, tensor, tensors
 
-Attributes = dict[str, Any]
 Operator = Callable[[list[Value], Attributes], Value | tuple[Value, ...]]
 
 TORCH_TYPES = {1: torch.float32, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32, 7: torch.int64,
@@ -52,13 +61,6 @@ def _reduce(function: Callable[[Tensor, list[int], bool], Tensor]) -> Operator:
     return apply
 
 
-def _axes(v: list[Value], a: Attributes) -> list[int] | None:
-    """Axes of Squeeze and Unsqueeze: an attribute before opset 13, an input since."""
-    if "axes" in a:
-        return list(a["axes"])
-    return ints(v[1], "axes") if len(v) > 1 and v[1] is not None else None
-
-
 def _divide(x: Tensor, y: Tensor) -> Tensor:
     return x / y if x.is_floating_point() else torch.div(x, y, rounding_mode="trunc")
 
@@ -84,9 +86,13 @@ def gather(v: list[Value], a: Attributes) -> Value:
     axis %= x.dim()
     if isinstance(v[1], Ints) and v[1].scalar:
         return x.select(axis, v[1].values[0])
-    index = tensor(v[1], x)
-    length = x.shape[axis]
-    index = torch.where(index < 0, index + length, index).long() if not isinstance(v[1], Ints) else index % length
+    if isinstance(v[1], Ints):
+        return x.index_select(axis, tensor(v[1], x) % x.shape[axis])
+    index = tensor(v[1], x)  # a negative one, which ONNX allows, is refused by torch: such a file is measured as it is
+    if index.dim() == 1:
+        return x.index_select(axis, index)
+    if axis == 0 and x.dim() == 2:
+        return F.embedding(index, x)  # one Gather when it is exported again
     return x.index_select(axis, index.reshape(-1)).reshape(*x.shape[:axis], *index.shape, *x.shape[axis + 1:])
 
 
@@ -112,88 +118,6 @@ def batch_normalization(v: list[Value], a: Attributes) -> Tensor:
         raise Unsupported("it was exported in training mode")
     x, weight, bias, mean, variance = tensors(v[:5])
     return F.batch_norm(x, mean.detach(), variance.detach(), weight, bias, False, 0.1, a.get("epsilon", 1e-5))
-
-
-def shape(v: list[Value], a: Attributes) -> Ints:
-    sizes = list(tensor(v[0]).shape)
-    return Ints(tuple(sizes[a.get("start", 0):a.get("end")]))
-
-
-def reshape(v: list[Value], a: Attributes) -> Tensor:
-    x, sizes = tensor(v[0]), ints(v[1], "the new shape")
-    if not a.get("allowzero", 0):
-        sizes = [x.shape[place] if type(size) is int and size == 0 else size for place, size in enumerate(sizes)]
-    return x.reshape(sizes)
-
-
-def expand(v: list[Value], a: Attributes) -> Tensor:
-    x, sizes = tensor(v[0]), ints(v[1], "the new shape")
-    missing = len(sizes) - x.dim()
-    x = x.reshape([1] * max(0, missing) + list(x.shape))
-    sizes = [1] * max(0, -missing) + sizes
-    return x.expand([old if type(new) is int and new == 1 else new for old, new in zip(x.shape, sizes, strict=True)])
-
-
-def flatten(v: list[Value], a: Attributes) -> Tensor:
-    x, axis = tensor(v[0]), a.get("axis", 1)
-    axis = axis + x.dim() if axis < 0 else axis
-    return x.flatten(1) if axis == 1 else x.reshape(math.prod(x.shape[:axis]), -1)
-
-
-def unsqueeze(v: list[Value], a: Attributes) -> Tensor:
-    x, axes = tensor(v[0]), _axes(v, a) or []
-    rank = x.dim() + len(axes)
-    for axis in sorted(axis % rank for axis in axes):
-        x = x.unsqueeze(axis)
-    return x
-
-
-def squeeze(v: list[Value], a: Attributes) -> Tensor:
-    x, axes = tensor(v[0]), _axes(v, a)
-    if axes is None:  # never the batch, whose length is free
-        axes = [axis for axis, size in enumerate(x.shape) if type(size) is int and size == 1]
-    for axis in sorted((axis % x.dim() for axis in axes), reverse=True):
-        x = x.squeeze(axis)
-    return x
-
-
-def slice_(v: list[Value], a: Attributes) -> Tensor:
-    x = tensor(v[0])
-    if "starts" in a:  # before opset 10
-        starts, ends, axes, steps = a["starts"], a["ends"], a.get("axes"), None
-    else:
-        starts, ends = ints(v[1], "the start"), ints(v[2], "the end")
-        axes = ints(v[3], "the axis") if len(v) > 3 and v[3] is not None else None
-        steps = ints(v[4], "the step") if len(v) > 4 and v[4] is not None else None
-    for place, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        step = steps[place] if steps else 1
-        if type(step) is not int or step < 1:
-            raise Unsupported("it walks backwards")
-        end = min(end, 2**62) if type(end) is int else end
-        x = torch.ops.aten.slice.Tensor(x, axes[place] if axes else place, start, end, step)
-    return x
-
-
-def split(v: list[Value], a: Attributes) -> tuple[Tensor, ...]:
-    x, axis = tensor(v[0]), a.get("axis", 0)
-    sizes = ints(v[1], "the parts") if len(v) > 1 and v[1] is not None else a.get("split")
-    if sizes:
-        return tuple(x.split(list(sizes), axis))
-    parts = a.get("num_outputs") or a["n_outputs"]
-    return tuple(x.split(-(-x.shape[axis] // parts), axis))
-
-
-def constant_of_shape(v: list[Value], a: Attributes) -> Value:
-    fill, sizes = a.get("value", np.zeros(1, np.float32)), ints(v[0], "the shape")
-    number = fill.reshape(-1)[0].item()
-    if fill.dtype == np.int64 and len(sizes) == 1 and type(sizes[0]) is int and sizes[0] <= MAX_INTS:
-        return Ints((number,) * sizes[0])
-    return torch.full(sizes, number, dtype=torch.from_numpy(fill).dtype)
-
-
-def arange(v: list[Value], a: Attributes) -> Tensor:
-    start, end, step = (ints(value, "the range")[0] for value in v)
-    return torch.arange(start, end, step)
 
 
 def cast(v: list[Value], a: Attributes) -> Tensor:

@@ -41,7 +41,7 @@ def read_onnx(path: Path, name: str, files: dict[str, Path], out: Path, *, given
     Raises ModelError for a file that is broken or hostile, can't be bound, or can't be run by ONNX Runtime.
     """
     data = {other: file for other, file in files.items() if other != name}
-    model = _renamed(read_checked(path, data), name)
+    model = _renamed(read_checked(path, data, name=name), name)
     output = graph_output(model, given)
     signature = bind(model_inputs(model), given, description=_description(data_folder), vocabularies=vocabularies)
     is_probability = ends_in_sigmoid(model, output) or _said_probability(given, output)

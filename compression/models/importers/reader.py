@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from compression.records import ModelDescription
 MAX_FILES = 64
 MAX_JSON_BYTES = 256 << 20  # vocabularies of millions of ids
 MAX_METADATA_BYTES = 100_000_000  # the limit of the safetensors format itself
+SUMS = "SHA256SUMS"
+MAX_SUMS_CHARS = 100_000
 _SIGNATURES = ("binding.json", "signature.json")
 
 
@@ -69,12 +73,27 @@ def _unpacked(files: dict[str, Path], scratch: Path) -> dict[str, Path]:
     if len(files) > 1:
         raise ModelError(f"Upload the bundle {bundles[0]} alone, without other files.")
     inside = unpack(files[bundles[0]], bundles[0], scratch / "bundle")
+    if SUMS in inside:
+        _check_digests(inside, bundles[0])
     kept = {name: path for name, path in inside.items() if Path(name).suffix.lower() in READ_ENDINGS}
     for name, path in kept.items():
         if name.lower().endswith(".zip"):
             raise ModelError(f"{bundles[0]} holds another archive ({name}), which is not unpacked.")
         refuse_dangerous(path, name)
     return kept
+
+
+def _check_digests(files: dict[str, Path], bundle: str) -> None:
+    """Every file that the bundle's list of digests names has the digest it says."""
+    lines = files[SUMS].read_text(encoding="utf-8", errors="replace")[:MAX_SUMS_CHARS].splitlines()
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        if name not in files:
+            raise ModelError(f"{bundle} lacks {name[:80]!r}, which its list {SUMS} names. Download the bundle again.")
+        with files[name].open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                raise ModelError(f"{name} in {bundle} differs from its digest in {SUMS}; it was damaged or changed. "
+                                 "Download the bundle again.")
 
 
 def _read_zoo(files: dict[str, Path], weights: str, out: Path, binding: dict[str, Any] | None) -> ModelDescription:
@@ -100,7 +119,7 @@ def _read_zoo(files: dict[str, Path], weights: str, out: Path, binding: dict[str
         raise ModelError("A model of the zoo knows its columns: its signature is in config.json. Leave the binding "
                          "empty.")
     (out / WEIGHTS).unlink(missing_ok=True)
-    _copy(files[weights], out / WEIGHTS)
+    shutil.copyfile(files[weights], out / WEIGHTS)
     loaded = load_model(out)
     graph_bytes = exported_graph_bytes(loaded.module, loaded.signature, out.parent)
     return describe(loaded.module, loaded.signature, architecture=loaded.architecture, graph_bytes=graph_bytes)
@@ -151,9 +170,3 @@ def _parsed(text: bytes | str, what: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{what} is not valid JSON ({error}).") from None
-
-
-def _copy(source: Path, target: Path) -> None:
-    import shutil
-
-    shutil.copyfile(source, target)
