@@ -48,3 +48,10 @@ def product_tensors(n_rows: int, embedding_dim: int, *, n_slices: int, centroids
     """A table in codes of a byte for each slice of its columns, and the codebooks one below the other."""
     return (Tensor(name="codes", dtype="uint8", shape=(n_rows, n_slices)),
             Tensor(name="codebooks", dtype="float32", shape=(n_slices * centroids, embedding_dim // n_slices)))
+
+
+def shared_tensors(in_features: int, out_features: int, *, n_bits: int, has_bias: bool) -> tuple[Tensor, ...]:
+    """A dense layer in packed codes, its codebook, and its bias in float."""
+    stored = (Tensor(name="codes", dtype="uint8", shape=(out_features, packed_width(in_features, n_bits))),
+              Tensor(name="codebook", dtype="float32", shape=(2**n_bits, 1)))
+    return (*stored, Tensor(name="bias", dtype="float32", shape=(out_features,))) if has_bias else stored

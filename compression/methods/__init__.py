@@ -12,4 +12,5 @@ from compression.methods import prune_channels as prune_channels
 from compression.methods import prune_magnitude as prune_magnitude
 from compression.methods import quantize_dynamic as quantize_dynamic
 from compression.methods import quantize_static as quantize_static
+from compression.methods import share_kmeans as share_kmeans
 from compression.methods import train_fine_tune as train_fine_tune

@@ -45,6 +45,7 @@ CASES: dict[str, Case] = {
     "embed.product_quantize": Case({"min_rows": 2, "centroids": 4, "subspaces": 2}, {"min_rows": 1_000_000}),
     "embed.reduce_dim": Case({"min_rows": 2}, {"ratio": 1.0, "alpha": 0.0}),
     "embed.hash": Case({"min_rows": 2, "keep": 0.3}, {"keep": 1.0}),
+    "share.kmeans": Case({"n_bits": 4, "min_features": 2}, {"min_features": 4096}),
     "embed.quantize_rows": Case({}, {"min_rows": 1_000_000}),
     "quantize.dynamic": Case({}, {"min_features": 4096}),
     "quantize.static": Case({}, {"min_features": 4096}),
