@@ -12,12 +12,17 @@ from typing import Any
 
 import streamlit as st
 from starlette.concurrency import run_in_threadpool
+from streamlit.runtime.pages_manager import PagesManager
 
 from jobs.supervise import supervised
 from ui.links import api_base
 from ui.routes import make_routes
 from ui.state import store
 from ui.uploads import Uploads
+
+# streamlit takes a folder named pages for its own way of making pages until st.navigation has run once: the first
+# visit to a deep link after a start would miss router.py
+PagesManager.uses_pages_directory = False
 
 
 @asynccontextmanager

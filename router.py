@@ -11,7 +11,7 @@ DEEP_LINKS = {"run"}  # reached from a list, a plot or a link
 
 st.set_page_config(page_title="RecPress", page_icon="static/icon.svg", layout="wide",
                    initial_sidebar_state="collapsed")
-st.logo("static/logo.svg", icon_image="static/icon.svg", size="medium")
+st.logo("static/logo.svg", size="medium")
 page = st.navigation(
     [st.Page(path, title=TITLES[name], url_path=None if name == "home" else name, default=name == "home",
              visibility="hidden" if name in DEEP_LINKS else "visible") for name, path in PAGES.items()],

@@ -58,7 +58,9 @@ def treemap_tiles(description: ModelDescription) -> list[Tile]:
 
 
 def layer_label(layer: Layer) -> str:
-    """A table by the column it reads, another layer by the end of its path."""
+    """A table by the column it reads, one of single weights (D = 1) marked as such; another layer by its path."""
+    if layer.field and layer.part is Part.EMBEDDING and layer.shape[-1] == 1:
+        return f"{layer.field} weights"
     return layer.field or layer.name
 
 
@@ -108,5 +110,6 @@ def draw_treemap(tiles: list[Tile], *, dark: bool = False, height: int = 420) ->
         texttemplate="%{label}<br>%{customdata[0]}", textfont={"color": "#FFFFFF", "family": FONT, "size": 13},
         hovertemplate="<b>%{label}</b><br>%{customdata[0]}, %{customdata[1]}<br>%{customdata[2]}<extra></extra>",
         tiling={"pad": 2}, pathbar={"visible": False}))
-    figure.update_layout(template=template(dark), height=height, margin={"l": 0, "r": 0, "t": 0, "b": 0})
+    figure.update_layout(template=template(dark), height=height, uniformtext={"minsize": 10, "mode": "hide"},
+                         margin={"l": 0, "r": 0, "t": 0, "b": 0})
     return figure

@@ -14,8 +14,8 @@ from storage.store import Store
 from ui import preview
 from ui.columns_editor import draw_columns, draw_label_and_split, edited_description
 from ui.format import human_bytes, plural
-from ui.shell import page_title
-from ui.state import open_page, page_link, say_later
+from ui.shell import draw_back, page_title
+from ui.state import open_page, say_later
 from ui.uploader import clear_uploader, uploader
 from ui.uploads import Upload
 
@@ -25,7 +25,7 @@ DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", " ": "spa
 
 def draw_upload(store: Store) -> None:
     """Files, then their guessed description to be corrected, then the import."""
-    page_link("datasets", "All datasets")
+    draw_back("All datasets", "datasets")
     page_title("Add a dataset", "One table that RecPress splits, or tables for train, valid and test.")
     files = uploader("Data files", kind="data", key=UPLOAD)
     st.caption("CSV, TSV or Parquet, with or without a header; a data.yaml beside them is taken as the description.")
@@ -75,7 +75,7 @@ def _draw_review(store: Store, files: list[Upload], guess: DataDescription, key:
         with st.expander(f"First {plural(frame.height, 'row')} of {guess.files.get('all', guess.files.get('train'))}, "
                          f"{human_bytes(sum(one.size for one in files))} in all"):
             st.dataframe(frame.to_dicts(), hide_index=True)
-    name = st.text_input("Name", value=guess.name, key=f"{key}.name", max_chars=200)
+    name = st.text_input("Name", value=guess.name, key=f"{key}.name", max_chars=200, width=520)
     description, problem = _checked(guess, rows, name, chosen)
     if problem:
         st.error(problem)

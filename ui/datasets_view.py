@@ -15,7 +15,8 @@ from ui.columns_editor import SPLIT_TITLES
 from ui.format import MISSING, ago, human_bytes, human_count, percent, plural, when
 from ui.links import data_file_url, draw_download, split_url
 from ui.models_view import PLAIN_CHART, draw_delete, draw_rename
-from ui.state import is_dark, open_page, page_link
+from ui.shell import Figure, draw_back, draw_figures
+from ui.state import is_dark, open_page
 from ui.verdict import escaped
 
 SHIFT = 0.2  # population stability index from which a shift is usually spoken of
@@ -30,8 +31,8 @@ def summary_of(row: DataRow) -> DataSummary | None:
 
 def draw_list(rows: list[DataRow]) -> None:
     """Every dataset; choosing a row opens it."""
-    event = st.dataframe([_list_row(row) for row in rows], hide_index=True, key="datasets.table", on_select="rerun",
-                         selection_mode="single-row", column_config={
+    event = st.dataframe([_list_row(row) for row in rows], hide_index=True, placeholder=MISSING, key="datasets.table",
+                         on_select="rerun", selection_mode="single-row", column_config={
                              "Rows": st.column_config.NumberColumn(format="localized"),
                              "Positive": st.column_config.NumberColumn(format="percent"),
                              "Size": st.column_config.NumberColumn(format="bytes")})
@@ -62,14 +63,14 @@ def draw_dataset(store: Store, row: DataRow) -> None:
             st.markdown(f"- {escaped(sentence)}")
     tabs = st.tabs(["Columns", "Popularity of ids", "First rows", "Download"])
     with tabs[0]:
-        st.dataframe(column_table(row, found), hide_index=True, column_config=COLUMN_FORMATS,
+        st.dataframe(column_table(row, found), hide_index=True, placeholder=MISSING, column_config=COLUMN_FORMATS,
                      height="content" if len(row.description.columns) <= 14 else 520)
     with tabs[1]:
         _draw_popularity(found)
     with tabs[2]:
         if found is not None and found.preview:
             st.dataframe([dict(zip(found.preview_columns, line, strict=True)) for line in found.preview],
-                         hide_index=True)
+                         hide_index=True, placeholder=MISSING)
         else:
             st.caption("No rows were kept to show.")
     with tabs[3]:
@@ -77,7 +78,7 @@ def draw_dataset(store: Store, row: DataRow) -> None:
 
 
 def _draw_head(store: Store, row: DataRow) -> None:
-    page_link("datasets", "All datasets")
+    draw_back("All datasets", "datasets")
     left, right = st.columns([1.7, 1], vertical_alignment="bottom")
     with left:
         st.title(escaped(row.name), anchor=False)
@@ -96,17 +97,14 @@ def _draw_head(store: Store, row: DataRow) -> None:
 
 
 def _draw_figures(found: DataSummary) -> None:
-    splits = [split for split in SPLITS if split in found.rows]
-    for column, split in zip(st.columns(len(splits) + 1, gap="medium"), [*splits, None], strict=True):
-        if split is None:
-            inputs = [one for one in found.columns if one.role not in (Role.LABEL, Role.TIME, Role.IGNORE)]
-            ids = sum(one.cardinality or 0 for one in inputs if one.role is not Role.NUMBER)
-            column.metric("Distinct ids", human_count(ids), delta=plural(len(inputs), "input column"),
-                          delta_color="off", delta_arrow="off", help=f"{ids:,} ids over all columns of ids, in train.")
-        else:
-            column.metric(f"{SPLITS[split]} rows", human_count(found.rows[split]),
-                          delta=f"{percent(found.label_rate.get(split))} positive", delta_color="off",
-                          delta_arrow="off", help=f"{found.rows[split]:,} rows.")
+    figures: list[Figure] = [(f"{title} rows", human_count(found.rows[split]),
+                              f"{percent(found.label_rate.get(split))} positive", f"{found.rows[split]:,} rows.")
+                             for split, title in SPLITS.items() if split in found.rows]
+    inputs = [one for one in found.columns if one.role not in (Role.LABEL, Role.TIME, Role.IGNORE)]
+    ids = sum(one.cardinality or 0 for one in inputs if one.role is not Role.NUMBER)
+    figures.append(("Distinct ids", human_count(ids), plural(len(inputs), "input column"),
+                    f"{ids:,} ids over all columns of ids, in train."))
+    draw_figures(figures)
 
 
 def findings(found: DataSummary) -> list[str]:

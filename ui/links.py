@@ -47,7 +47,8 @@ def draw_download(label: str, url: str, *, primary: bool = False, help: str = ""
     """A link that looks like a button and saves the file without leaving the page."""
     kind = "rp-download rp-primary" if primary else "rp-download"
     title = f' title="{html.escape(help, quote=True)}"' if help else ""
-    st.html(f'<a class="{kind}" href="{html.escape(url, quote=True)}" download{title}>{html.escape(label)}</a>')
+    st.html(f'<a class="{kind}" href="{html.escape(url, quote=True)}" download{title}>{html.escape(label)}</a>',
+            width="content")
 
 
 def api_base() -> str:

@@ -13,8 +13,8 @@ from storage.records import DataRow
 from storage.store import Store
 from ui.format import plural
 from ui.params_form import params_form
-from ui.shell import empty_state, page_title
-from ui.state import open_page, page_link, query_text, say_later
+from ui.shell import draw_back, empty_state, page_title
+from ui.state import open_page, query_text, say_later
 from ui.uploader import clear_uploader, uploader
 from ui.uploads import Upload
 
@@ -24,15 +24,16 @@ NO_DATA = ""
 
 def draw_upload(store: Store) -> None:
     """Files, a name, the dataset whose columns the inputs read; then a job checks and stores them."""
-    page_link("models", "All models")
+    draw_back("All models", "models")
     page_title("Upload a model", "It is checked in a process of its own before anything of it is used.")
     files = uploader("Model files", kind="model", key=UPLOAD)
-    st.caption("`.safetensors` with its `config.json` for a model of the zoo · `.onnx`, with its external data file if "
-               "it has one · a bundle `.zip` that RecPress exported. Pickled checkpoints (`.pt`, `.pth`) can run code "
-               "and are not taken.")
+    st.caption("A .safetensors with its config.json for a model of the zoo · an .onnx, with its external data file if "
+               "it has one · a bundle .zip that RecPress exported. Pickled checkpoints (.pt, .pth) can run code and "
+               "are not taken.")
     if not files:
         return
-    name = st.text_input("Name", value=suggested_name(files), key=f"{UPLOAD}.name", max_chars=200)
+    name = st.text_input("Name", value=suggested_name(files), key=f"{UPLOAD}.name", max_chars=200,
+                         width=520)
     datasets = store.datasets()
     data = _choose_data(datasets, "Dataset it was made for", f"{UPLOAD}.data", optional=True)
     binding = _draw_binding(datasets, data)
@@ -87,7 +88,7 @@ def _draw_binding(datasets: list[DataRow], data: str) -> dict:
 
 def draw_train(store: Store) -> None:
     """Dataset, architecture and its settings; then a job trains it with early stopping."""
-    page_link("models", "All models")
+    draw_back("All models", "models")
     page_title("Train a reference model", "A model of the zoo, trained here with early stopping on validation.")
     datasets = store.datasets()
     if not datasets:
@@ -112,7 +113,7 @@ def draw_train(store: Store) -> None:
         training = params_form(TrainParams, "models.train.params")
     row = next(one for one in datasets if one.id == data)
     name = st.text_input("Name", value=f"{chosen.title} on {row.name}", key=f"models.train.name.{key}.{data}",
-                         max_chars=200)
+                         max_chars=200, width=520)
     if st.button("Train", type="primary", disabled=not name.strip()):
         try:
             spec = TrainSpec(data=data, architecture=key, config=chosen.params(**config).model_dump(mode="json"),

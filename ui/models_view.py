@@ -29,7 +29,8 @@ from ui.format import (
     when,
 )
 from ui.links import draw_download, model_file_url
-from ui.state import is_dark, open_page, page_link, say_later
+from ui.shell import Figure, draw_back, draw_figures
+from ui.state import is_dark, open_page, say_later
 from ui.verdict import escaped
 
 BASELINE_SHOWN = ("auc", "logloss", "gauc", "latency_p50_ms")
@@ -50,7 +51,7 @@ def draw_list(store: Store, rows: list[ModelRow]) -> None:
           "Inputs": len(row.description.signature.get("inputs", ())) or None,
           "Dataset": data_names.get(row.data or "", MISSING), "Origin": row.origin, "Added": ago(row.created)}
          for row in rows],
-        hide_index=True, key="models.table", on_select="rerun", selection_mode="single-row",
+        hide_index=True, placeholder=MISSING, key="models.table", on_select="rerun", selection_mode="single-row",
         column_config={"Exported size": st.column_config.NumberColumn(format="bytes"),
                        "Parameters": st.column_config.NumberColumn(format="compact")})
     chosen = event.selection.rows if event else []
@@ -75,7 +76,7 @@ def draw_model(store: Store, row: ModelRow) -> None:
         else:
             st.caption("The layers of this model could not be read; it can be measured as it is.")
     with tabs[1]:
-        st.dataframe(layer_table(row.description), hide_index=True, column_config={
+        st.dataframe(layer_table(row.description), hide_index=True, placeholder=MISSING, column_config={
             "Bytes": st.column_config.NumberColumn(format="bytes"),
             "Parameters": st.column_config.NumberColumn(format="localized")})
     with tabs[2]:
@@ -89,7 +90,7 @@ def draw_model(store: Store, row: ModelRow) -> None:
 
 
 def _draw_head(store: Store, row: ModelRow) -> None:
-    page_link("models", "All models")
+    draw_back("All models", "models")
     left, right = st.columns([1.7, 1], vertical_alignment="bottom")
     with left:
         st.title(escaped(row.name), anchor=False)
@@ -110,18 +111,16 @@ def _draw_figures(store: Store, row: ModelRow) -> None:
     layers = row.description.layers
     parameters = sum(parameter_count(one) for one in layers)
     tables = [one for one in layers if one.part is Part.EMBEDDING]
-    figures: list[tuple[str, str, str]] = [
-        ("Exported size", human_bytes(row.description.size_bytes),
+    figures: list[Figure] = [
+        ("Exported size", human_bytes(row.description.size_bytes), "",
          f"{exact_bytes(row.description.size_bytes)} as an exported file, float32."),
-        ("Parameters", human_count(parameters), f"{parameters:,} stored numbers."),
-        ("Embedding tables", f"{len(tables)}", f"{human_bytes(sum(one.size_bytes for one in tables))} together; "
-                                               "one table for each column of ids.")]
+        ("Parameters", human_count(parameters), "", f"{parameters:,} stored numbers."),
+        ("Embedding tables", f"{len(tables)}", "", f"{human_bytes(sum(one.size_bytes for one in tables))} together.")]
     values = baseline_values(store, row)
     keys = [largest_batch_key(values, key) if key.startswith("latency") else key for key in BASELINE_SHOWN]
-    figures += [(metric_title(key), format_value(key, values[key].value), _measured(key, values[key]))
+    figures += [(metric_title(key), format_value(key, values[key].value), "", _measured(key, values[key]))
                 for key in keys if key in values][:3]
-    for column, (label, value, help_) in zip(st.columns(len(figures), gap="medium"), figures, strict=True):
-        column.metric(label, value, help=help_)
+    draw_figures(figures)
     if not values:
         st.caption(training_words(row) + "Quality, memory and latency appear here once a run has measured the exported "
                                          "file.")
@@ -170,7 +169,7 @@ def _draw_inputs(store: Store, row: ModelRow) -> None:
     st.dataframe([{"Input": one.name, "Kind": one.kind, "Bound to column": one.column,
                    "Role there": has.get(one.column, MISSING), "Ids": one.cardinality, "Longest list": one.max_length,
                    "Transform": one.transform if one.kind == "number" else MISSING, "Type": one.dtype}
-                  for one in signature.singles], hide_index=True)
+                  for one in signature.singles], hide_index=True, placeholder=MISSING)
     st.caption(f"It gives `{signature.output}`, a {signature.output_form} for each row. Id 0 stands for unknown.")
 
 
@@ -183,10 +182,10 @@ def _draw_notes(row: ModelRow) -> None:
     if not row.notes:
         st.caption("Nothing was noted when this model came in.")
     if plain:
-        st.dataframe(plain, hide_index=True)
+        st.dataframe(plain, hide_index=True, placeholder=MISSING)
     for key, value in tables.items():
         st.markdown(f"**{escaped(key.replace('_', ' ').capitalize())}**")
-        st.dataframe(value, hide_index=True)
+        st.dataframe(value, hide_index=True, placeholder=MISSING)
 
 
 def _dataset_name(store: Store, data_id: str | None) -> str:

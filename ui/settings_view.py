@@ -18,6 +18,7 @@ from jobs.devices import cpu_count, visible_gpus
 from jobs.submit import submit
 from storage.store import Store
 from ui.format import MISSING, ago, human_bytes, plural
+from ui.shell import draw_figures
 from ui.state import open_page, say_later
 
 PACKAGES = ("torch", "onnx", "onnxruntime-gpu", "onnxruntime", "streamlit", "sqlalchemy", "polars", "numpy")
@@ -28,14 +29,14 @@ def draw_workers(store: Store) -> None:
     workers = store.workers()
     alive = [one for one in workers if one.alive]
     gpus = len(visible_gpus())
-    columns = st.columns(3, gap="medium")
-    columns[0].metric("Workers", f"{len(alive)}", help="Processes that take jobs from the queue, one job at a time.")
-    columns[1].metric("Processors", f"{cpu_count()}", help="CPU cores this server may use.")
-    columns[2].metric("GPUs", f"{gpus}" if gpus else "none", help="CUDA devices this server sees.")
+    draw_figures([
+        ("Workers", f"{len(alive)}", "", "Processes that take jobs from the queue, one job at a time."),
+        ("Processors", f"{cpu_count()}", "", "CPU cores this server may use."),
+        ("GPUs", f"{gpus}" if gpus else "none", "", "CUDA devices this server sees.")])
     if workers:
         st.dataframe([{"Worker": one.id, "Device": one.device, "State": "alive" if one.alive else "silent",
                        "Job": one.job, "Host": one.host.partition("/")[0], "Process": one.pid,
-                       "Seen": ago(one.seen)} for one in workers], hide_index=True)
+                       "Seen": ago(one.seen)} for one in workers], hide_index=True, placeholder=MISSING)
     else:
         st.warning("No worker has reported yet. The app starts one for each GPU, or one on a machine without; "
                    "more are started by hand.")
@@ -47,12 +48,12 @@ def draw_storage(store: Store) -> None:
     """What the home folder weighs and what can be let go."""
     sizes = folder_bytes(store.home)
     disk = shutil.disk_usage(store.home)
-    columns = st.columns(3, gap="medium")
-    columns[0].metric("Stored files", human_bytes(sizes.get("files", 0)),
-                      help="Models, datasets and bundles; equal files are kept once.")
-    columns[1].metric("Job folders and logs", human_bytes(sizes.get("jobs", 0)),
-                      help="Kept for a week after a job has ended; logs stay as long as their job.")
-    columns[2].metric("Free on the disk", human_bytes(disk.free), help=f"of {human_bytes(disk.total)}")
+    draw_figures([
+        ("Stored files", human_bytes(sizes.get("files", 0)), "",
+         "Models, datasets and bundles; equal files are kept once."),
+        ("Job folders and logs", human_bytes(sizes.get("jobs", 0)), "",
+         "Kept for a week after a job has ended; logs stay as long as their job."),
+        ("Free on the disk", human_bytes(disk.free), "", f"of {human_bytes(disk.total)}")])
     st.caption(f"Home folder: `{store.home}` (RECPRESS_HOME). Database: "
                f"{'SQLite in it' if store.database.is_sqlite else 'PostgreSQL (DATABASE_URL)'}. "
                f"Unfinished uploads: {human_bytes(sizes.get('uploads', 0))}, kept for a week.")

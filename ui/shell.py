@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
-# tabular figures so that columns of numbers line up; a calm width for text; no jump while a page reruns
+from ui.state import open_page
+
+Figure = tuple[str, str, str, str]  # label, value, what stands below it ("" for nothing), help
+
+# figures line up where they stand below one another; the bar of pages starts where the page does; and a primary
+# button has dark ink in the dark theme, because white on its accent is too faint
 CSS = """
 <style>
-  .stApp { font-variant-numeric: tabular-nums; font-feature-settings: "cv11", "ss03"; }
-  .stMainBlockContainer { max-width: 1320px; padding-top: 4.5rem; padding-bottom: 4rem; }
+  .stApp { --rp-accent: light-dark(#0F766E, #2DD4BF); --rp-on-accent: light-dark(#FFFFFF, #12171C);
+    --rp-line: light-dark(#DCE1E5, #2F3841); --rp-ink: light-dark(#1F2933, #E6EAED); }
+  [data-testid="stMetric"], [data-testid="stProgress"], table { font-variant-numeric: tabular-nums; }
+  .stMainBlockContainer { max-width: 1344px; padding: 4.5rem 2rem 4rem; }
+  [data-testid="stToolbar"] { padding-left: calc(max(0px, (100vw - 1344px) / 2) + 1rem); }
+  [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p {
+    color: light-dark(#5B6670, #A3ADB6) !important; opacity: 1 !important; }
   [data-testid="stMetricValue"] { letter-spacing: -0.01em; }
   [data-testid="stMetricDelta"] { font-weight: 500; }
-  .rp-download { display: inline-block; padding: 0.375rem 0.875rem; border: 1px solid var(--st-border-color);
-    border-radius: 8px; color: var(--st-text-color) !important; text-decoration: none !important; }
-  .rp-download:hover { border-color: var(--st-primary-color); }
-  button:focus-visible, a:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 2px; }
+  [data-testid="stBaseButton-primary"], [data-testid="stBaseLinkButton-primary"] {
+    color: var(--rp-on-accent) !important; }
+  .rp-download { display: inline-block; font-size: 0.875rem; line-height: 1.6;
+    padding: 0.375rem 0.875rem; border: 1px solid var(--rp-line);
+    border-radius: 8px; color: var(--rp-ink) !important; text-decoration: none !important; }
+  .rp-download:hover { border-color: var(--rp-accent); }
+  .rp-download.rp-primary { background: var(--rp-accent); border-color: var(--rp-accent);
+    color: var(--rp-on-accent) !important; }
+  button:focus-visible, a:focus-visible { outline: 2px solid var(--rp-accent); outline-offset: 2px; }
   @media (prefers-reduced-motion: reduce) { * { transition: none !important; animation: none !important; } }
 </style>
 """
@@ -34,5 +51,19 @@ def page_title(title: str, sentence: str = "") -> None:
 
 def empty_state(title: str, sentence: str) -> None:
     """What a list shows while it is empty: what belongs here, and what to do first (draw the button after it)."""
-    st.subheader(title, anchor=False)
+    st.header(title, anchor=False)
     st.markdown(sentence)
+
+
+def draw_back(label: str, page: str) -> None:
+    """The way from a detail back to its list."""
+    if st.button(f"← {label}", type="tertiary", key=f"back.{page}"):
+        open_page(page)
+
+
+def draw_figures(figures: Sequence[Figure]) -> None:
+    """A row of figures at their own width, each with a word below it and a line on hover."""
+    with st.container(horizontal=True, gap="xlarge"):
+        for label, value, below, help in figures:
+            st.metric(label, value, delta=below or None, delta_color="off", delta_arrow="off", help=help,
+                      width="content")

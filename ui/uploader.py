@@ -29,7 +29,7 @@ def uploader(label: str, *, kind: Kind, key: str, hint: str = "", multiple: bool
     mount = _component()
     mount(key=key, default={"files": []}, on_files_change=lambda: None, data={
         "label": label, "kind": kind, "multiple": multiple, "accept": ",".join(SUFFIXES[kind]),
-        "hint": hint or f"or drop them here: {', '.join(SUFFIXES[kind])}", "url": f"{api_base()}/uploads",
+        "hint": hint or "or drop them here", "url": f"{api_base()}/uploads",
         "token": _session_token(), "clear": st.session_state.get(f"{key}.clear", 0)})
     said = (st.session_state.get(key) or {}).get("files") or []
     return received([item.get("id") for item in said if isinstance(item, dict)], kind=kind)
