@@ -16,6 +16,7 @@ FAMILY_COLOURS = {
     "quantize": "#E69F00",
     "prune": "#009E73",
     "factorize": "#CC79A7",
+    "share": "#8A5A2B",
     "distill": "#D55E00",
     "train": "#56B4E9",
 }
@@ -24,11 +25,12 @@ FAMILY_TITLES = {
     "quantize": "quantised dense",
     "prune": "pruning",
     "factorize": "low rank",
+    "share": "shared weights",
     "distill": "distillation",
     "train": "fine-tuning only",
 }
 # the family that changes a model most gives a hybrid its colour
-LEADING = ("distill", "factorize", "prune", "embed", "quantize", "train")
+LEADING = ("distill", "factorize", "prune", "embed", "share", "quantize", "train")
 SYMBOLS = ("circle", "square", "hexagon")  # one family, two, three and more
 FONT = "Inter, system-ui, -apple-system, 'Segoe UI', sans-serif"
 
