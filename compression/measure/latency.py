@@ -3,9 +3,12 @@
 Both files get the same requests, drawn from the data's own rows, so that ids are as skewed as in the data. A pool of
 batches is used in turn: one batch would stay in the cache, and make every table look fast.
 
+Two sessions of one and the same file differ by up to a hundredth for as long as they live, however many pairs are taken.
+So both files are opened anew in each of six rounds, in turned order, and the interval is that of the six rounds.
+
 Clock: on the CPU with one thread, the CPU time of that thread, which a busy neighbour cannot stretch; with more threads
-or on CUDA, wall time, as the work happens outside the calling thread. Memory is warm either way: every batch is
-answered once before the clock starts. On CUDA the copies from and to host memory are included.
+or on CUDA, wall time, as the work happens outside the calling thread. Memory is warm either way: every batch is answered
+once before the clock starts. On CUDA the copies from and to host memory are included.
 """
 
 from __future__ import annotations
@@ -21,10 +24,11 @@ import numpy as np
 
 from compression.data.dataset import Rows
 from compression.errors import MeasureError
-from compression.measure.runtimes.onnxruntime import KEY, Bound, open_session
+from compression.measure.runtimes.onnxruntime import KEY, Bound, Session, open_session
 from compression.records import Measurement, Progress, Report, Target
 
-MIN_PAIRS = 60
+ROUNDS = 6
+MIN_PAIRS = 60  # over all rounds, as are the numbers below
 MAX_PAIRS = {1: 2000}  # by batch size
 MAX_PAIRS_OTHERWISE = 600
 SECONDS = 8.0  # a batch size, for the pairs after MIN_PAIRS
@@ -32,12 +36,12 @@ _POOL = {1: 512}
 _POOL_OTHERWISE = 32
 _POOL_BYTES = 256 << 20
 _REPORT_SECONDS = 0.5
-_RESAMPLES = 1000
+_T = 2.5706  # 97.5 % point of Student's t with ROUNDS − 1 degrees of freedom
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Seconds of the file and of the baseline in each pair (P,), and which pairs the file came first in (P,) bool."""
+    """One round: seconds of the file and of the baseline in each pair (P,), and where the file came first (P,) bool."""
 
     model: np.ndarray
     baseline: np.ndarray
@@ -53,23 +57,42 @@ def measure_latency(
     """
     if len(rows) == 0:
         raise MeasureError("Latency needs at least one row to ask for; the split is empty.")
-    own, base = [], []
-    session = open_session(path, device=target.device, threads=target.threads)
-    baseline = open_session(baseline_path, device=target.device, threads=target.threads)
     clock = time.thread_time if target.device == "cpu" and target.threads == 1 else time.perf_counter
-    for batch_size in target.batch_sizes:
-        generator = np.random.default_rng([seed, batch_size])
-        batches = draw_batches(rows, batch_size, generator)
-        pairs = time_pairs(
-            session.bind(batches), baseline.bind(batches), max_pairs=MAX_PAIRS.get(batch_size, MAX_PAIRS_OTHERWISE),
-            seconds=seconds, clock=clock, generator=generator, report=_named(report, batch_size),
-        )
-        taken_on = {"runtime": KEY, "device": target.device, "threads": target.threads, "batch_size": batch_size,
-                    "n": len(pairs.model)}
-        own += _of_times(pairs.model, batch_size, taken_on)
-        own.append(_ratio_measurement(pairs, generator, taken_on))
-        base += _of_times(pairs.baseline, batch_size, taken_on)
+    pools = {size: draw_batches(rows, size, np.random.default_rng([seed, size])) for size in target.batch_sizes}
+    rounds: dict[int, list[Pairs]] = {size: [] for size in target.batch_sizes}
+    for number in range(ROUNDS):
+        model, baseline = _opened(path, baseline_path, target, swapped=bool(number % 2))
+        for size, pool in pools.items():
+            # the pool goes on where the round before stopped
+            begun = sum(len(pairs.model) for pairs in rounds[size])
+            batches = [pool[(begun + place) % len(pool)] for place in range(len(pool))]
+            rounds[size].append(time_pairs(
+                model.bind(batches), baseline.bind(batches), max_pairs=-(-_max_pairs(size) // ROUNDS),
+                min_pairs=-(-MIN_PAIRS // ROUNDS), seconds=seconds / ROUNDS, clock=clock,
+                generator=np.random.default_rng([seed, size, number]), report=_named(report, size, number)))
+    own, base = [], []
+    for size, taken in rounds.items():
+        times, its = (np.concatenate([getattr(pairs, who) for pairs in taken]) for who in ("model", "baseline"))
+        taken_on = {"runtime": KEY, "device": target.device, "threads": target.threads, "batch_size": size,
+                    "n": len(times)}
+        value, low, high = paired_ratio(taken)
+        p25, p75 = np.quantile(times / its, [0.25, 0.75])
+        own += _of_times(times, size, taken_on)
+        own.append(Measurement(metric="latency_ratio", value=value, ci_low=low, ci_high=high, spread=float(p75 - p25),
+                               **taken_on))
+        base += _of_times(its, size, taken_on)
     return own, base
+
+
+def _opened(path: Path, baseline_path: Path, target: Target, *, swapped: bool) -> tuple[Session, Session]:
+    """Sessions of the file and of its baseline, opened in this or the other order."""
+    order = (baseline_path, path) if swapped else (path, baseline_path)
+    first, second = (open_session(file, device=target.device, threads=target.threads) for file in order)
+    return (second, first) if swapped else (first, second)
+
+
+def _max_pairs(batch_size: int) -> int:
+    return MAX_PAIRS.get(batch_size, MAX_PAIRS_OTHERWISE)
 
 
 def draw_batches(rows: Rows, batch_size: int, generator: np.random.Generator) -> list[dict[str, np.ndarray]]:
@@ -82,12 +105,12 @@ def draw_batches(rows: Rows, batch_size: int, generator: np.random.Generator) ->
 
 
 def time_pairs(
-    model: list[Bound], baseline: list[Bound], *, max_pairs: int, seconds: float, clock: Callable[[], float],
-    generator: np.random.Generator, report: Report,
+    model: list[Bound], baseline: list[Bound], *, max_pairs: int, min_pairs: int, seconds: float,
+    clock: Callable[[], float], generator: np.random.Generator, report: Report,
 ) -> Pairs:
     """Time both on the same batch, pair after pair; who comes first is random, each of them in half of the pairs.
 
-    Goes on until `max_pairs`, or until `seconds` are over and there are at least 60.
+    Goes on until `max_pairs`, or until `seconds` are over and there are at least `min_pairs`.
     """
     for mine, its in zip(model, baseline, strict=True):  # warm: every page that the pool touches
         mine.run()
@@ -105,32 +128,30 @@ def time_pairs(
                 bound[who].run()
                 times[pair, who] = clock() - start
             now = time.perf_counter()
-            if done >= MIN_PAIRS and now - started > seconds:
+            if done >= min_pairs and now - started > seconds:
                 break
             if now - told > _REPORT_SECONDS:
                 told = now
-                report(_progress(done, max_pairs, now - started, seconds))
-    report(_progress(done, done, time.perf_counter() - started, seconds))
+                report(_progress(done, max_pairs, min_pairs, now - started, seconds))
+    report(_progress(done, done, done, time.perf_counter() - started, seconds))
     return Pairs(times[:done, 0], times[:done, 1], first[:done])
 
 
-def paired_ratio(pairs: Pairs, generator: np.random.Generator) -> tuple[float, float, float]:
-    """Time of the file over time of the baseline, with its 95 % interval from resampled pairs.
+def paired_ratio(rounds: list[Pairs]) -> tuple[float, float, float]:
+    """Time of the file over time of the baseline: geometric mean over the rounds, with its 95 % interval.
 
-    Each time is the mean of two medians, over the pairs it came first in and over those it came second in: whoever
-    comes second finds the caches warmer, and a median over both would fall into the gap between the two.
+    In a round, each time is the mean of two medians, over the pairs it came first in and those it came second in:
+    whoever comes second finds the caches warmer, and a median over both would fall into the gap between the two.
     """
-    groups = [np.flatnonzero(pairs.model_first), np.flatnonzero(~pairs.model_first)]
-    groups = [group for group in groups if len(group)]
+    logs = np.log([_typical(pairs.model, pairs) / _typical(pairs.baseline, pairs) for pairs in rounds])
+    half = _T * logs.std(ddof=1) / np.sqrt(len(logs))
+    value, low, high = np.exp([logs.mean(), logs.mean() - half, logs.mean() + half])
+    return float(value), float(low), float(high)
 
-    def ratio(drawn: list[np.ndarray]) -> np.ndarray:  # each (resamples, pairs of the group)
-        mine, its = (sum(np.median(times[index], axis=1) for index in drawn) for times in (pairs.model, pairs.baseline))
-        return mine / its
 
-    value = float(ratio([group[None] for group in groups])[0])
-    resampled = ratio([group[generator.integers(0, len(group), (_RESAMPLES, len(group)))] for group in groups])
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return value, min(value, float(low)), max(value, float(high))
+def _typical(times: np.ndarray, pairs: Pairs) -> float:
+    groups = (times[pairs.model_first], times[~pairs.model_first])
+    return float(np.mean([np.median(group) for group in groups if len(group)]))
 
 
 def _of_times(times: np.ndarray, batch_size: int, taken_on: dict) -> list[Measurement]:
@@ -149,22 +170,16 @@ def _of_times(times: np.ndarray, batch_size: int, taken_on: dict) -> list[Measur
     ]
 
 
-def _ratio_measurement(pairs: Pairs, generator: np.random.Generator, taken_on: dict) -> Measurement:
-    value, low, high = paired_ratio(pairs, generator)
-    p25, p75 = np.quantile(pairs.model / pairs.baseline, [0.25, 0.75])
-    spread = float(p75 - p25)
-    return Measurement(metric="latency_ratio", value=value, ci_low=low, ci_high=high, spread=spread, **taken_on)
-
-
-def _progress(done: int, max_pairs: int, elapsed: float, seconds: float) -> Progress:
+def _progress(done: int, max_pairs: int, min_pairs: int, elapsed: float, seconds: float) -> Progress:
     rate = done / elapsed
-    expected = min(max_pairs, max(MIN_PAIRS, int(rate * seconds)))
-    return Progress(stage="measure latency", done=done, total=expected, unit="pairs", rate=rate,
+    expected = min(max_pairs, max(min_pairs, int(rate * seconds)))
+    return Progress(stage="measure latency", done=done, total=max(done, expected), unit="pairs", rate=rate,
                     seconds_left=max(0.0, (expected - done) / rate))
 
 
-def _named(report: Report, batch_size: int) -> Report:
-    return lambda progress: report(progress.model_copy(update={"message": f"batch size {batch_size}"}))
+def _named(report: Report, batch_size: int, number: int) -> Report:
+    message = f"batch size {batch_size}, round {number + 1} of {ROUNDS}"
+    return lambda progress: report(progress.model_copy(update={"message": message}))
 
 
 @contextmanager

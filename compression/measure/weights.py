@@ -70,7 +70,7 @@ class _Use:
     counts: bool  # floats do from the start, codes once they become numbers
     zero: int | None = 0  # the code that means 0; None where it isn't one number
     bits: int = 8
-    unpacked: np.ndarray | None = None  # (256, values in a byte) levels
+    unpacked: TensorProto | None = None  # (256, values in a byte) int8 levels
     width: int | None = None  # values kept of each unpacked row
 
 
@@ -158,7 +158,7 @@ def _walk(node: onnx.NodeProto, given: list[_Trail], uses: dict[str, _Use], tens
         if table is None or table.data_type != TensorProto.INT8 or len(table.dims) != 2 or table.dims[0] != 256:
             return given[0]
         for name in given[1].codes:
-            uses[name].unpacked = numpy_helper.to_array(table)
+            uses[name].unpacked = table
         return given[1]
     if kind == "Slice" and len(node.input) > 2:
         ends = _whole(tensors, node.input[2])
@@ -242,7 +242,7 @@ def _count_floats(path: Path, tensor: TensorProto, use: _Use) -> tuple[int, int]
 def _count_codes(path: Path, tensor: TensorProto, use: _Use) -> tuple[int, int]:
     if tensor.data_type == TensorProto.INT32:
         return _size(tensor), sum(int((chunk.view(np.int32) == 0).sum()) for chunk in _chunks(path, tensor, 4))
-    is_zero = _zero_of_byte(tensor, use)  # (256, values in a byte)
+    is_zero = _zero_of_byte(path, tensor, use)  # (256, values in a byte)
     row_bytes, per_byte = int(tensor.dims[-1]) if tensor.dims else 1, is_zero.shape[1]
     kept = use.width if use.width is not None else row_bytes * per_byte
     full, leftover = divmod(kept, per_byte)
@@ -260,11 +260,11 @@ def _count_codes(path: Path, tensor: TensorProto, use: _Use) -> tuple[int, int]:
     return rows * kept, zeros
 
 
-def _zero_of_byte(tensor: TensorProto, use: _Use) -> np.ndarray:
+def _zero_of_byte(path: Path, tensor: TensorProto, use: _Use) -> np.ndarray:
     """Which of the values in each byte are zero, (256, values in a byte) bool."""
     byte = np.arange(256, dtype=np.uint8)
     if use.unpacked is not None:
-        levels = use.unpacked
+        levels = np.concatenate(list(_chunks(path, use.unpacked, 1))).view(np.int8).reshape(256, -1)
     elif use.bits < 8:
         levels = (byte[:, None] >> np.arange(0, 8, use.bits, dtype=np.uint8)) & ((1 << use.bits) - 1)
     else:

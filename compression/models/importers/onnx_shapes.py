@@ -95,7 +95,7 @@ def constant_of_shape(v: list[Value], a: Attributes) -> Value:
     number = fill.reshape(-1)[0].item()
     if fill.dtype == np.int64 and len(sizes) == 1 and type(sizes[0]) is int and sizes[0] <= MAX_INTS:
         return Ints((number,) * sizes[0])
-    return torch.full(sizes, number, dtype=torch.from_numpy(fill).dtype)
+    return torch.full(sizes, number, dtype=torch.from_numpy(fill.copy()).dtype)
 
 
 def arange(v: list[Value], a: Attributes) -> Tensor:
