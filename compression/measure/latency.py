@@ -3,12 +3,12 @@
 Both files get the same requests, drawn from the data's own rows, so that ids are as skewed as in the data. A pool of
 batches is used in turn: one batch would stay in the cache, and make every table look fast.
 
-Two sessions of one and the same file differ by up to a hundredth for as long as they live, however many pairs are taken.
-So both files are opened anew in each of six rounds, in turned order, and the interval is that of the six rounds.
+Two sessions of one and the same file differ by up to a hundredth for as long as they live, however many pairs are
+taken. So both files are opened anew in each of six rounds, in turned order, and the interval is that of the six rounds.
 
 Clock: on the CPU with one thread, the CPU time of that thread, which a busy neighbour cannot stretch; with more threads
-or on CUDA, wall time, as the work happens outside the calling thread. Memory is warm either way: every batch is answered
-once before the clock starts. On CUDA the copies from and to host memory are included.
+or on CUDA, wall time, as the work happens outside the calling thread. Memory is warm either way: every batch is
+answered once before the clock starts. On CUDA the copies from and to host memory are included.
 """
 
 from __future__ import annotations
