@@ -80,7 +80,7 @@ class OneTable(torch.nn.Module):
         return self.linear(self.table(batch["ids"])).squeeze(-1)
 
 
-@pytest.mark.parametrize("n_bits", [8, 4, 2])
+@pytest.mark.parametrize("n_bits", [8, 4, 2, 1])
 @pytest.mark.parametrize("width", [8, 5])
 def test_codes_are_counted_one_by_one_and_scales_are_not(tmp_path, n_bits, width):
     from compression.layers.quantized_rows import QuantizedRows
