@@ -1,0 +1,118 @@
+"""Home at every step of the way: empty, getting ready, stuck, ready for runs, with projects."""
+
+import pytest
+
+from compression.records import Failure, Progress, SampleSpec, TrainSpec
+from storage.records import NewData
+from storage.store import open_store
+from tests.ui.app import open_page, texts
+from tests.ui.filled import WORKER, add_subject, data_description, filled_home
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECPRESS_HOME", str(tmp_path))
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def store(home):
+    opened = open_store(url=f"sqlite:///{home / 'recpress.db'}", root=home)
+    yield opened
+    opened.close()
+
+
+def press(app, label: str):
+    return next(button for button in app.button if button.label == label).click().run()
+
+
+def test_an_empty_database_says_in_three_lines_what_this_is_and_offers_the_sample(home):
+    app = open_page("home")
+    assert not app.exception
+    assert [button.label for button in app.button] == ["Try it with a sample", "Bring your own"]
+    assert len(app.markdown[0].value.split("  \n")) == 3
+    assert "Harper" in texts(app), "the terms of MovieLens are shown"
+
+
+def test_trying_the_sample_queues_it_with_the_chosen_model_and_shows_the_progress(home, store):
+    app = open_page("home")
+    app.radio(key="home.architecture").set_value("dcnv2")
+    app.radio(key="home.sample").set_value("generated")
+    app = press(app, "Try it with a sample")
+    assert not app.exception
+    (job,) = store.jobs().items
+    assert job.spec == SampleSpec(sample="generated", architecture="dcnv2")
+    assert "Getting ready" in texts(app)
+    assert "No worker is running" in texts(app)
+
+
+def test_a_running_sample_shows_stage_and_time_left(home, store):
+    store.submit(SampleSpec())
+    job = store.claim(WORKER, "cpu")
+    store.add_worker(WORKER, "cpu")
+    store.heartbeat(job.id, WORKER, Progress(stage="fetch", done=1, total=2, unit="MB", seconds_left=12),
+                    attempt=job.attempt)
+    app = open_page("home")
+    assert not app.exception
+    assert "fetch · MB 1 of 2 · 12 s left" in str(app.get("progress")[0].proto)
+    assert "No worker is running" not in texts(app)
+
+
+def test_a_failed_sample_says_why_and_can_be_tried_again_or_put_away(home, store):
+    store.submit(SampleSpec(), name="Sample MovieLens-100K")
+    job = store.claim(WORKER, "cpu")
+    store.fail(job.id, WORKER, Failure(kind="DataError", message="No source answered.", next_step="Check the network."),
+               attempt=job.attempt)
+    app = open_page("home")
+    assert "No source answered." in texts(app) and "Check the network." in texts(app)
+    press(app, "Retry")
+    assert store.job(job.id).state == "queued"
+    store.cancel(job.id)
+
+
+def test_a_dismissed_failure_is_gone(home, store):
+    store.submit(SampleSpec())
+    job = store.claim(WORKER, "cpu")
+    store.fail(job.id, WORKER, Failure(kind="DataError", message="No source answered."), attempt=job.attempt)
+    app = press(open_page("home"), "Dismiss")
+    assert "No source answered." not in texts(app)
+    assert not store.jobs().total
+
+
+def test_data_without_a_model_leads_to_training_or_uploading_one(home, store):
+    store.add_dataset(NewData(name="Clicks", manifest={"data.yaml": store.files.put_bytes(b"data")},
+                              description=data_description(), summary={}))
+    app = open_page("home")
+    assert not app.exception
+    assert [button.label for button in app.button] == ["Train a reference model", "Upload a model"]
+
+
+def test_model_and_data_lead_to_suggested_runs_and_one_click_queues_them(home, store):
+    model, data = add_subject(store)
+    app = open_page("home")
+    assert "Ready for the first runs" in texts(app)
+    app = press(app, "Queue suggested runs")
+    assert not app.exception
+    jobs = store.jobs().items
+    assert {(job.model, job.data) for job in jobs} == {(model, data)}
+    assert [len(job.spec.recipe.steps) == 0 for job in jobs].count(True) == 1, "the baseline is among them"
+    assert len(jobs) == 5
+    assert "Projects" in texts(app)
+
+
+def test_a_training_that_runs_after_the_sample_keeps_home_on_the_way(home, store):
+    _, data = add_subject(store)
+    store.submit(TrainSpec(data=data, architecture="dlrm"))
+    assert "Getting ready" in texts(open_page("home"))
+
+
+def test_projects_show_their_best_trade_off_in_a_sentence_and_what_runs_now(home):
+    filled_home(home)
+    app = open_page("home")
+    assert not app.exception
+    said = texts(app)
+    assert "DeepFM on Clicks" in said
+    assert "Best so far, int4 rows + int8 dense: 6.9× smaller" in said.replace("**", "")
+    assert "CPU, 1 thread, batch 1 and 512 · 7 runs · 2 active" in said
+    assert "1 job running, 1 queued" in said
