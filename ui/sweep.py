@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +15,9 @@ from compression.method import METHODS
 from compression.presets import recipe_name
 from compression.recipe import check
 from compression.records import Recipe
-from ui.params_form import Control, controls, format_number
+from ui.params_form import Control, controls, format_number, parse_list
 
 MAX_RUNS = 100  # of one sweep
-SUGGESTED = 5
 
 
 @dataclass(frozen=True)
@@ -46,29 +46,34 @@ def sliders(recipe: Recipe) -> list[Slider]:
 
 
 def suggested(control: Control) -> tuple[Any, ...]:
-    """Values to choose from: every option, or five spread evenly over the slider."""
+    """Values to start from: every option, the default with its neighbours, or round values spread over the slider."""
     if control.kind == "toggle":
         return (False, True)
-    if control.options:
+    if control.kind == "select":
         return control.options
+    if control.kind == "steps":
+        here = control.options.index(min(control.options, key=lambda option: abs(option - control.default)))
+        return control.options[max(0, here - 1):here + 2]
     span = control.upper - control.lower
-    spread = [control.lower + round(span * part / (SUGGESTED + 1) / control.step) * control.step
-              for part in range(1, SUGGESTED + 1)]
-    return tuple(sorted({control.default, *(int(value) if control.whole else round(value, 10) for value in spread)}))
+    round_to = max(control.step, 10.0 ** round(math.log10(span / 10)))
+    values = [min(max(round((control.lower + span * share) / round_to) * round_to, control.lower), control.upper)
+              for share in (0.1, 0.3, 0.5, 0.7, 0.9)]
+    kept = [round(round(value / control.step) * control.step, 10) for value in values]
+    return tuple(dict.fromkeys(int(value) if control.whole else value for value in kept))
 
 
-def parse_value(control: Control, text: Any) -> Any:
-    """A typed value as the parameter has it. Raises RecipeError where it isn't a number within the bounds."""
-    if not isinstance(text, str) or text in control.options:
-        return text
+def parse_values(control: Control, text: str) -> tuple[float, ...]:
+    """The numbers of "0.2, 0.4 0.8", each once. Raises RecipeError where one is no number or beyond the bounds."""
     try:
-        value = int(text) if control.whole else float(text)
+        values = tuple(dict.fromkeys(parse_list(text, whole=control.whole)))
     except ValueError:
-        raise RecipeError(f"{control.label} takes a number; got {text!r}.") from None
-    if not control.lower <= value <= control.upper:
-        raise RecipeError(f"{control.label} must be in [{format_number(control.lower)}, "
-                          f"{format_number(control.upper)}]; got {text}.")
-    return value
+        raise RecipeError(f"{control.label} takes {'whole ' * control.whole}numbers separated by commas; "
+                          f"got {text!r}.") from None
+    for value in values:
+        if not control.lower <= value <= control.upper:
+            raise RecipeError(f"{control.label} must be in [{format_number(control.lower)}, "
+                              f"{format_number(control.upper)}]; got {format_number(value)}.")
+    return values
 
 
 def expand(recipe: Recipe, axes: Sequence[Axis]) -> list[Recipe]:
@@ -136,12 +141,16 @@ def _draw_axis(known: list[Slider], label: str, key: str) -> Axis | None:
     if title is None:
         return None
     one = titles[title]
-    typed = one.control.kind in ("slider", "steps")
-    chosen = st.multiselect("Values", list(suggested(one.control)), key=f"{key}.{title}", accept_new_options=typed,
-                            format_func=lambda value: format_number(value) if _is_number(value) else str(value),
-                            placeholder="Choose, or type a value and press Enter" if typed else "Choose")
+    # a key of its own for each parameter, so that every one starts at its own values
+    if one.control.kind not in ("slider", "steps"):
+        chosen = st.multiselect("Values", one.control.options or (False, True), default=suggested(one.control),
+                                key=f"{key}.{title}")
+        return Axis(one.step, one.control.name, tuple(chosen)) if chosen else None
+    start = ", ".join(f"{value:g}" for value in suggested(one.control))
+    text = st.text_input("Values, separated by commas", start, key=f"{key}.{title}",
+                         help=f"From {format_number(one.control.lower)} to {format_number(one.control.upper)}.")
     try:
-        values = tuple(dict.fromkeys(parse_value(one.control, value) for value in chosen))
+        values = parse_values(one.control, text)
     except RecipeError as error:
         st.error(str(error))
         return None

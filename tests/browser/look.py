@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, TimeoutError
 
 PICTURES = Path(__file__).parents[2] / "test-results"
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
@@ -30,12 +30,20 @@ def go(page: Page, address: str) -> None:
 
 
 def choose(page: Page, label: str, option: str) -> None:
-    """Pick an option of a select box by the words it shows."""
-    box = page.get_by_test_id("stSelectbox").filter(has_text=label).locator("input").first
-    box.click()
-    box.fill(option)
-    page.get_by_role("option").filter(has_text=option).first.click()
-    settle(page)
+    """Pick an option of a select box by the words it shows. A rerun under way closes the list, so it is reopened."""
+    box = page.get_by_role("combobox", name=label, exact=True)
+    found = page.get_by_role("option").filter(has_text=option).first
+    for _ in range(5):
+        settle(page)
+        box.click()
+        box.fill(option)
+        try:
+            found.click(timeout=4000)
+        except TimeoutError:
+            continue
+        settle(page)
+        return
+    raise AssertionError(f"{label} offers no {option!r}")
 
 
 def point_of(page: Page, job_id: int) -> tuple[float, float]:

@@ -69,7 +69,7 @@ def queue_two_recipes_and_a_sweep(page: Page, url: str) -> None:
     """Two presets, then pruned rows at three shares."""
     for preset in ("int8 rows + int8 dense", "int4 rows + int8 dense"):
         go(page, f"{url}/experiment")
-        page.get_by_role("button", name=preset).click()
+        page.get_by_test_id("stButtonGroup").get_by_text(preset, exact=True).click()
         settle(page)
         page.get_by_role("button", name="Queue run", exact=True).click()
         expect(page.get_by_role("heading", name="Runs")).to_be_visible(timeout=20_000)
@@ -77,11 +77,10 @@ def queue_two_recipes_and_a_sweep(page: Page, url: str) -> None:
     choose(page, "Add a step", "Row pruning")
     page.get_by_text("Sweep: try several values at once").click()
     choose(page, "Vary", "Keep")
-    values = page.get_by_test_id("stMultiSelect").locator("input").first
-    for value in ("0.2", "0.4", "0.8"):
-        values.fill(value)
-        values.press("Enter")
-        settle(page)
+    values = page.get_by_role("textbox", name="Values, separated by commas")
+    values.fill("0.2, 0.4, 0.8")
+    values.press("Enter")
+    settle(page)
     picture(page, "main-job-sweep")
     page.get_by_role("button", name="Queue 3 runs").click()
     expect(page.get_by_role("heading", name="Runs")).to_be_visible(timeout=20_000)
