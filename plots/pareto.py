@@ -158,7 +158,8 @@ def _draw_markers(figure: go.Figure, points: list[ParetoPoint], x: str, y: str, 
                             "error_y": _error_bars([(p.y, p.y_low, p.y_high) for p in points])}
     figure.add_trace(kind(
         x=[point.x for point in points], y=[point.y for point in points], mode="markers", name=title,
-        legendgroup=title, showlegend=legend, customdata=np.array([_hover(point, x, y) for point in points], dtype=object),
+        legendgroup=title, showlegend=legend,
+        customdata=np.array([_hover(point, x, y) for point in points], dtype=object),
         hovertemplate=_hover_template(x, y),
         marker={"color": family_colour(points[0].families, dark=dark), "size": 11, "opacity": opacity,
                 "symbol": [family_symbol(point.families) for point in points],
@@ -207,13 +208,13 @@ def _label(figure: go.Figure, points: list[ParetoPoint], recommended: int | None
         far = (xs[0] * xs[-1] ** 3) ** 0.25 if log_x and xs[0] > 0 else xs[0] + 0.7 * (xs[-1] - xs[0])
         figure.add_scatter(x=[point.x for point in named], y=[point.y for point in named], mode="text",
                            text=[_short(point.name) for point in named], hoverinfo="skip", showlegend=False,
-                           textposition=["middle left" if point.x > far else "middle right" for point in named],
+                           textposition=["top left" if point.x > far else "top right" for point in named],
                            textfont={"size": 11, "color": colour}, cliponaxis=False)
 
 
 def _short(name: str) -> str:
     # no-break spaces keep the name off its marker and ring
-    return "\u00a0" * 5 + (name if len(name) <= LABEL_CHARS else name[:LABEL_CHARS - 1] + "…") + "\u00a0" * 5
+    return "\u00a0" * 3 + (name if len(name) <= LABEL_CHARS else name[:LABEL_CHARS - 1] + "…") + "\u00a0" * 3
 
 
 def _hover(point: ParetoPoint, x: str, y: str) -> list:

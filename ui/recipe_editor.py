@@ -156,7 +156,10 @@ def _draw_adder() -> None:
 
 
 def draw_size(description: ModelDescription | None, recipe: Recipe) -> None:
-    """The exact size the export will have, and how each step brings it there."""
+    """What the export will weigh, and how each step brings it there.
+
+    The tensors are exact; the graph is the baseline's, and grows by some hundred bytes with each layer replaced.
+    """
     if description is None:
         st.caption("Choose a model to see what the file will weigh.")
         return
@@ -169,8 +172,8 @@ def draw_size(description: ModelDescription | None, recipe: Recipe) -> None:
     change = format_change(after / before) if before else "±0 %"
     st.metric("Size on disk, computed", human_bytes(after), delta=None if change.startswith("±") else change,
               delta_color="normal" if after <= before else "inverse", delta_arrow="down" if after <= before else "up",
-              help=f"From shapes alone: {after:,} bytes, with every index, scale and codebook. "
-                   f"The model as it is: {before:,} bytes.")
+              help=f"From shapes alone: {after:,} bytes. Every weight, index, scale and codebook counts exactly; the few "
+                   f"kB of the graph are those of the model as it is ({before:,} bytes in all) and may grow.")
     if len(found) > 2:
         st.caption("  \n".join(f"after {stage.step} · {stage.title}: {human_bytes(stage.size_bytes)}"
                                for stage in found[1:]))
