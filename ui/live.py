@@ -11,7 +11,7 @@ from storage.store import Store
 from ui.format import human_count, human_seconds, plural
 
 POLL_S = 2.0
-SHOWN = 6  # running and queued jobs listed one by one
+SHOWN = 6  # running jobs listed one by one
 LOG_LINES = 200
 LOG_BYTES = 64_000
 
@@ -57,14 +57,12 @@ def draw_active(store: Store) -> None:
         if sum(now.values()) - now.get("running", 0) - now.get("queued", 0) != ended:
             st.rerun()
         running = store.jobs(states=["running"], per_page=SHOWN)
-        # the oldest queued job is the next to run
-        queued = store.jobs(states=["queued"], per_page=SHOWN)
-        st.caption(f"{plural(running.total, 'job')} running, {queued.total:,} queued")
-        for job in [*running.items, *queued.items][:SHOWN]:
+        # newest first, so the last one is the oldest, which is the next to run
+        waiting = store.jobs(states=["queued"], page=max(0, now.get("queued", 0) - 1), per_page=1)
+        then = f", next #{waiting.items[0].id} {waiting.items[0].name}" if running.items and waiting.items else ""
+        st.caption(f"{plural(running.total, 'job')} running, {waiting.total:,} queued{then}")
+        for job in running.items or waiting.items:
             draw_job(store, job)
-        rest = running.total + queued.total - SHOWN
-        if rest > 0:
-            st.caption(f"and {plural(rest, 'more job')}")
 
     if active:
         live()

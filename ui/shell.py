@@ -23,9 +23,9 @@ CSS = """
     color: light-dark(#5B6670, #A3ADB6) !important; opacity: 1 !important; }
   [data-testid="stMetricValue"] { letter-spacing: -0.01em; }
   [data-testid="stMetricDelta"] { font-weight: 500; }
-  [data-testid="stBaseButton-primary"], [data-testid="stBaseLinkButton-primary"] {
+  [data-testid="stBaseButton-primary"]:not(:disabled), [data-testid="stBaseLinkButton-primary"] {
     color: var(--rp-on-accent) !important; }
-  .rp-download { display: inline-block; font-size: 0.875rem; line-height: 1.6;
+  .rp-download { display: inline-block; font-size: 0.875rem; line-height: 1.7;
     padding: 0.375rem 0.875rem; border: 1px solid var(--rp-line);
     border-radius: 8px; color: var(--rp-ink) !important; text-decoration: none !important; }
   .rp-download:hover { border-color: var(--rp-accent); }
