@@ -16,6 +16,7 @@ from compression.tasks import TASKS
 from jobs.submit import submit, submit_many
 from storage.records import ModelRow, Project
 from storage.store import Store
+from ui.experiment_form import missing_columns
 from ui.failures import warn_without_worker
 from ui.format import ago, format_change, human_bytes, metric_title, plural, signed
 from ui.live import draw_active
@@ -46,8 +47,8 @@ def situation(store: Store) -> Situation:
     models, datasets = store.models(limit=50), store.datasets(limit=50)
     if store.jobs(states=["queued", "running"], kinds=PREPARING, per_page=1).total:
         return Situation("preparing", data=datasets[0].id if datasets else None)
-    known = {row.id for row in datasets}
-    ready = next((row for row in models if row.data in known), None)
+    by_id = {row.id: row for row in datasets}
+    ready = next((row for row in models if row.data in by_id and not missing_columns(row, by_id[row.data])), None)
     if ready is not None:
         return Situation("needs_runs", model=ready, data=ready.data)
     if datasets:
@@ -171,6 +172,9 @@ def draw_projects(store: Store, projects: tuple[Project, ...]) -> None:
             open_page("experiment")
     draw_active(store)
     warn_without_worker(store)
+    failed = store.jobs(states=["failed"], kinds=["run"], per_page=1)
+    if failed.total and st.button(f"{plural(failed.total, 'run')} failed: see why", type="tertiary"):
+        open_page("runs", state="failed")
     for project in projects:
         _draw_project(store, project)
 

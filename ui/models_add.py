@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import streamlit as st
 
 from compression.errors import RecPressError
+from compression.models.signature import Signature
 from compression.models.zoo import ARCHITECTURES
 from compression.records import ImportModelSpec, TrainSpec
 from compression.train.params import TrainParams
@@ -20,6 +23,7 @@ from ui.uploads import Upload
 
 UPLOAD = "models.upload"
 NO_DATA = ""
+MOST_CONFIG_BYTES = 1_000_000
 
 
 def draw_upload(store: Store) -> None:
@@ -32,12 +36,15 @@ def draw_upload(store: Store) -> None:
                "are not taken.")
     if not files:
         return
-    name = st.text_input("Name", value=suggested_name(files), key=f"{UPLOAD}.name", max_chars=200,
-                         width=520)
     datasets = store.datasets()
-    data = _choose_data(datasets, "Dataset it was made for", f"{UPLOAD}.data", optional=True)
-    binding = _draw_binding(datasets, data)
-    problem = missing_part(files)
+    reads = columns_read(store, files)
+    left, right = st.columns(2, gap="medium")
+    with left:
+        name = st.text_input("Name", value=suggested_name(files), key=f"{UPLOAD}.name", max_chars=200)
+    with right:
+        data = _choose_data(_fitting_first(datasets, reads), "Dataset it was made for", f"{UPLOAD}.data", optional=True)
+    binding = _draw_binding(datasets, data) if any(one.name.lower().endswith(".onnx") for one in files) else {}
+    problem = missing_part(files) or missing_words(reads, next((row for row in datasets if row.id == data), None))
     if problem:
         st.warning(problem)
     if st.button("Import the model", type="primary", disabled=bool(problem) or not name.strip()):
@@ -67,6 +74,34 @@ def missing_part(files: list[Upload]) -> str:
     if not weights and not whole:
         return "A model needs a .safetensors, an .onnx or a bundle .zip; add it to the upload."
     return ""
+
+
+def columns_read(store: Store, files: list[Upload]) -> list[str]:
+    """The dataset columns that an uploaded config.json says its model reads; empty where it says nothing."""
+    config = next((one for one in files if one.name.lower() == "config.json" and one.size <= MOST_CONFIG_BYTES), None)
+    if config is None:
+        return []
+    try:
+        plain = json.loads(store.files.path(config.digest).read_bytes())
+        return [one.column for one in Signature.model_validate(plain["signature"]).singles]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []  # the import says what is wrong with it
+
+
+def missing_words(reads: list[str], data: DataRow | None) -> str:
+    """Which columns the chosen dataset lacks for this model, as a sentence; "" when it has them all."""
+    has = {column.name for column in data.description.columns} if data else set(reads)
+    lacks = [name for name in reads if name not in has]
+    if not lacks:
+        return ""
+    shown = ", ".join(lacks[:6]) + (f" and {len(lacks) - 6} more" if len(lacks) > 6 else "")
+    return (f"{data.name} lacks columns this model reads: {shown}. Choose the dataset it was made for, "
+            "or none for now.")
+
+
+def _fitting_first(datasets: list[DataRow], reads: list[str]) -> list[DataRow]:
+    """Datasets that have all columns the model reads before the others, so that the first is a sensible start."""
+    return sorted(datasets, key=lambda row: bool(missing_words(reads, row)))
 
 
 def _draw_binding(datasets: list[DataRow], data: str) -> dict:

@@ -1,5 +1,7 @@
 """Models, Datasets and Settings in each state: empty, full, busy, failed, refused."""
 
+import json
+
 import pytest
 
 from compression.data.summary import ColumnSummary, DataSummary, ProfilePoint, ValueCount
@@ -180,6 +182,37 @@ def test_an_uploaded_model_is_queued_for_import_bound_to_the_chosen_dataset(stor
     assert not app.exception
     (job,) = store.jobs().items
     assert (job.spec.name, job.spec.data, set(job.spec.files)) == ("net", data, {"net.onnx", "net.onnx.data"})
+
+
+def config(*columns: str) -> bytes:
+    inputs = [{"name": name, "kind": "category", "column": name, "cardinality": 9} for name in columns]
+    return json.dumps({"architecture": "deepfm", "config": {}, "signature": {"inputs": inputs}}).encode()
+
+
+def test_a_model_starts_at_the_dataset_that_has_its_columns(store):
+    fitting = add_data(store)
+    store.add_dataset(NewData(name="Other", manifest={"data.yaml": store.files.put_bytes(b"third")}, summary={},
+                              description=data_description().model_copy(update={"columns": ()})))
+    files = [uploaded(store, "model.safetensors", b"weights", "model"),
+             uploaded(store, "config.json", config("user", "item"), "model")]
+    press(upload_page(store, "models", files), "Import the model")
+    assert store.jobs().items[0].spec.data == fitting
+
+
+def test_a_dataset_without_a_column_the_model_reads_is_refused_before_the_import(store):
+    data = add_data(store)
+    files = [uploaded(store, "model.safetensors", b"weights", "model"),
+             uploaded(store, "config.json", config("user", "shoe_size"), "model")]
+    app = upload_page(store, "models", files, data=data)
+    assert "Clicks lacks columns this model reads: shoe_size." in app.warning[0].value
+    assert next(button for button in app.button if button.label == "Import the model").disabled
+
+
+def test_a_config_that_is_no_json_is_left_to_the_import_to_judge(store):
+    files = [uploaded(store, "model.safetensors", b"weights", "model"),
+             uploaded(store, "config.json", b"[" * 100_000, "model")]
+    app = upload_page(store, "models", files)
+    assert not app.exception and not app.warning
 
 
 def test_an_id_that_is_no_upload_of_this_kind_is_left_out(store):
