@@ -172,7 +172,7 @@ def draw_size(description: ModelDescription | None, recipe: Recipe) -> None:
     change = format_change(after / before) if before else "±0 %"
     st.metric("Size on disk, computed", human_bytes(after), delta=None if change.startswith("±") else change,
               delta_color="normal" if after <= before else "inverse", delta_arrow="down" if after <= before else "up",
-              help=f"From shapes alone: {after:,} bytes. Every weight, index, scale and codebook counts exactly; the few "
+              help=f"From shapes alone: {after:,} bytes. Weights, indices, scales and codebooks count exactly; the few "
                    f"kB of the graph are those of the model as it is ({before:,} bytes in all) and may grow.")
     if len(found) > 2:
         st.caption("  \n".join(f"after {stage.step} · {stage.title}: {human_bytes(stage.size_bytes)}"
