@@ -50,11 +50,11 @@ def draw_controls(points: Sequence[Point], view: View) -> View:
     for name, fallback in (("x", "size_bytes"), ("y", "auc")):
         if st.session_state.get(f"compare.{name}") not in keys:
             st.session_state[f"compare.{name}"] = fallback if fallback in keys else keys[0]
-    across = st.columns([1.25, 1.25, 0.5, 0.5, 1.9], gap="small", vertical_alignment="bottom")
+    across = st.columns([1.2, 1.2, 0.62, 0.62, 1.8], gap="small", vertical_alignment="bottom")
     x = across[0].selectbox("Across", keys, key="compare.x", format_func=metric_title)
     y = across[1].selectbox("Up", keys, key="compare.y", format_func=metric_title)
-    logx = across[2].toggle("log ↔", key="compare.logx", help="Logarithmic scale across.")
-    logy = across[3].toggle("log ↕", key="compare.logy", help="Logarithmic scale up.")
+    logx = across[2].toggle("log ↔", key="compare.logx")
+    logy = across[3].toggle("log ↕", key="compare.logy")
     with across[4], st.popover(_limits_label(view), width="stretch",
                                help="What a run may cost; the best run inside the limits is recommended."):
         view = _draw_limits(keys, view)
