@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compression.models.files import LoadedModel, save_model
 
 from compression import __main__ as command_line
 from compression.data.encode import load_dataset
 from compression.errors import RecipeError
 from compression.models import zoo
+from compression.models.files import LoadedModel, save_model
 from compression.records import Measurement, Progress, Recipe, Result, RunSpec, Step, Target
 from compression.run import run
 from tests.tiny import write_tiny_data
