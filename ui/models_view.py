@@ -33,7 +33,7 @@ from ui.shell import Figure, draw_back, draw_figures
 from ui.state import is_dark, open_page, say_later
 from ui.verdict import escaped
 
-BASELINE_SHOWN = ("auc", "logloss", "gauc", "latency_p50_ms")
+BASELINE_SHOWN = ("auc", "logloss", "latency_p50_ms")
 PLAIN_CHART = {"displayModeBar": False}
 
 
@@ -119,7 +119,7 @@ def _draw_figures(store: Store, row: ModelRow) -> None:
     values = baseline_values(store, row)
     keys = [largest_batch_key(values, key) if key.startswith("latency") else key for key in BASELINE_SHOWN]
     figures += [(metric_title(key), format_value(key, values[key].value), "", _measured(key, values[key]))
-                for key in keys if key in values][:3]
+                for key in keys if key in values]
     draw_figures(figures)
     if not values:
         st.caption(training_words(row) + "Quality, memory and latency appear here once a run has measured the exported "

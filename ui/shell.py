@@ -63,7 +63,7 @@ def draw_back(label: str, page: str) -> None:
 
 def draw_figures(figures: Sequence[Figure]) -> None:
     """A row of figures at their own width, each with a word below it and a line on hover."""
-    with st.container(horizontal=True, gap="xlarge"):
+    with st.container(horizontal=True, gap="large"):
         for label, value, below, help in figures:
             st.metric(label, value, delta=below or None, delta_color="off", delta_arrow="off", help=help,
                       width="content")
