@@ -54,11 +54,11 @@ def test_the_address_of_compare_opens_the_same_picture_elsewhere_and_back_works(
     assert "logy=1" in page.url
     other = browser.new_context().new_page()
     go(other, page.url)
-    assert other.evaluate("document.querySelector('.js-plotly-plot')._fullLayout.yaxis.type") == "log"
+    other.wait_for_function("document.querySelector('.js-plotly-plot')?._fullLayout?.yaxis?.type === 'log'")
     other.context.close()
     page.go_back()
     settle(page)
-    page.wait_for_function("document.querySelector('.js-plotly-plot')._fullLayout.yaxis.type === 'linear'")
+    page.wait_for_function("document.querySelector('.js-plotly-plot')?._fullLayout?.yaxis?.type === 'linear'")
 
 
 def test_a_slider_moves_by_the_keyboard_and_the_size_follows(filled_app, page):
