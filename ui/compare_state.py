@@ -13,6 +13,7 @@ from plots.constraints import Goal, Limits
 from ui.state import set_query
 
 WRITTEN = "compare.written"  # the query this page wrote last: another one came from a link or from Back
+MOVED = "compare.moved"
 NO_LIMIT = "none"
 
 
@@ -99,7 +100,8 @@ def _text(value: Any) -> str:
 def opened_view() -> View:
     """The view in the session, replaced by the URL's where somebody else wrote that: a link, Back, another page."""
     query = {field.name: st.query_params.get(field.name) for field in fields(View)}
-    if st.session_state.get(WRITTEN) != query:
+    moved = st.session_state.pop(MOVED, False) and "compare.view" in st.session_state
+    if st.session_state.get(WRITTEN) != query and not moved:
         show(parse_view({key: value for key, value in query.items() if value is not None}))
     return st.session_state["compare.view"]
 
@@ -111,8 +113,14 @@ def show(view: View) -> None:
         st.session_state[f"compare.{name}"] = getattr(view, name)
 
 
+def moved() -> None:
+    """Called when a widget was moved: the session is newer than the address the browser sent along."""
+    st.session_state[MOVED] = True
+
+
 def change(**values: Any) -> View:
-    """The view with some values changed."""
+    """The view with some values changed by a click on plot or table."""
+    moved()
     st.session_state["compare.view"] = replace(st.session_state["compare.view"], **values)
     return st.session_state["compare.view"]
 

@@ -16,7 +16,7 @@ from plots.verdict import largest_batch_key, sentence
 from storage.records import Point, Project
 from storage.store import Store
 from ui.compare_data import DRAWN, TABLE_ROWS, differing, table_order, thinned
-from ui.compare_state import View, change, view_query
+from ui.compare_state import View, change, moved, view_query
 from ui.format import plural
 from ui.links import draw_download, run_file_url
 from ui.result_table import DIFFERENCE, column_config, metric_keys, result_columns
@@ -40,7 +40,7 @@ def choose_project(projects: Sequence[Project], view: View) -> Project:
         return (f"{one.model_name} × {one.data_name} · {one.target.device.upper()}, "
                 f"{plural(one.target.threads, 'thread')} · {plural(one.runs, 'run')}")
 
-    return by_key[st.selectbox("Project", list(by_key), key="compare.project", format_func=title,
+    return by_key[st.selectbox("Project", list(by_key), key="compare.project", on_change=moved, format_func=title,
                                label_visibility="collapsed", help="Model × dataset × target.")]
 
 
@@ -51,10 +51,10 @@ def draw_controls(points: Sequence[Point], view: View) -> View:
         if st.session_state.get(f"compare.{name}") not in keys:
             st.session_state[f"compare.{name}"] = fallback if fallback in keys else keys[0]
     across = st.columns([1.2, 1.2, 0.62, 0.62, 1.8], gap="small", vertical_alignment="bottom")
-    x = across[0].selectbox("Across", keys, key="compare.x", format_func=metric_title)
-    y = across[1].selectbox("Up", keys, key="compare.y", format_func=metric_title)
-    logx = across[2].toggle("log ↔", key="compare.logx")
-    logy = across[3].toggle("log ↕", key="compare.logy")
+    x = across[0].selectbox("Across", keys, key="compare.x", on_change=moved, format_func=metric_title)
+    y = across[1].selectbox("Up", keys, key="compare.y", on_change=moved, format_func=metric_title)
+    logx = across[2].toggle("log ↔", key="compare.logx", on_change=moved)
+    logy = across[3].toggle("log ↕", key="compare.logy", on_change=moved)
     with across[4], st.popover(_limits_label(view), width="stretch",
                                help="What a run may cost; the best run inside the limits is recommended."):
         view = _draw_limits(keys, view)
@@ -70,18 +70,21 @@ def _limits_label(view: View) -> str:
 
 def _draw_limits(keys: Sequence[str], view: View) -> View:
     loss = st.number_input("AUC lost, at most", 0.0, 1.0, step=0.0005, format="%.4f", key="compare.loss",
-                           placeholder="no limit", help="Absolute: 0.001 is a tenth of a point.")
-    proven = st.toggle("Only where the 95 % interval shows it", key="compare.proven",
+                           on_change=moved, placeholder="no limit", help="Absolute: 0.001 is a tenth of a point.")
+    proven = st.toggle("Only where the 95 % interval shows it", key="compare.proven", on_change=moved,
                        help="The whole paired interval has to keep the limit, not only the measured value.")
-    ms = st.number_input("Milliseconds, at most", 0.0, step=0.1, format="%.3f", key="compare.ms",
+    ms = st.number_input("Milliseconds, at most", 0.0, step=0.1, format="%.3f", key="compare.ms", on_change=moved,
                          placeholder="no limit")
     latencies = [key for key in keys if split_key(key)[0] in ("latency_p50_ms", "latency_p95_ms")]
     if st.session_state.get("compare.at") not in latencies:
         default = largest_batch_key(dict.fromkeys(latencies), "latency_p50_ms")
         st.session_state["compare.at"] = default
-    at = st.selectbox("read at", latencies, key="compare.at", format_func=metric_title) if latencies else None
-    mb = st.number_input("MB on disk, at most", 0.0, step=1.0, format="%.3f", key="compare.mb", placeholder="no limit")
-    goal = st.segmented_control("Then take the", list(GOALS), key="compare.goal", format_func=GOALS.get, required=True)
+    at = st.selectbox("read at", latencies, key="compare.at", on_change=moved,
+                      format_func=metric_title) if latencies else None
+    mb = st.number_input("MB on disk, at most", 0.0, step=1.0, format="%.3f", key="compare.mb", on_change=moved,
+                         placeholder="no limit")
+    goal = st.segmented_control("Then take the", list(GOALS), key="compare.goal", on_change=moved,
+                                format_func=GOALS.get, required=True)
     default = largest_batch_key(dict.fromkeys(latencies), "latency_p50_ms")
     return replace(view, loss=loss, proven=proven, ms=ms, mb=mb, at=None if at == default else at, goal=goal or "size")
 
@@ -166,9 +169,9 @@ def draw_pin(store: Store, points: Sequence[Point], view: View) -> View:
     if st.session_state.get("compare.pin") not in names:
         st.session_state["compare.pin"] = None
     across = st.columns([1.4, 1.2, 0.8], vertical_alignment="bottom")
-    pin = across[0].selectbox("Differences are to", list(names), key="compare.pin", format_func=names.get,
-                              placeholder="the baseline, as measured beside each run")
-    text = across[1].text_input("Only runs named", key="compare.q", placeholder="any name")
+    pin = across[0].selectbox("Differences are to", list(names), key="compare.pin", on_change=moved,
+                              format_func=names.get, placeholder="the baseline, as measured beside each run")
+    text = across[1].text_input("Only runs named", key="compare.q", on_change=moved, placeholder="any name")
     view = replace(view, pin=pin, q=text)
     with across[2]:
         draw_save(store, points, view)

@@ -20,27 +20,28 @@ PER_PAGE = 25
 FOUND = ("Size", "AUC", "Time")
 KINDS = {"run": "runs", "train": "trainings", "sample": "samples", "import_model": "model imports",
          "import_data": "data imports"}
-WRITTEN = "runs.written"
+WRITTEN, MOVED = "runs.written", "runs.moved"
 
 
 def choose_filters(store: Store) -> dict:
     """State, kind, model and name; gives the arguments of `store.jobs`. Read from the URL and written back."""
     models = {row.id: row.name for row in store.models()}
     query = {key: query_text(key) for key in ("state", "kind", "model", "q")}
-    if st.session_state.get(WRITTEN) != query:  # a link or Back, not this page
+    moved = st.session_state.pop(MOVED, False)
+    if st.session_state.get(WRITTEN) != query and not moved:  # a link or Back
         st.session_state.update({
             "runs.state": query["state"] if query["state"] in STATES else None,
             "runs.kind": query["kind"] if query["kind"] in KINDS else None,
             "runs.model": query["model"] if query["model"] in models else None, "runs.q": query["q"] or ""})
     counts = store.counts()
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        state = st.pills("State", STATES, key="runs.state",
+        state = st.pills("State", STATES, key="runs.state", on_change=_moved,
                          format_func=lambda one: f"{one} {counts[one]:,}" if one in counts else one)
-        kind = st.selectbox("Kind", list(KINDS), index=None, key="runs.kind", format_func=KINDS.get,
+        kind = st.selectbox("Kind", list(KINDS), index=None, key="runs.kind", on_change=_moved, format_func=KINDS.get,
                             placeholder="any kind", width=170)
-        model = st.selectbox("Model", list(models), index=None, key="runs.model", format_func=models.get,
-                             placeholder="any model", width=220)
-        text = st.text_input("Name or number", key="runs.q", placeholder="int8, #12", width=180)
+        model = st.selectbox("Model", list(models), index=None, key="runs.model", on_change=_moved,
+                             format_func=models.get, placeholder="any model", width=220)
+        text = st.text_input("Name or number", key="runs.q", on_change=_moved, placeholder="int8, #12", width=180)
     query = {"state": state, "kind": kind, "model": model, "q": text or None}
     if query != st.session_state.get(WRITTEN):
         set_query(**query)
@@ -49,6 +50,11 @@ def choose_filters(store: Store) -> dict:
         st.session_state[WRITTEN] = query
     return {"states": [state] if state else None, "kinds": [kind] if kind else None, "model": model,
             "text": text or None}
+
+
+def _moved() -> None:
+    # the session is newer than the address the browser sent along
+    st.session_state[MOVED] = True
 
 
 def jobs_page(store: Store, filters: dict) -> Page[Job]:

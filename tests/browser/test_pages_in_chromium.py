@@ -41,17 +41,17 @@ def test_a_click_on_a_point_picks_the_run_and_the_link_opens_it(filled_app, page
     link = page.get_by_role("link", name="Open run 6")
     link.wait_for(timeout=10_000)
     settle(page)
-    assert "pick=6" in page.url
+    page.wait_for_function("location.search.includes('pick=6')")
     link.click()
     page.get_by_text("student 0.5 + int8 dense: 4.8× smaller").wait_for(timeout=15_000)
-    assert "/run" in page.url and "id=6" in page.url
+    page.wait_for_function("location.pathname.endsWith('/run') && location.search.includes('id=6')")
 
 
 def test_the_address_of_compare_opens_the_same_picture_elsewhere_and_back_works(filled_app, page, browser):
     go(page, f"{filled_app.url}/compare")
     page.get_by_text("log ↕").click()
     settle(page)
-    assert "logy=1" in page.url
+    page.wait_for_function("location.search.includes('logy=1')")
     other = browser.new_context().new_page()
     go(other, page.url)
     other.wait_for_function("document.querySelector('.js-plotly-plot')?._fullLayout?.yaxis?.type === 'log'")
