@@ -4,8 +4,12 @@
         sparsity: float = Field(0.5, ge=0, le=0.99, multiple_of=0.01, description="Fraction of weights set to zero.")
 
     @method("prune.magnitude", MagnitudeParams, title="Magnitude pruning", stage=Stage.AFTER_TRAINING,
-            parts={Part.DENSE}, needs=set(), export=ExportForm.PLAIN, source="Han et al. 2015, arXiv:1506.02626")
+            parts={Part.DENSE}, needs=set(), export=ExportForm.PLAIN, source="Han et al. 2015, arXiv:1506.02626",
+            no_op={"sparsity": 0.0})
     def prune_magnitude(model, params, ctx): ...
+
+That file and its line in compression/methods/__init__.py are all: the editor, the command line, the list of
+methods and the contract tests read the rest from here.
 
 A method file loads without torch (pages read its Params): torch is imported inside the function, the
 mathematics lives in compression/layers. Bounds live once, in the Params class: slider, validator,
@@ -117,6 +121,8 @@ class Problem:
 
 Estimate = Callable[[tuple[Layer, ...], Any], tuple[Layer, ...]]
 Check = Callable[[Any, int, tuple[Step, ...]], Iterator[Problem]]
+Named = Callable[[Any], str]
+Freezes = Callable[[Any], set[Part]]
 
 
 @dataclass(eq=False)
@@ -133,12 +139,17 @@ class Method:
     export: ExportForm
     source: str
     apply: Callable[["nn.Module", Any, Context], Applied]
+    tiny: dict[str, Any]  # settings under which it works on tables of a few rows: the contract tests run these
+    no_op: dict[str, Any] | str  # settings at which it changes nothing, or why there are none
+    estimate_is_bound: bool = False  # the size is known only after measuring: the estimate is its upper bound
     _estimate: Estimate | None = None
     _check: Check | None = None
+    _named: Named | None = None
+    _freezes: Freezes | None = None
 
     @property
     def family(self) -> str:
-        """`embed`, `quantize`, `prune`, `factorize`, `distill` or `train`: one colour each in the plots."""
+        """The key up to its dot, such as `embed` or `quantize`: one colour each in the plots."""
         return self.key.split(".")[0]
 
     def __call__(self, model: "nn.Module", params: Params, ctx: Context) -> Applied:
@@ -156,12 +167,33 @@ class Method:
         self._check = function
         return function
 
+    def named(self, function: Named) -> Named:
+        """Decorator: params → two or three words for the name of a recipe, such as "int4 rows"."""
+        self._named = function
+        return function
+
+    def freezes(self, function: Freezes) -> Freezes:
+        """Decorator: params → parts whose weights are codes afterwards, which nothing trains or quantises again."""
+        self._freezes = function
+        return function
+
     def estimated(self, layers: tuple[Layer, ...], params: Params) -> tuple[Layer, ...]:
         return self._estimate(layers, params) if self._estimate else layers
 
     def problems(self, params: Params, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
         if self._check:
             yield from self._check(params, index, steps)
+
+    def short_name(self, params: dict[str, Any]) -> str:
+        """The step in two or three words. Raises RecipeError as `parse` does."""
+        parsed = self.parse(params)
+        return self._named(parsed) if self._named else self.title[0].lower() + self.title[1:]
+
+    def frozen_parts(self, params: Params) -> set[Part]:
+        """Parts that hold codes afterwards; by default all parts of a `quantize` method that works after training."""
+        if self._freezes:
+            return self._freezes(params)
+        return set(self.parts) if self.family == "quantize" and self.stage is Stage.AFTER_TRAINING else set()
 
     def parse(self, params: dict[str, Any]) -> Params:
         """Validated parameters. Raises RecipeError naming the parameter, its value and its bounds."""
@@ -185,14 +217,18 @@ def method(
     needs: set[Need],
     export: ExportForm,
     source: str,
+    no_op: dict[str, Any] | str,
+    tiny: dict[str, Any] | None = None,
+    estimate_is_bound: bool = False,
 ) -> Callable[..., Method]:
-    """Register a function as a method under its key."""
+    """Register a function as a method under its key; see Method for what each declaration means."""
 
     def register(apply: Callable[["nn.Module", Any, Context], Applied]) -> Method:
         if key in METHODS:
             raise ValueError(f"method {key} is registered twice")
         METHODS[key] = Method(
-            key, params, title, summary, stage, frozenset(parts), frozenset(needs), export, source, apply
+            key, params, title, summary, stage, frozenset(parts), frozenset(needs), export, source, apply,
+            tiny or {}, no_op, estimate_is_bound,
         )
         return METHODS[key]
 

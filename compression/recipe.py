@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from compression.errors import RecipeError
 from compression.method import METHODS, Method, Need, Params, Problem, Stage
-from compression.records import ModelDescription, Recipe, Step
+from compression.records import ModelDescription, Part, Recipe, Step
 
 FINE_TUNE = "train.fine_tune"
 MAX_RECIPE_CHARS = 100_000
@@ -51,26 +51,24 @@ def check(recipe: Recipe) -> list[Problem]:
 
 
 def _trained_after_quantisation(recipe: Recipe) -> list[Problem]:
-    """Steps that train or reshape weights after quantisation find nothing left to change."""
-    quantised: int | None = None
+    """Steps that train, reshape or quantise what an earlier step has already turned into codes."""
+    frozen: dict[Part, int] = {}  # part → the step that froze it
     problems = []
     for index, step in enumerate(recipe.steps):
-        chosen = METHODS.get(step.method)
-        if chosen is None:
+        try:
+            chosen, params = parse_step(step)
+        except RecipeError:
             continue
-        if chosen.family == "quantize":
-            if quantised is not None:
-                message = f"Dense layers are already quantised by step {quantised + 1}; keep one of them."
-                problems.append(Problem(index, "error", message))
-            quantised = index
-        elif quantised is not None and chosen.stage is not Stage.AFTER_TRAINING:
-            problems.append(
-                Problem(
-                    index,
-                    "error",
-                    f"{chosen.title} needs float weights; move it before step {quantised + 1}, which quantises them.",
-                )
-            )
+        parts = chosen.frozen_parts(params)
+        earlier = [frozen[part] for part in sorted(parts & frozen.keys())]
+        if earlier:
+            message = f"Dense layers are already quantised by step {earlier[0] + 1}; keep one of them."
+            problems.append(Problem(index, "error", message))
+        elif Part.DENSE in frozen and not parts and chosen.stage is not Stage.AFTER_TRAINING:
+            place = frozen[Part.DENSE] + 1
+            message = f"{chosen.title} needs float weights; move it before step {place}, which quantises them."
+            problems.append(Problem(index, "error", message))
+        frozen |= {part: index for part in parts if part not in frozen}
     return problems
 
 

@@ -60,7 +60,8 @@ def student_config(config: dict[str, Any], params: DistillParams) -> dict[str, A
 @method("distill.logits", DistillParams, title="Distillation",
         summary="Replaces the model by a smaller one that learns from its scores.",
         stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS, Need.TEACHER, Need.FINE_TUNE},
-        export=ExportForm.PLAIN, source="Hinton et al. 2015, arXiv:1503.02531")
+        export=ExportForm.PLAIN, source="Hinton et al. 2015, arXiv:1503.02531",
+        tiny={"embedding_ratio": 0.5}, no_op={"width_ratio": 1.0, "embedding_ratio": 1.0})
 def distill_logits(model: "nn.Module", params: DistillParams, ctx: Context) -> Applied:
     """Build the student and give the next fine-tuning a loss that listens to the teacher.
 

@@ -59,7 +59,8 @@ def reason_to_skip(n_rows: int, params: HashParams) -> str | None:
         summary="Lets ids share rows by arithmetic on the id; fine-tuning decides what a shared row says.",
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.PLAIN,
         source="Shi et al. 2020, arXiv:1909.02107; Weinberger et al. 2009, arXiv:0902.2206; "
-               "Zhang et al. 2020, arXiv:2007.14523")
+               "Zhang et al. 2020, arXiv:2007.14523",
+        tiny={"min_rows": 2, "keep": 0.3}, no_op={"keep": 1.0})
 def hash_rows(model: "nn.Module", params: HashParams, ctx: Context) -> Applied:
     """Replace each large table by smaller ones."""
     from torch import nn

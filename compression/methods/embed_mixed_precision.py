@@ -59,7 +59,8 @@ def reason_to_skip(n_rows: int, dim: int, params: MixedPrecisionParams, *, mappe
 @method("embed.mixed_precision", MixedPrecisionParams, title="Mixed precision of tables",
         summary="Gives frequent rows 8 or 4 bits and rare ones 2, 1 or none, within a budget of bytes.",
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.QDQ,
-        source="arXiv:2409.20305")
+        source="arXiv:2409.20305",
+        tiny={"min_rows": 2}, no_op={"min_rows": 1_000_000})
 def mixed_precision(model: "nn.Module", params: MixedPrecisionParams, ctx: Context) -> Applied:
     """Replace each large table by tiers of rows of falling precision."""
     from torch import nn

@@ -51,7 +51,8 @@ def reason_to_skip(n_rows: int, dim: int, params: ProductParams) -> str | None:
 @method("embed.product_quantize", ProductParams, title="Product quantisation",
         summary="Replaces each slice of an embedding row by the nearest of 256 learned centroids.",
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.PLAIN,
-        source="Jégou et al. 2011; arXiv:2502.15355")
+        source="Jégou et al. 2011; arXiv:2502.15355",
+        tiny={"min_rows": 2, "centroids": 4, "subspaces": 2}, no_op={"min_rows": 1_000_000})
 def product_quantize(model: "nn.Module", params: ProductParams, ctx: Context) -> Applied:
     """Replace each large table by codes and codebooks."""
     from torch import nn

@@ -67,7 +67,8 @@ def n_kept_of(n_rows: int, params: RowsParams) -> int:
 @method("embed.prune_rows", RowsParams, title="Row pruning",
         summary="Keeps the rows of frequent ids; rare ids share one row in each table.",
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.PLAIN,
-        source="Zhang et al. 2020, arXiv:2007.14523")
+        source="Zhang et al. 2020, arXiv:2007.14523",
+        tiny={"min_rows": 2, "keep": 0.3}, no_op={"keep": 1.0})
 def prune_rows(model: "nn.Module", params: RowsParams, ctx: Context) -> Applied:
     """Replace each large table by its frequent rows and one shared row."""
     from torch import nn

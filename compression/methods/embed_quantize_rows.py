@@ -50,7 +50,8 @@ def reason_to_skip(n_rows: int, dim: int, params: QuantizeRowsParams) -> str | N
 @method("embed.quantize_rows", QuantizeRowsParams, title="Row quantisation",
         summary="Stores embedding rows in 8, 4 or 2 bits with a scale for each row or table.",
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.QDQ,
-        source="Guan et al. 2019, arXiv:1911.02079")
+        source="Guan et al. 2019, arXiv:1911.02079",
+        no_op={"min_rows": 1_000_000})
 def quantize_rows(model: "nn.Module", params: QuantizeRowsParams, ctx: Context) -> Applied:
     """Replace each table of float rows by its codes and scales."""
     from torch import nn

@@ -59,7 +59,8 @@ def reason_to_skip(shape: tuple[int, int], kept: int | None, params: ReduceDimPa
 @method("embed.reduce_dim", ReduceDimParams, title="Mixed dimensions",
         summary="Makes tables narrower, the more rows the narrower, and projects rows back to their width.",
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.PLAIN,
-        source="Ginart et al. 2021, arXiv:1909.11810")
+        source="Ginart et al. 2021, arXiv:1909.11810",
+        tiny={"min_rows": 2}, no_op={"ratio": 1.0, "alpha": 0.0})
 def reduce_dim(model: "nn.Module", params: ReduceDimParams, ctx: Context) -> Applied:
     """Replace each large table by a narrow one and its projection."""
     from torch import nn

@@ -89,7 +89,8 @@ def _fixed_signs(basis: "torch.Tensor") -> "torch.Tensor":
 @method("factorize.svd", SvdParams, title="Low rank (SVD)",
         summary="Splits tables and dense layers into the product of two thin matrices.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs=set(), export=ExportForm.PLAIN,
-        source="Eckart & Young 1936; Lan et al. 2020, arXiv:1909.11942")
+        source="Eckart & Young 1936; Lan et al. 2020, arXiv:1909.11942",
+        tiny={"rank_ratio": 0.25}, no_op={"rank_ratio": 1.0})
 def factorize_svd(model: "nn.Module", params: SvdParams, ctx: Context) -> Applied:
     """Replace matrices by two factors where that saves bytes."""
     from torch import nn

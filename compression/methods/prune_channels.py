@@ -87,7 +87,8 @@ def _factors(first: str, second: str) -> bool:
 @method("prune.channels", ChannelsParams, title="Channel pruning",
         summary="Removes hidden units of the MLPs, so that files and products really get smaller.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs=set(), export=ExportForm.PLAIN,
-        source="Li et al. 2017, arXiv:1608.08710; Liu et al. 2017, arXiv:1708.06519")
+        source="Li et al. 2017, arXiv:1608.08710; Liu et al. 2017, arXiv:1708.06519",
+        tiny={"round_to": 1}, no_op={"ratio": 0.0})
 def prune_channels(model: "nn.Module", params: ChannelsParams, ctx: Context) -> Applied:
     """Remove the least important hidden units of every MLP in the model."""
     from compression.models.structure import leaves, part_of

@@ -37,7 +37,8 @@ class MagnitudeParams(Params):
 @method("prune.magnitude", MagnitudeParams, title="Magnitude pruning",
         summary="Sets the smallest weights to zero and holds them there while fine-tuning.",
         stage=Stage.AFTER_TRAINING, parts=set(Part), needs=set(), export=ExportForm.PLAIN,
-        source="Han et al. 2015, arXiv:1506.02626; Zhu & Gupta 2017, arXiv:1710.01878")
+        source="Han et al. 2015, arXiv:1506.02626; Zhu & Gupta 2017, arXiv:1710.01878",
+        tiny={"weights": "both"}, no_op={"sparsity": 0.0})
 def prune_magnitude(model: "nn.Module", params: MagnitudeParams, ctx: Context) -> Applied:
     """Zero the smallest weights; with the cubic schedule the hook does it during the next fine-tuning."""
     from compression.models.structure import leaves, part_of

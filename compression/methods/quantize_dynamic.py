@@ -30,7 +30,8 @@ class DynamicParams(Params):
 @method("quantize.dynamic", DynamicParams, title="Dynamic int8",
         summary="Multiplies dense layers in 8-bit integers; the input range is measured on every batch.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs=set(), export=ExportForm.QDQ,
-        source="Krishnamoorthi 2018, arXiv:1806.08342")
+        source="Krishnamoorthi 2018, arXiv:1806.08342",
+        no_op={"min_features": 4096})
 def quantize_dynamic(model: "nn.Module", params: DynamicParams, ctx: Context) -> Applied:
     """Replace dense layers by int8 weights."""
     from compression.layers.quantized_linear import DynamicLinear

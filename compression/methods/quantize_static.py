@@ -40,7 +40,8 @@ class StaticParams(Params):
 @method("quantize.static", StaticParams, title="Static int8",
         summary="Multiplies dense layers in 8-bit integers, with input ranges fixed on training rows.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs={Need.CALIBRATION}, export=ExportForm.QDQ,
-        source="Krishnamoorthi 2018, arXiv:1806.08342")
+        source="Krishnamoorthi 2018, arXiv:1806.08342",
+        no_op={"min_features": 4096})
 def quantize_static(model: "nn.Module", params: StaticParams, ctx: Context) -> Applied:
     """Observe what enters each dense layer, then replace it by int8 weights. Raises RecipeError without rows."""
     from compression.layers.calibration import levels_of, observe

@@ -43,7 +43,8 @@ def tensors_of(shape: tuple[int, ...], params: ShareParams, *, has_bias: bool) -
 @method("share.kmeans", ShareParams, title="Weight sharing (k-means)",
         summary="Gives each dense layer a codebook of few weights and stores codes; the file shrinks, memory doesn't.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs=set(), export=ExportForm.PLAIN,
-        source="Han et al. 2016, arXiv:1510.00149")
+        source="Han et al. 2016, arXiv:1510.00149",
+        tiny={"n_bits": 4, "min_features": 2}, no_op={"min_features": 4096})
 def share_kmeans(model: "nn.Module", params: ShareParams, ctx: Context) -> Applied:
     """Replace dense layers by codes and codebooks."""
     from compression.layers.shared_linear import SharedLinear

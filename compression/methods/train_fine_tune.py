@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 @method("train.fine_tune", TrainParams, title="Fine-tuning",
         summary="Trains the model on after the steps before it; the best epoch on validation is kept.",
         stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS}, export=ExportForm.PLAIN,
-        source="Han et al. 2015, arXiv:1506.02626")
+        source="Han et al. 2015, arXiv:1506.02626",
+        tiny={"epochs": 1, "batch_size": 256}, no_op="every training moves weights")
 def fine_tune(model: "nn.Module", params: TrainParams, ctx: Context) -> Applied:
     """Train a copy of the model with the hooks of earlier steps; integer layers stay as they are.
 
