@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from compression.errors import RecipeError
+from compression.method import METHODS
 from compression.records import Recipe, Step
 
 MAX_NAME_CHARS = 80
@@ -48,34 +50,13 @@ PRESETS: dict[str, Preset] = {preset.key: preset for preset in (
 
 
 def step_name(step: Step) -> str:
-    """A step in two or three words: "int4 rows", "student 0.5", "prune 80 %"."""
-    params = step.params
+    """A step in two or three words, as its method says them; of a step that can't be read, its key."""
+    import compression.methods  # noqa: F401  (fills METHODS)
 
-    def share(key: str, default: float) -> str:
-        return f"{params.get(key, default) * 100:g} %"
-
-    match step.method:
-        case "embed.quantize_rows":
-            return f"int{params.get('n_bits', 8)} rows"
-        case "quantize.dynamic":
-            return "int8 dense"
-        case "quantize.static":
-            return "static int8 dense"
-        case "prune.magnitude":
-            return f"prune {share('sparsity', 0.5)}"
-        case "prune.channels":
-            return f"{share('ratio', 0.5)} fewer units"
-        case "embed.prune_rows":
-            return f"{share('keep', 0.5)} of rows"
-        case "factorize.svd":
-            if params.get("rank_by") == "energy":
-                return f"low rank {share('energy', 0.95)} energy"
-            return f"low rank {share('rank_ratio', 0.5)}"
-        case "distill.logits":
-            return f"student {params.get('width_ratio', 0.5):g}"
-        case "train.fine_tune":
-            return "fine-tune"
-    return step.method.split(".")[-1].replace("_", " ")
+    try:
+        return METHODS[step.method].short_name(step.params)
+    except (KeyError, RecipeError):
+        return step.method.split(".")[-1].replace("_", " ")
 
 
 def recipe_name(steps: Sequence[Step]) -> str:

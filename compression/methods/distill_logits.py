@@ -129,6 +129,11 @@ def _shape(leaf: "nn.Module") -> str:
     return " × ".join(f"{length:,}" for length in first.shape)
 
 
+@distill_logits.named
+def _named(params: DistillParams) -> str:
+    return f"student {params.width_ratio:g}"
+
+
 @distill_logits.check
 def _check(params: DistillParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     if index > 0:

@@ -99,6 +99,11 @@ def _hash_table(applied: Applied, path: str, table: "nn.Embedding", params: Hash
                                       f"{n_rows:,} ids read {sizes} rows, {params.kind}"))
 
 
+@hash_rows.named
+def _named(params: HashParams) -> str:
+    return f"{params.kind} {params.keep * 100:g} %"
+
+
 @hash_rows.check
 def _check(params: HashParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     yield from needs_float("Hashed rows", index, steps, dense=False, tables=True)

@@ -120,6 +120,11 @@ def _detail(cuts: np.ndarray, bits: tuple[int, ...], n_rows: int, *, mapped: boo
     return f"rows by bits: {', '.join(tiers)}" + ("; with a map of ids" if mapped else "")
 
 
+@mixed_precision.named
+def _named(params: MixedPrecisionParams) -> str:
+    return f"{params.bits:g} bits a weight"
+
+
 @mixed_precision.check
 def _check(params: MixedPrecisionParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     yield from needs_float("Mixed precision of tables", index, steps, dense=False, tables=True)

@@ -89,6 +89,11 @@ def _encode_table(applied: Applied, path: str, table: "nn.Embedding", params: Pr
                                       f"{n_slices} codes a row, {params.centroids} centroids each{fewer}{unweighted}"))
 
 
+@product_quantize.named
+def _named(params: ProductParams) -> str:
+    return f"PQ {params.subspaces} bytes a row"
+
+
 @product_quantize.check
 def _check(params: ProductParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     yield from needs_float("Product quantisation", index, steps, dense=False, tables=True)

@@ -133,6 +133,11 @@ def costs_more(before: int, after: int) -> str:
     return f"would not save bytes: {after:,} with the map of ids instead of {before:,}"
 
 
+@prune_rows.named
+def _named(params: RowsParams) -> str:
+    return f"{params.keep * 100:g} % of rows"
+
+
 @prune_rows.check
 def _check(params: RowsParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     yield from needs_float("Row pruning", index, steps, dense=False, tables=True)

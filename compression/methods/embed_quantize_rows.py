@@ -87,6 +87,11 @@ def _quantize_table(applied: Applied, path: str, table: "nn.Embedding", params: 
                                       f"{rows.n_bits} bits, one scale a {per}{wider}"))
 
 
+@quantize_rows.named
+def _named(params: QuantizeRowsParams) -> str:
+    return f"int{params.n_bits} rows"
+
+
 @quantize_rows.check
 def _check(params: QuantizeRowsParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     earlier = [place for place, step in enumerate(steps[:index]) if step.method == "embed.quantize_rows"]

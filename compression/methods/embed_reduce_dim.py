@@ -105,6 +105,11 @@ def _narrow(applied: Applied, path: str, table: "nn.Embedding", kept: int, param
                                       f"{kept} of {dim} columns, {energy:.1%} of the energy kept"))
 
 
+@reduce_dim.named
+def _named(params: ReduceDimParams) -> str:
+    return f"dims {params.ratio * 100:g} %"
+
+
 @reduce_dim.check
 def _check(params: ReduceDimParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     yield from needs_float("Mixed dimensions", index, steps, dense=False, tables=True)

@@ -189,6 +189,12 @@ def _no_saving(n_rows: int, n_columns: int, rank: int) -> str:
             f"the matrix has {n_rows * n_columns:,}")
 
 
+@factorize_svd.named
+def _named(params: SvdParams) -> str:
+    return f"low rank {params.energy * 100:g} % energy" if params.rank_by == "energy" else (
+        f"low rank {params.rank_ratio * 100:g} %")
+
+
 @factorize_svd.check
 def _check(params: SvdParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     yield from needs_float("Low rank (SVD)", index, steps, dense=params.weights != "tables",

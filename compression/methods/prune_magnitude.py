@@ -100,6 +100,11 @@ def _detail(weight: "Tensor", params: MagnitudeParams) -> str:
     return f"{zeros:,} of {weight.numel():,} weights are zero; {NO_BYTES}"
 
 
+@prune_magnitude.named
+def _named(params: MagnitudeParams) -> str:
+    return f"prune {params.sparsity * 100:g} %"
+
+
 @prune_magnitude.check
 def _check(params: MagnitudeParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     later = [step.method for step in steps[index + 1:]]

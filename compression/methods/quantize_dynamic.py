@@ -66,6 +66,11 @@ def bytes_of(linear: "nn.Linear", layer: "nn.Module") -> tuple[int, int]:
     return before, sum(tensor.size_bytes for tensor in layer.stored_tensors())
 
 
+@quantize_dynamic.named
+def _named(params: DynamicParams) -> str:
+    return "int8 dense"
+
+
 @quantize_dynamic.estimate
 def _estimate(layers: tuple[Layer, ...], params: DynamicParams) -> tuple[Layer, ...]:
     return estimated(layers, kind="DynamicLinear", bias="float32", min_features=params.min_features,

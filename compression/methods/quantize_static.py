@@ -81,6 +81,11 @@ def calibration_batches(model: "nn.Module", params: StaticParams, ctx: Context) 
             for index in order.split(BATCH_ROWS)]
 
 
+@quantize_static.named
+def _named(params: StaticParams) -> str:
+    return "static int8 dense"
+
+
 @quantize_static.estimate
 def _estimate(layers: tuple[Layer, ...], params: StaticParams) -> tuple[Layer, ...]:
     return estimated(layers, kind="StaticLinear", bias="int32", min_features=params.min_features,

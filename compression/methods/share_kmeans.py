@@ -70,6 +70,11 @@ def share_kmeans(model: "nn.Module", params: ShareParams, ctx: Context) -> Appli
     return applied
 
 
+@share_kmeans.named
+def _named(params: ShareParams) -> str:
+    return f"{2**params.n_bits} shared weights"
+
+
 @share_kmeans.check
 def _check(params: ShareParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     yield from needs_float("Weight sharing", index, steps, dense=True, tables=False)

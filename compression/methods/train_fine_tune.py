@@ -52,3 +52,8 @@ def fine_tune(model: "nn.Module", params: TrainParams, ctx: Context) -> Applied:
         else:
             applied.skipped.append(ctx.skip(path, f"{type(leaf).__name__} has no float weights to train"))
     return applied
+
+
+@fine_tune.named
+def _named(params: TrainParams) -> str:
+    return "fine-tune"
