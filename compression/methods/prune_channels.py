@@ -200,6 +200,11 @@ def _bytes(leaf: "nn.Module") -> int:
     return 4 * sum(tensor.numel() for tensor in leaf.state_dict().values() if tensor.is_floating_point())
 
 
+@prune_channels.named
+def _named(params: ChannelsParams) -> str:
+    return f"{params.ratio * 100:g} % fewer units"
+
+
 @prune_channels.check
 def _check(params: ChannelsParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     yield from needs_float("Channel pruning", index, steps, dense=True, tables=False)
