@@ -27,10 +27,11 @@ from storage.files import Files
 
 Kind = Literal["model", "data"]
 SUFFIXES: dict[Kind, tuple[str, ...]] = {
-    "model": (".safetensors", ".json", ".yaml", ".onnx", ".data", ".onnx_data", ".weights", ".zip"),
+    "model": (".safetensors", ".json", ".yaml", ".onnx", ".data", ".onnx_data", ".weights", ".zip", ".pt", ".pth", ".bin", ".ckpt",
+              ".model", ".th"),
     "data": (".csv", ".tsv", ".txt", ".parquet", ".yaml", ".yml"),
 }
-PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".model", ".bin", ".joblib")
+PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".sav")
 NAME = re.compile(r"[^\W_][\w .()+=@-]{0,149}")  # starts with a letter or a digit, no folder
 UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 WEEK_S = 7 * 24 * 3600.0

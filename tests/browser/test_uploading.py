@@ -85,12 +85,12 @@ def test_a_lost_connection_and_a_reload_only_cost_the_piece_that_was_under_way(a
 
 
 def test_a_pickle_is_refused_beside_its_name(app, browser, tmp_path):
-    (tmp_path / "model.pt").write_bytes(b"\x80\x04")
+    (tmp_path / "model.pickle").write_bytes(b"\x80\x04")
     page = browser.new_context().new_page()
     go(page, f"{app.url}/models?add=upload")
-    choose(page, tmp_path / "model.pt")
+    choose(page, tmp_path / "model.pickle")
     page.get_by_text("can run code when it is opened").wait_for(timeout=10_000)
-    assert page.get_by_role("alert").filter(has_text="model.pt").count() == 1
-    page.get_by_role("button", name="Remove model.pt").click()
+    assert page.get_by_role("alert").filter(has_text="model.pickle").count() == 1
+    page.get_by_role("button", name="Remove model.pickle").click()
     assert page.get_by_text("can run code when it is opened").count() == 0
     page.context.close()

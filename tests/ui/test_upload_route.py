@@ -94,7 +94,7 @@ def test_an_incomplete_upload_cannot_be_finished(client):
     (".hidden.csv", "data", "Rename the file"),
     ("x" * 200 + ".csv", "data", "up to 150"),
     ("run.exe", "data", "A dataset comes as .csv"),
-    ("model.pt", "model", "can run code when it is opened"),
+    ("model.pickle", "model", "can run code when it is opened"),
     ("weights.pkl", "model", "Save the weights as .safetensors"),
     ("clicks.csv", "elsewhere", "for 'model' or 'data'"),
 ])

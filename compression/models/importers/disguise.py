@@ -14,9 +14,11 @@ from pathlib import Path
 from compression.errors import ModelError
 
 PICKLE_ENDINGS = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib", ".model", ".p", ".dill", ".th", ".sav"}
+CHECKPOINT_ENDINGS = {".pt", ".pth", ".bin", ".ckpt", ".model", ".th"}
 PROGRAM_ENDINGS = {".py", ".pyc", ".so", ".dll", ".dylib", ".sh", ".exe", ".js", ".jar", ".whl"}
 READ_ENDINGS = {".onnx", ".safetensors", ".zip", ".json", ".data", ".yaml", ".yml", ".md", ".txt", ".csv"}
 _LOOKED_AT = 4096
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the number old torch files begin with
 _ADVICE = ("RecPress never opens it. Save the weights as safetensors (safetensors.torch.save_file(model.state_dict(), "
            "…)) with a config.json, or export the model to ONNX.")
 _MAGIC = {
@@ -34,9 +36,14 @@ _MAGIC = {
 
 
 def refuse_dangerous(path: Path, name: str) -> None:
-    """Raises ModelError for a pickle under any name, a program, or an archive of another kind than zip."""
+    """Raises ModelError for a pickle under any name, a program, or an archive of another kind than zip.
+
+    A file of torch.save under one of its usual names passes: its numbers are read without running the pickle.
+    """
     ending = Path(name).suffix.lower()
     head = _head(path)
+    if ending in CHECKPOINT_ENDINGS and is_torch_file(path):
+        return
     if ending in PICKLE_ENDINGS or looks_like_pickle(head):
         disguise = "" if ending in PICKLE_ENDINGS else f" in spite of its name ({ending or 'no ending'})"
         raise ModelError(f"{name} is a pickle{disguise}: loading one can run any code. {_ADVICE}")
@@ -57,6 +64,23 @@ def refuse_dangerous(path: Path, name: str) -> None:
                              "(.zip).")
     if ending != ".data" and _is_tar(path, head):
         raise ModelError(f"{name} is a tar archive, as old PyTorch files are, which hold pickles. {_ADVICE}")
+
+
+def is_torch_file(path: Path) -> bool:
+    """Whether the file is one that torch.save writes: a zip around one data.pkl, or the older row of pickles."""
+    head = _head(path)
+    if head.startswith(b"PK"):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return any(is_root_pickle(name) for name in archive.namelist())
+        except (zipfile.BadZipFile, OSError, ValueError):
+            return False
+    return head.startswith(b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little"))
+
+
+def is_root_pickle(member: str) -> bool:
+    """Whether a zip's member is the pickle torch.save begins with: <name>/data.pkl."""
+    return member.count("/") == 1 and member.endswith("/data.pkl")
 
 
 def looks_like_pickle(head: bytes) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from compression.errors import ModelError
 from compression.models.importers.archive import unpack
-from compression.models.importers.disguise import READ_ENDINGS, refuse_dangerous
+from compression.models.importers.disguise import CHECKPOINT_ENDINGS, READ_ENDINGS, refuse_dangerous
 from compression.models.importers.onnx_check import PLAIN_NAME
 from compression.records import ModelDescription
 
@@ -35,11 +35,13 @@ def read_upload(files: dict[str, Path], out: Path, *, data_folder: Path | None =
     with tempfile.TemporaryDirectory(prefix="unpacked-", dir=out.parent) as scratch:
         files = _unpacked(files, Path(scratch))
         graphs = [name for name in files if name.lower().endswith(".onnx")]
-        weights = [name for name in files if name.lower().endswith(".safetensors")]
+        weights = [name for name in files if name.lower().endswith(".safetensors")
+                   or Path(name).suffix.lower() in CHECKPOINT_ENDINGS]
         if len(graphs) + len(weights) != 1:
             found = ", ".join(sorted(graphs + weights)) or ", ".join(sorted(files))
-            raise ModelError(f"Upload one model at a time: an .onnx file with its data, or a .safetensors file with "
-                             f"its config.json and vocabularies.json, or a RecPress bundle (.zip). Got: {found}.")
+            raise ModelError(f"Upload one model at a time: an .onnx file with its data, or a .safetensors file or "
+                             f"checkpoint with its config.json and vocabularies.json, or a RecPress bundle (.zip). "
+                             f"Got: {found}.")
         if weights:
             return _read_zoo(files, weights[0], out, binding)
         from compression.models.importers.onnx_reader import read_onnx
@@ -102,7 +104,8 @@ def _read_zoo(files: dict[str, Path], weights: str, out: Path, binding: dict[str
     from compression.models.structure import describe
 
     out.mkdir(parents=True, exist_ok=True)
-    metadata = safetensors_metadata(files[weights], weights)
+    checkpoint = Path(weights).suffix.lower() in CHECKPOINT_ENDINGS
+    metadata = {} if checkpoint else safetensors_metadata(files[weights], weights)
     for name in (CONFIG, VOCABULARIES):
         if name in files:
             plain = _json(files[name], name)
@@ -119,10 +122,25 @@ def _read_zoo(files: dict[str, Path], weights: str, out: Path, binding: dict[str
         raise ModelError("A model of the zoo knows its columns: its signature is in config.json. Leave the binding "
                          "empty.")
     (out / WEIGHTS).unlink(missing_ok=True)
-    shutil.copyfile(files[weights], out / WEIGHTS)
+    if checkpoint:
+        _convert(files[weights], weights, out / WEIGHTS)
+    else:
+        shutil.copyfile(files[weights], out / WEIGHTS)
     loaded = load_model(out)
     graph_bytes = exported_graph_bytes(loaded.module, loaded.signature, out.parent)
     return describe(loaded.module, loaded.signature, architecture=loaded.architecture, graph_bytes=graph_bytes)
+
+
+def _convert(path: Path, name: str, out: Path) -> None:
+    """The weights of a file of torch.save, read without running it, as safetensors."""
+    from safetensors.torch import save_file
+
+    from compression.models.importers.torch_file import read_torch_file, weights_of
+
+    tensors = weights_of(read_torch_file(path, name))
+    if not tensors:
+        raise ModelError(f"{name} holds no tensors. Save the weights: torch.save(model.state_dict(), …).")
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, out)
 
 
 def safetensors_metadata(path: Path, name: str) -> dict[str, str]:
