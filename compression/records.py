@@ -171,6 +171,7 @@ class Result(Record):
     measurements: tuple[Measurement, ...]
     changes: tuple[Change, ...] = ()
     skipped: tuple[Skip, ...] = ()
+    cached_steps: int = 0  # steps at the start that were taken from the cache of steps
     files: dict[str, str] = Field(default_factory=dict)  # name in the bundle → sha256
     environment: dict[str, str] = Field(default_factory=dict)
     started: float = 0.0  # seconds since the epoch

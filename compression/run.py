@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
-import compression
 from compression.data.dataset import Dataset, Rows
 from compression.data.encode import load_dataset
 from compression.errors import RecipeError
@@ -21,6 +18,7 @@ from compression.export.bundle import write_bundle
 from compression.export.onnx import Exported, export_onnx
 from compression.export.parity import check_parity
 from compression.layers.remapped_rows import rows_occurring
+from compression.machine import compute_device, environment
 from compression.measure.latency import measure_latency
 from compression.measure.quality import measure_quality
 from compression.measure.runtimes import RUNTIMES
@@ -42,6 +40,7 @@ from compression.records import (
     Skip,
     TrainSpec,
 )
+from compression.step_cache import Kept, StepCache, taken_sentence
 from compression.train.loop import train
 from compression.train.params import TrainParams
 
@@ -50,11 +49,18 @@ SCORED_SPLIT = "test"
 
 
 def run(
-    spec: RunSpec, *, model_folder: Path, data_folder: Path, folder: Path, report: Report
+    spec: RunSpec,
+    *,
+    model_folder: Path,
+    data_folder: Path,
+    folder: Path,
+    report: Report,
+    cache: StepCache | None = None,
 ) -> tuple[Result, dict[str, Path]]:
     """Compress a model, export it and measure the file.
 
-    `folder` is scratch that survives a retry; fine-tuning keeps its checkpoints there.
+    `folder` is scratch that survives a retry; fine-tuning keeps its checkpoints there. With a `cache`, whose origin
+    names the model and the data, steps that an earlier run began with are taken from it.
     Gives the result and the files to keep: the bundle and the per-row scores.
     Raises RecipeError, ModelError, DataError, ExportError (parity included) or MeasureError.
     """
@@ -66,7 +72,7 @@ def run(
     dataset = load_dataset(data_folder, signature=loaded.signature, vocabularies=loaded.vocabularies)
     rows = dataset.splits[SCORED_SPLIT]
 
-    outcome = apply_recipe(loaded, spec.recipe, dataset, folder=folder, report=report)
+    outcome = apply_recipe(loaded, spec.recipe, dataset, folder=folder, report=report, cache=cache)
     report(Progress(stage="export"))
     baseline = export_baseline(loaded, folder / "baseline")
     exported = _export(loaded, outcome.model, folder / "model") if spec.recipe.steps else baseline
@@ -87,6 +93,7 @@ def run(
         measurements=tuple(measurements),
         changes=tuple(outcome.changes),
         skipped=tuple(outcome.skipped),
+        cached_steps=outcome.cached_steps,
         environment=environment(spec.target.device),
         started=started,
         ended=time.time(),
@@ -112,12 +119,22 @@ class Outcome:
     model: nn.Module | None
     changes: list[Change] = field(default_factory=list)
     skipped: list[Skip] = field(default_factory=list)
+    cached_steps: int = 0  # steps at the start that were taken from the cache
 
 
-def apply_recipe(loaded: LoadedModel, recipe: Recipe, dataset: Dataset, *, folder: Path, report: Report) -> Outcome:
+def apply_recipe(
+    loaded: LoadedModel,
+    recipe: Recipe,
+    dataset: Dataset,
+    *,
+    folder: Path,
+    report: Report,
+    cache: StepCache | None = None,
+) -> Outcome:
     """Apply the steps in order; hooks of earlier steps live until the next fine-tuning.
 
-    The loaded model stays as it is.
+    The loaded model stays as it is. The cache cuts only where no hook waits for a training, so that a model is all
+    there is to keep.
     """
     if loaded.module is None and recipe.steps:
         raise RecipeError(
@@ -126,7 +143,11 @@ def apply_recipe(loaded: LoadedModel, recipe: Recipe, dataset: Dataset, *, folde
         )
     outcome = Outcome(loaded.module)
     hooks: list[Any] = []
-    for index, step in enumerate(recipe.steps):
+    if cache and (kept := cache.longest(recipe)):
+        outcome = Outcome(kept.model, list(kept.changes), list(kept.skipped), kept.steps)
+        report(Progress(stage="cache", message=taken_sentence(kept.steps)))
+    since = time.perf_counter()
+    for index, step in enumerate(recipe.steps[outcome.cached_steps :], start=outcome.cached_steps):
         chosen, params = parse_step(step)
         report(Progress(stage="apply", done=index, total=len(recipe.steps), unit="steps", message=chosen.title))
         scratch = folder / f"step-{index}"
@@ -149,6 +170,10 @@ def apply_recipe(loaded: LoadedModel, recipe: Recipe, dataset: Dataset, *, folde
         outcome.changes += applied.changes
         outcome.skipped += applied.skipped
         hooks = [] if step.method == FINE_TUNE else hooks + applied.hooks
+        if cache and not hooks:
+            kept = Kept(index + 1, outcome.model, outcome.changes, outcome.skipped)
+            cache.keep(recipe, kept, seconds=time.perf_counter() - since)
+            since = time.perf_counter()
     return outcome
 
 
@@ -245,40 +270,6 @@ def describe_model(loaded: LoadedModel, folder: Path) -> ModelDescription:
         return describe_onnx(loaded)
     exported = export_baseline(loaded, folder)
     return describe(loaded.module, loaded.signature, architecture=loaded.architecture, graph_bytes=exported.graph_bytes)
-
-
-def compute_device() -> str:
-    """Where training and fine-tuning run: the GPU where there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def environment(device: str) -> dict[str, str]:
-    """Versions and hardware a result was measured with; no names of machines or people."""
-    import onnxruntime
-
-    found = {
-        "recpress": compression.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "numpy": np.__version__,
-        "system": platform.system(),
-        "processor": _processor(),
-        "device": device,
-        "training_device": compute_device(),
-    }
-    if compute_device() == "cuda":
-        found["gpu"] = torch.cuda.get_device_name()
-    return found
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _refuse_broken(recipe: Recipe) -> None:

@@ -34,10 +34,14 @@ def perform(assignment: Assignment, report: Report) -> Outcome:
 
 def perform_run(assignment: Assignment, spec: RunSpec, files: Files, report: Report) -> Outcome:
     """Compress, export and measure."""
+    from compression.machine import cache_origin
     from compression.run import run
+    from compression.step_cache import StepCache
 
+    origin = cache_origin(spec.model, spec.data, code=code_version())
+    cache = StepCache(assignment.cache, origin, assignment.cache_bytes) if assignment.cache_bytes else None
     result, kept = run(spec, model_folder=_model_folder(assignment, files), data_folder=_data_folder(assignment, files),
-                       folder=assignment.work, report=report)
+                       folder=assignment.work, report=report, cache=cache)
     report(Progress(stage="store"))
     manifest = {name: files.put(path) for name, path in kept.items()}
     return Outcome(result=result.model_copy(update={"files": manifest}))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from compression.records import Failure, JobSpec, Progress, Record
 
+CACHE_BYTES = "step_cache_bytes"  # setting: how much the cache of steps may weigh
+
 
 class Assignment(Record):
     """A job as its child process sees it: the spec, its inputs by digest, and where to work."""
@@ -18,10 +20,16 @@ class Assignment(Record):
     model_manifest: dict[str, str] | None = None
     data_manifest: dict[str, str] | None = None
     data_name: str = ""
+    cache_bytes: int = 0  # limit of the cache of steps; 0 for none
 
     @property
     def work(self) -> Path:
         return Path(self.folder) / "work"
+
+    @property
+    def cache(self) -> Path:
+        """The cache of steps, which the jobs of a home folder share."""
+        return Path(self.files).parent / "steps"
 
 
 class Said(Record):

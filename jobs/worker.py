@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 
 from compression.errors import StorageError
 from compression.records import Failure
+from compression.step_cache import DEFAULT_LIMIT_BYTES
 from jobs.devices import cpu_count, worker_devices
 from jobs.local import LocalJob, clean, note
 from jobs.processes import die_with_parent, is_orphan
-from jobs.records import Assignment
+from jobs.records import CACHE_BYTES, Assignment
 from storage.queue import LEASE_S
 from storage.records import Job, Outcome
 from storage.store import Store, open_store
@@ -160,7 +161,8 @@ def assignment(store: Store, job: Job) -> Assignment:
     data = store.dataset(spec.data) if getattr(spec, "data", None) else None
     return Assignment(job=job.id, name=job.name, spec=spec, files=str(store.files.root),
                       folder=str(store.job_folder(job.id)), model_manifest=model.manifest if model else None,
-                      data_manifest=data.manifest if data else None, data_name=data.name if data else "")
+                      data_manifest=data.manifest if data else None, data_name=data.name if data else "",
+                      cache_bytes=int(store.setting(CACHE_BYTES, DEFAULT_LIMIT_BYTES)))
 
 
 def _end(worker: Worker, job: Job, failure: Failure, *, retry: bool = False) -> None:

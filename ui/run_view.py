@@ -7,6 +7,7 @@ import streamlit as st
 from compression.errors import RecPressError
 from compression.recipe import dump_recipe
 from compression.records import Result, RunSpec
+from compression.step_cache import taken_sentence
 from plots.bars import byte_bars, draw_byte_bars
 from storage.records import Job
 from storage.store import Store
@@ -119,6 +120,8 @@ def draw_result(store: Store, job: Job) -> None:
     values = values_of(result)
     draw_verdict(job.name, values)
     draw_figures(values)
+    if result.cached_steps:
+        st.caption(taken_sentence(result.cached_steps))
     names = ["Where the bytes went", f"Changes {len(result.changes)} · left alone {len(result.skipped)}", "All numbers",
              "Recipe", "Log", "Files"]
     tabs = st.tabs(names)

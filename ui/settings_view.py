@@ -14,7 +14,9 @@ import compression
 from compression.data.samples import SAMPLES
 from compression.errors import RecPressError
 from compression.records import SampleSpec
+from compression.step_cache import DEFAULT_LIMIT_BYTES, GB, MOST_BYTES, cache_bytes, evict
 from jobs.devices import cpu_count, visible_gpus
+from jobs.records import CACHE_BYTES
 from jobs.submit import submit
 from storage.store import Store
 from ui.format import MISSING, ago, human_bytes, plural
@@ -62,6 +64,29 @@ def draw_storage(store: Store) -> None:
             st.toast(f"{plural(store.sweep(), 'file')} deleted.")
         except RecPressError as error:
             st.error(str(error))
+    _draw_step_cache(store)
+
+
+def _draw_step_cache(store: Store) -> None:
+    """What the cache of steps weighs, how much it may, and a button that empties it."""
+    folder = store.home / "steps"
+    limit = int(store.setting(CACHE_BYTES, DEFAULT_LIMIT_BYTES))
+
+    def set_limit() -> None:
+        chosen = int(st.session_state["settings.cache"] * GB)
+        store.set_setting(CACHE_BYTES, chosen)
+        evict(folder, chosen)
+
+    st.markdown("**Cache of steps**", help="The model after each step that took its time, fine-tuning above all. Runs "
+                                           "that begin with the same steps take them from here.")
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
+        st.metric("Kept", human_bytes(cache_bytes(folder)), width="content",
+                  help="Entries used longest ago go first when the limit is reached.")
+        st.number_input("At most, in GB", 0, MOST_BYTES // GB, value=round(limit / GB), key="settings.cache",
+                        on_change=set_limit, width=160, help="0 keeps no steps; every run computes all of its own.")
+        if st.button("Empty the cache", help="Later runs compute their steps again; results stay as they are."):
+            st.toast(f"{plural(evict(folder, 0), 'entry', 'entries')} deleted.")
+            st.rerun()
 
 
 @st.cache_data(ttl=30, show_spinner=False)

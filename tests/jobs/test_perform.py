@@ -99,3 +99,22 @@ def test_a_trained_model_runs_through_the_empty_recipe(store, upload):
 
 def test_notes_become_plain_json(tmp_path):
     assert plain({"path": Path("a/b"), "epochs": (1, 2)}) == {"path": "a/b", "epochs": [1, 2]}
+
+
+@pytest.mark.slow
+def test_a_run_takes_the_steps_it_shares_with_an_earlier_one_from_the_cache(store, upload):
+    files, description = upload
+    imported = perform(assigned(store, ImportDataSpec(files=files, name="tiny", description=description)),
+                       lambda progress: None).dataset
+    data = {"data_manifest": imported.manifest, "data_name": "tiny"}
+    data_id = store.add_dataset(imported)
+    model = perform(assigned(store, TrainSpec(data=data_id, architecture="lr", training={"epochs": 1}), **data),
+                    lambda progress: None).model
+    model_id = store.add_model(model)
+    tuned = {"method": "train.fine_tune", "params": {"epochs": 1}}
+    told = []
+    for steps, cached in (((tuned,), 0), ((tuned, {"method": "quantize.dynamic"}), 1)):
+        spec = RunSpec(model=model_id, data=data_id, recipe={"name": "tuned", "steps": steps})
+        given = assigned(store, spec, model_manifest=model.manifest, cache_bytes=10**8, **data)
+        assert perform(given, told.append).result.cached_steps == cached
+    assert "Step 1 was taken from the cache: an earlier run began the same way." in {item.message for item in told}

@@ -16,6 +16,7 @@ from compression.method import Context
 from compression.models.files import load_model
 from compression.models.importers import describe_onnx
 from compression.models.importers.reader import read_upload
+from compression.models.snapshot import read_snapshot, write_snapshot
 from compression.models.structure import leaves
 from compression.recipe import parse_step
 from compression.records import Part, Step
@@ -242,3 +243,12 @@ def test_a_binding_that_does_not_fit_is_a_sentence(tmp_path, binding, sentence):
                   tmp_path / "up" / "m.onnx")
     with pytest.raises(ModelError, match=sentence):
         read_upload(files_of(path), tmp_path / "imported", data_folder=data, binding=binding)
+
+
+@pytest.mark.parametrize("key", ("deepfm", "dlrm"))
+def test_an_imported_model_can_be_kept_between_two_runs(zoo, dataset, tmp_path, key):
+    loaded = zoo[key][3]
+    assert write_snapshot(tmp_path / "model", loaded.module, {})
+    found, _ = read_snapshot(tmp_path / "model")
+    rows = dataset.splits["test"]
+    assert torch.equal(logits(found, rows), logits(loaded.module, rows))
