@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from compression.errors import RecipeError
-from compression.records import Change, Layer, Part, Report, Skip, Step
+from compression.records import Change, Layer, ModelDescription, Part, Report, Skip, Step
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +58,14 @@ class Need(StrEnum):
     CALIBRATION = "calibration"
     TEACHER = "teacher"
     FINE_TUNE = "fine-tune"
+
+
+class Gain(StrEnum):
+    """What a method is chosen for. A promise: the benchmark and each run measure whether it is kept."""
+
+    SMALLER = "smaller"
+    FASTER = "faster"
+    QUALITY = "better quality"
 
 
 class ExportForm(StrEnum):
@@ -123,6 +131,9 @@ Estimate = Callable[[tuple[Layer, ...], Any], tuple[Layer, ...]]
 Check = Callable[[Any, int, tuple[Step, ...]], Iterator[Problem]]
 Named = Callable[[Any], str]
 Freezes = Callable[[Any], set[Part]]
+Fits = Callable[[ModelDescription], str]
+PART_WORDS = {Part.EMBEDDING: "embedding tables", Part.DENSE: "dense layers", Part.INTERACTION: "interaction layers",
+              Part.OUTPUT: "an output layer"}
 
 
 @dataclass(eq=False)
@@ -142,10 +153,12 @@ class Method:
     tiny: dict[str, Any]  # settings under which it works on tables of a few rows: the contract tests run these
     no_op: dict[str, Any] | str  # settings at which it changes nothing, or why there are none
     estimate_is_bound: bool = False  # the size is known only after measuring: the estimate is its upper bound
+    gains: frozenset[Gain] = frozenset()
     _estimate: Estimate | None = None
     _check: Check | None = None
     _named: Named | None = None
     _freezes: Freezes | None = None
+    _fits: Fits | None = None
 
     @property
     def family(self) -> str:
@@ -176,6 +189,17 @@ class Method:
         """Decorator: params → parts whose weights are codes afterwards, which nothing trains or quantises again."""
         self._freezes = function
         return function
+
+    def fits(self, function: Fits) -> Fits:
+        """Decorator: description → why the method has nothing to do in that model, as a sentence; "" where it has."""
+        self._fits = function
+        return function
+
+    def why_not(self, description: ModelDescription) -> str:
+        """Why the method doesn't suit a model, as a sentence; "" where it does. It needs one of its parts at least."""
+        if not self.parts & {layer.part for layer in description.layers}:
+            return f"This model has no {' or '.join(PART_WORDS[part] for part in Part if part in self.parts)}."
+        return self._fits(description) if self._fits else ""
 
     def estimated(self, layers: tuple[Layer, ...], params: Params) -> tuple[Layer, ...]:
         return self._estimate(layers, params) if self._estimate else layers
@@ -220,6 +244,7 @@ def method(
     no_op: dict[str, Any] | str,
     tiny: dict[str, Any] | None = None,
     estimate_is_bound: bool = False,
+    gains: set[Gain] | None = None,
 ) -> Callable[..., Method]:
     """Register a function as a method under its key; see Method for what each declaration means."""
 
@@ -228,7 +253,7 @@ def method(
             raise ValueError(f"method {key} is registered twice")
         METHODS[key] = Method(
             key, params, title, summary, stage, frozenset(parts), frozenset(needs), export, source, apply,
-            tiny or {}, no_op, estimate_is_bound,
+            tiny or {}, no_op, estimate_is_bound, frozenset(gains or ()),
         )
         return METHODS[key]
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from compression.errors import RecipeError
-from compression.method import Applied, Context, ExportForm, Need, Params, Problem, Stage, method
-from compression.records import Layer, Part, Step
+from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
+from compression.records import Layer, ModelDescription, Part, Step
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,8 @@ def student_config(config: dict[str, Any], params: DistillParams) -> dict[str, A
 @method("distill.logits", DistillParams, title="Distillation",
         summary="Replaces the model by a smaller one that learns from its scores.",
         stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS, Need.TEACHER, Need.FINE_TUNE},
-        export=ExportForm.PLAIN, source="Hinton et al. 2015, arXiv:1503.02531",
+        export=ExportForm.PLAIN, gains={Gain.SMALLER, Gain.FASTER, Gain.QUALITY},
+        source="Hinton et al. 2015, arXiv:1503.02531",
         tiny={"embedding_ratio": 0.5}, no_op={"width_ratio": 1.0, "embedding_ratio": 1.0})
 def distill_logits(model: "nn.Module", params: DistillParams, ctx: Context) -> Applied:
     """Build the student and give the next fine-tuning a loss that listens to the teacher.
@@ -127,6 +128,14 @@ def _bytes(leaf: "nn.Module") -> int:
 def _shape(leaf: "nn.Module") -> str:
     first = next(iter(leaf.parameters()))
     return " × ".join(f"{length:,}" for length in first.shape)
+
+
+@distill_logits.fits
+def _fits(description: ModelDescription) -> str:
+    from compression.models import zoo
+
+    known = description.architecture in zoo.ARCHITECTURES
+    return "" if known else "A student is sized by the settings of an architecture of the zoo; this model has none."
 
 
 @distill_logits.named

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.method import Applied, Context, ExportForm, Params, Problem, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.methods.order import needs_float
 from compression.records import Layer, Part, Step, Tensor
 
@@ -58,6 +58,7 @@ def reason_to_skip(n_rows: int, params: HashParams) -> str | None:
 @method("embed.hash", HashParams, title="Hashed rows",
         summary="Lets ids share rows by arithmetic on the id; fine-tuning decides what a shared row says.",
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.PLAIN,
+        gains={Gain.SMALLER},
         source="Shi et al. 2020, arXiv:1909.02107; Weinberger et al. 2009, arXiv:0902.2206; "
                "Zhang et al. 2020, arXiv:2007.14523",
         tiny={"min_rows": 2, "keep": 0.3}, no_op={"keep": 1.0})

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from compression.layers.tiers import choose_cuts, fixed_tensors, row_budget, widths
-from compression.method import Applied, Context, ExportForm, Params, Problem, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.methods.embed_prune_rows import shared_row
 from compression.methods.order import needs_float
 from compression.records import Layer, Part, Step, Tensor
@@ -59,6 +59,7 @@ def reason_to_skip(n_rows: int, dim: int, params: MixedPrecisionParams, *, mappe
 @method("embed.mixed_precision", MixedPrecisionParams, title="Mixed precision of tables",
         summary="Gives frequent rows 8 or 4 bits and rare ones 2, 1 or none, within a budget of bytes.",
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.QDQ,
+        gains={Gain.SMALLER},
         source="arXiv:2409.20305",
         tiny={"min_rows": 2}, no_op={"min_rows": 1_000_000})
 def mixed_precision(model: "nn.Module", params: MixedPrecisionParams, ctx: Context) -> Applied:

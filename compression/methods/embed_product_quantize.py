@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from compression.layers.stored_shapes import product_tensors, slices_that_fit
-from compression.method import Applied, Context, ExportForm, Params, Problem, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.methods.order import needs_float
 from compression.records import Layer, Part, Step, Tensor
 
@@ -51,6 +51,7 @@ def reason_to_skip(n_rows: int, dim: int, params: ProductParams) -> str | None:
 @method("embed.product_quantize", ProductParams, title="Product quantisation",
         summary="Replaces each slice of an embedding row by the nearest of 256 learned centroids.",
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.PLAIN,
+        gains={Gain.SMALLER},
         source="Jégou et al. 2011; arXiv:2502.15355",
         tiny={"min_rows": 2, "centroids": 4, "subspaces": 2}, no_op={"min_rows": 1_000_000})
 def product_quantize(model: "nn.Module", params: ProductParams, ctx: Context) -> Applied:

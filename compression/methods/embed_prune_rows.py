@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from compression.method import Applied, Context, ExportForm, Params, Problem, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.methods.order import needs_float
 from compression.records import Layer, Part, Step, Tensor
 
@@ -67,6 +67,7 @@ def n_kept_of(n_rows: int, params: RowsParams) -> int:
 @method("embed.prune_rows", RowsParams, title="Row pruning",
         summary="Keeps the rows of frequent ids; rare ids share one row in each table.",
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.PLAIN,
+        gains={Gain.SMALLER},
         source="Zhang et al. 2020, arXiv:2007.14523",
         tiny={"min_rows": 2, "keep": 0.3}, no_op={"keep": 1.0})
 def prune_rows(model: "nn.Module", params: RowsParams, ctx: Context) -> Applied:

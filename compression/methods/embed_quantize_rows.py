@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from compression.layers.stored_shapes import bits_that_fit, has_scale_per_row, row_tensors
-from compression.method import Applied, Context, ExportForm, Params, Problem, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.records import Layer, Part, Step, Tensor
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def reason_to_skip(n_rows: int, dim: int, params: QuantizeRowsParams) -> str | N
 @method("embed.quantize_rows", QuantizeRowsParams, title="Row quantisation",
         summary="Stores embedding rows in 8, 4 or 2 bits with a scale for each row or table.",
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.QDQ,
+        gains={Gain.SMALLER},
         source="Guan et al. 2019, arXiv:1911.02079",
         no_op={"min_rows": 1_000_000})
 def quantize_rows(model: "nn.Module", params: QuantizeRowsParams, ctx: Context) -> Applied:

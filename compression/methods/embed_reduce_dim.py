@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from compression.method import Applied, Context, ExportForm, Params, Problem, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.methods.factorize_svd import basis_of, gram_matrix, saves
 from compression.methods.order import needs_float
 from compression.records import Layer, Part, Step, Tensor
@@ -59,6 +59,7 @@ def reason_to_skip(shape: tuple[int, int], kept: int | None, params: ReduceDimPa
 @method("embed.reduce_dim", ReduceDimParams, title="Mixed dimensions",
         summary="Makes tables narrower, the more rows the narrower, and projects rows back to their width.",
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.PLAIN,
+        gains={Gain.SMALLER},
         source="Ginart et al. 2021, arXiv:1909.11810",
         tiny={"min_rows": 2}, no_op={"ratio": 1.0, "alpha": 0.0})
 def reduce_dim(model: "nn.Module", params: ReduceDimParams, ctx: Context) -> Applied:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.method import Applied, Context, ExportForm, Params, Problem, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.methods.order import needs_float
 from compression.records import Layer, Part, Step, Tensor
 
@@ -89,6 +89,7 @@ def _fixed_signs(basis: "torch.Tensor") -> "torch.Tensor":
 @method("factorize.svd", SvdParams, title="Low rank (SVD)",
         summary="Splits tables and dense layers into the product of two thin matrices.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs=set(), export=ExportForm.PLAIN,
+        gains={Gain.SMALLER, Gain.FASTER},
         source="Eckart & Young 1936; Lan et al. 2020, arXiv:1909.11942",
         tiny={"rank_ratio": 0.25}, no_op={"rank_ratio": 1.0})
 def factorize_svd(model: "nn.Module", params: SvdParams, ctx: Context) -> Applied:

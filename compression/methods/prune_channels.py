@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.method import Applied, Context, ExportForm, Params, Problem, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.methods.order import needs_float
 from compression.records import Layer, Part, Step, Tensor
 
@@ -87,6 +87,7 @@ def _factors(first: str, second: str) -> bool:
 @method("prune.channels", ChannelsParams, title="Channel pruning",
         summary="Removes hidden units of the MLPs, so that files and products really get smaller.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs=set(), export=ExportForm.PLAIN,
+        gains={Gain.SMALLER, Gain.FASTER},
         source="Li et al. 2017, arXiv:1608.08710; Liu et al. 2017, arXiv:1708.06519",
         tiny={"round_to": 1}, no_op={"ratio": 0.0})
 def prune_channels(model: "nn.Module", params: ChannelsParams, ctx: Context) -> Applied:

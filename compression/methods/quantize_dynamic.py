@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.method import Applied, Context, ExportForm, Params, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Params, Stage, method
 from compression.methods.dense_layers import PARTS, Leaf, estimated, reasons_to_skip
 from compression.records import Layer
 
@@ -30,6 +30,7 @@ class DynamicParams(Params):
 @method("quantize.dynamic", DynamicParams, title="Dynamic int8",
         summary="Multiplies dense layers in 8-bit integers; the input range is measured on every batch.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs=set(), export=ExportForm.QDQ,
+        gains={Gain.SMALLER, Gain.FASTER},
         source="Krishnamoorthi 2018, arXiv:1806.08342",
         no_op={"min_features": 4096})
 def quantize_dynamic(model: "nn.Module", params: DynamicParams, ctx: Context) -> Applied:

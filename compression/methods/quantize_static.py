@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from compression.errors import RecipeError
-from compression.method import Applied, Context, ExportForm, Need, Params, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
 from compression.methods.dense_layers import PARTS, estimated
 from compression.methods.quantize_dynamic import bytes_of, chosen
 from compression.records import Layer
@@ -40,6 +40,7 @@ class StaticParams(Params):
 @method("quantize.static", StaticParams, title="Static int8",
         summary="Multiplies dense layers in 8-bit integers, with input ranges fixed on training rows.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs={Need.CALIBRATION}, export=ExportForm.QDQ,
+        gains={Gain.SMALLER, Gain.FASTER},
         source="Krishnamoorthi 2018, arXiv:1806.08342",
         no_op={"min_features": 4096})
 def quantize_static(model: "nn.Module", params: StaticParams, ctx: Context) -> Applied:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from compression.layers.stored_shapes import shared_tensors
-from compression.method import Applied, Context, ExportForm, Params, Problem, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.methods.dense_layers import PARTS, leaf_of, reasons_to_skip
 from compression.methods.order import needs_float
 from compression.records import Layer, Step, Tensor
@@ -43,6 +43,7 @@ def tensors_of(shape: tuple[int, ...], params: ShareParams, *, has_bias: bool) -
 @method("share.kmeans", ShareParams, title="Weight sharing (k-means)",
         summary="Gives each dense layer a codebook of few weights and stores codes; the file shrinks, memory doesn't.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs=set(), export=ExportForm.PLAIN,
+        gains={Gain.SMALLER},
         source="Han et al. 2016, arXiv:1510.00149",
         tiny={"n_bits": 4, "min_features": 2}, no_op={"min_features": 4096})
 def share_kmeans(model: "nn.Module", params: ShareParams, ctx: Context) -> Applied:

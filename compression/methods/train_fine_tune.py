@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from compression.errors import RecipeError
-from compression.method import Applied, Context, ExportForm, Need, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Need, Stage, method
 from compression.records import Part
 from compression.train.params import TrainParams
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @method("train.fine_tune", TrainParams, title="Fine-tuning",
         summary="Trains the model on after the steps before it; the best epoch on validation is kept.",
         stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS}, export=ExportForm.PLAIN,
+        gains={Gain.QUALITY},
         source="Han et al. 2015, arXiv:1506.02626",
         tiny={"epochs": 1, "batch_size": 256}, no_op="every training moves weights")
 def fine_tune(model: "nn.Module", params: TrainParams, ctx: Context) -> Applied:
