@@ -26,7 +26,7 @@ from compression.measure.size import measure_size
 from compression.method import Context
 from compression.models import zoo
 from compression.models.files import LoadedModel, load_model, save_model
-from compression.models.structure import describe, table_inputs
+from compression.models.structure import describe, read_signature, table_inputs
 from compression.recipe import FINE_TUNE, check, dump_recipe, parse_step
 from compression.records import (
     Change,
@@ -102,7 +102,7 @@ def run(
     bundle, result = write_bundle(
         folder / "bundle.zip",
         exported=exported,
-        signature=loaded.signature,
+        signature=read_signature(outcome.model, loaded.signature),
         vocabularies=loaded.vocabularies,
         recipe=dump_recipe(spec.recipe),
         result=result,

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from compression.errors import ExportError
 from compression.models.signature import Input, Signature
+from compression.models.structure import read_signature
 
 if TYPE_CHECKING:
     import onnx
@@ -91,10 +92,12 @@ class Scored(nn.Module):
 def export_onnx(model: nn.Module, signature: Signature, path: Path) -> Exported:
     """Write `model` to `path` and its large tensors beside it; the model itself is left as it was.
 
+    The file has the inputs of the signature that the model still reads (`read_signature`).
     Raises ExportError with the exporter's reason.
     """
     import onnx_ir
 
+    signature = read_signature(model, signature)
     if signature.output in [item.name for item in signature.inputs]:
         raise ExportError(f"The output is named {signature.output!r} like an input; rename that column in the data.")
     path = Path(path)

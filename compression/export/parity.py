@@ -18,6 +18,7 @@ from compression.data.dataset import Rows
 from compression.errors import ExportError
 from compression.export.onnx import TORCH_DTYPES, Scored, evaluating
 from compression.models.signature import Signature
+from compression.models.structure import read_signature
 
 FLOAT_TOLERANCE = 1e-4
 ROUNDING_TOLERANCE = 5e-3
@@ -36,6 +37,7 @@ def check_parity(model: nn.Module, signature: Signature, path: Path, rows: Rows,
 
     Raises ExportError above the tolerance, naming the row, and for a score that is not finite.
     """
+    signature = read_signature(model, signature)
     session = _open(path, device)
     tolerance, worst = tolerance_of(model), 0.0
     with evaluating(model), torch.no_grad():

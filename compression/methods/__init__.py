@@ -9,6 +9,7 @@ from compression.methods import embed_quantize_rows as embed_quantize_rows
 from compression.methods import embed_reduce_dim as embed_reduce_dim
 from compression.methods import factorize_svd as factorize_svd
 from compression.methods import prune_channels as prune_channels
+from compression.methods import prune_fields as prune_fields
 from compression.methods import prune_magnitude as prune_magnitude
 from compression.methods import quantize_dynamic as quantize_dynamic
 from compression.methods import quantize_static as quantize_static

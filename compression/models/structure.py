@@ -69,6 +69,14 @@ def move_table(model: nn.Module, path: str, new_path: str) -> None:
         model.table_inputs = {new_path if known == path else known: name for known, name in inputs.items()}
 
 
+def read_signature(model: nn.Module | None, signature: Signature) -> Signature:
+    """The signature without the inputs that the model reads no more (`model.dropped_inputs`)."""
+    dropped = getattr(model, "dropped_inputs", ())
+    if not dropped:
+        return signature
+    return signature.model_copy(update={"inputs": tuple(one for one in signature.inputs if one.name not in dropped)})
+
+
 def part_of(model: nn.Module, path: str) -> Part:
     """What the leaf at `path` does: by the longest prefix in `model.parts`, else by its kind."""
     parts: dict[str, Part] = getattr(model, "parts", {})

@@ -213,7 +213,8 @@ def largest_difference(model, path, dataset) -> float:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    scores = session.run(None, dict(dataset.splits["test"].inputs))[0]
+    inputs = dataset.splits["test"].inputs
+    scores = session.run(None, {item.name: inputs[item.name] for item in session.get_inputs()})[0]
     return float((torch.from_numpy(scores) - torch.sigmoid(logits(model, dataset))).abs().max())
 
 

@@ -1,0 +1,27 @@
+"""What a model's loss says about one of its inputs. Sources: Breiman 2001; Fisher et al. 2019, arXiv:1801.01489."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from compression.train.batches import DeviceRows, log_loss, score_rows
+
+
+def loss_of(model: nn.Module, rows: DeviceRows) -> float:
+    """Mean log loss over the rows."""
+    return log_loss(score_rows(model, rows), rows.label.cpu().numpy())
+
+
+def permutation_importance(model: nn.Module, rows: DeviceRows, name: str, *, generator: torch.Generator,
+                           n_repeats: int) -> float:
+    """How much the log loss rises when the values of one input are dealt out anew among the rows; mean of repeats.
+
+    The input keeps its distribution and loses what it says about its row. Fisher et al. 2019, section 3.
+    """
+    total = 0.0
+    for _ in range(n_repeats):
+        order = torch.randperm(len(rows), generator=generator).to(rows.label.device)
+        shuffled = rows.inputs | {name: rows.inputs[name].index_select(0, order)}
+        total += loss_of(model, DeviceRows(shuffled, rows.label))
+    return total / n_repeats - loss_of(model, rows)
