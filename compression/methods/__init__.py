@@ -1,6 +1,10 @@
 """The catalogue: importing this package registers every method. A new method adds one line here."""
 
+from compression.methods import distill_ensemble as distill_ensemble
+from compression.methods import distill_features as distill_features
 from compression.methods import distill_logits as distill_logits
+from compression.methods import distill_ranking as distill_ranking
+from compression.methods import distill_self as distill_self
 from compression.methods import embed_hash as embed_hash
 from compression.methods import embed_mixed_precision as embed_mixed_precision
 from compression.methods import embed_product_quantize as embed_product_quantize

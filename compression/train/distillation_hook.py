@@ -24,6 +24,17 @@ def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Ten
     return temperature**2 * binary_cross_entropy_with_logits(logits / temperature, soft)
 
 
+class MeanOfTeachers(nn.Module):
+    """Several teachers that speak as one: the mean of their logits, forward({input: tensor}) → (B,)."""
+
+    def __init__(self, teachers: list[nn.Module]) -> None:
+        super().__init__()
+        self.teachers = nn.ModuleList(teachers)
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        return torch.stack([teacher(batch).float() for teacher in self.teachers]).mean(0)
+
+
 class DistillationHook(Hook):
     """loss → (1 − α) · loss + α · soft_loss. The teacher is copied, frozen and moved to where the student trains."""
 

@@ -1,0 +1,92 @@
+"""Self-distillation: whatever earlier steps made of the model learns from the model that was uploaded.
+
+Sources: Hinton, Vinyals & Dean 2015, arXiv:1503.02531; as the loss after quantisation or pruning Mishra & Marr 2017,
+arXiv:1711.05852 (Apprentice). Here: no change of architecture; a loss for the next fine-tuning and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from compression.errors import RecipeError
+from compression.method import Applied, Context, ExportForm, Need, Params, Problem, Stage, method
+from compression.records import Part, Step
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class SelfParams(Params):
+    """How much the compressed model listens to the uploaded one."""
+
+    alpha: float = Field(0.5, ge=0, le=1, multiple_of=0.05,
+                         description="Share of the loss that compares with the uploaded model; the rest compares with "
+                                     "the labels.")
+    temperature: float = Field(2.0, ge=1, le=20, multiple_of=0.5,
+                               description="Softens both scores before they are compared.")
+
+
+@method("distill.self", SelfParams, title="Self-distillation",
+        summary="Lets the compressed model learn from the uploaded one in the next fine-tuning.",
+        stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS, Need.TEACHER, Need.FINE_TUNE},
+        export=ExportForm.PLAIN, source="Hinton et al. 2015, arXiv:1503.02531; Mishra & Marr 2017, arXiv:1711.05852",
+        no_op={"alpha": 0.0})
+def distill_self(model: "nn.Module", params: SelfParams, ctx: Context) -> Applied:
+    """Give the next fine-tuning a loss that compares with the uploaded model. Raises RecipeError without one."""
+    from compression.train.distillation_hook import DistillationHook
+
+    if params.alpha == 0:
+        return unheard(model, ctx, "alpha is 0: the uploaded model has no say")
+    hook = DistillationHook(teacher_of(ctx), alpha=params.alpha, temperature=params.temperature)
+    detail = f"learns {params.alpha:.0%} from the uploaded model in the next fine-tuning; saves no bytes"
+    return listening(model, ctx, detail, hook)
+
+
+def teacher_of(ctx: Context) -> "nn.Module":
+    """The uploaded model. Raises RecipeError where a step runs without one."""
+    if ctx.teacher is None:
+        raise RecipeError("Distillation learns from the uploaded model, and there is none here; run the recipe on a "
+                          "model, or remove the step.")
+    return ctx.teacher
+
+
+def listening(model: "nn.Module", ctx: Context, detail: str, *hooks) -> Applied:
+    """The model as it came, with a change of no bytes for each leaf that the hooks' loss will train."""
+    from compression.models.structure import leaves
+
+    applied = Applied(model, hooks=list(hooks))
+    for path, leaf in leaves(model):
+        size = 4 * sum(tensor.numel() for tensor in leaf.parameters())
+        if size:
+            applied.changes.append(ctx.change(path, size, size, detail))
+        else:
+            applied.skipped.append(ctx.skip(path, f"{type(leaf).__name__} has no float weights to train"))
+    return applied
+
+
+def unheard(model: "nn.Module", ctx: Context, reason: str) -> Applied:
+    """The model as it came, every leaf skipped for the same reason."""
+    from compression.models.structure import leaves
+
+    return Applied(model, skipped=[ctx.skip(path, reason) for path, _ in leaves(model)])
+
+
+def warn_without_compression(title: str, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
+    """A warning where nothing before the next fine-tuning changes the model: its teacher is then the model itself."""
+    if not any(not step.method.startswith(("distill.", "train.")) or step.method == "distill.logits"
+               for step in steps[:index]):
+        yield Problem(index, "warning", f"No step before this one compresses the model: {title} then trains the "
+                                        "uploaded model towards itself. Put the steps that compress before it.")
+
+
+@distill_self.check
+def _check(params: SelfParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
+    yield from warn_without_compression("self-distillation", index, steps)
+
+
+@distill_self.named
+def _named(params: SelfParams) -> str:
+    return f"self-distilled {params.alpha:.0%}"
