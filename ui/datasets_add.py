@@ -6,6 +6,7 @@ from typing import Any
 
 import streamlit as st
 
+from compression.data.formats import FORMATS
 from compression.data.schema import DataDescription
 from compression.errors import RecPressError
 from compression.records import ImportDataSpec
@@ -17,7 +18,7 @@ from ui.format import human_bytes, plural
 from ui.shell import draw_back, page_title
 from ui.state import open_page, say_later
 from ui.uploader import clear_uploader, uploader
-from ui.uploads import Upload
+from ui.uploads import TABLES, Upload
 
 UPLOAD = "datasets.upload"
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", " ": "space"}
@@ -28,7 +29,9 @@ def draw_upload(store: Store) -> None:
     draw_back("All datasets", "datasets")
     page_title("Add a dataset", "One table that RecPress splits, or tables for train, valid and test.")
     files = uploader("Data files", kind="data", key=UPLOAD)
-    st.caption("CSV, TSV or Parquet, with or without a header; a data.yaml beside them is taken as the description.")
+    st.caption("CSV, TSV, Parquet, JSON lines, libsvm or libFM, or lists of a user and their items; packed with gzip "
+               "or zstd, or not. Files of MovieLens, Criteo, Avazu, Amazon and RecBole are recognised. A data.yaml "
+               "beside them is taken as the description.")
     if not files:
         return
     key = f"{UPLOAD}.{'.'.join(sorted(one.digest[:8] for one in files))}"
@@ -44,14 +47,16 @@ def draw_upload(store: Store) -> None:
 def _guess(store: Store, files: list[Upload], key: str) -> DataDescription:
     """The description of these files, worked out once for a session."""
     if f"{key}.guess" not in st.session_state:
-        name = next((one.name for one in files if one.name.lower().endswith(preview.TABLES)), files[0].name)
+        name = next((one.name for one in files if one.name.lower().endswith(TABLES)), files[0].name)
         st.session_state[f"{key}.guess"] = preview.described(store, files, name.rsplit(".", 1)[0])
     return st.session_state[f"{key}.guess"]
 
 
 def _draw_reading(guess: DataDescription, key: str) -> DataDescription:
     """How the file is cut into cells, folded away with what was found on the fold."""
-    if guess.format == "parquet":
+    if not guess.is_text_table:
+        if guess.format in FORMATS:
+            st.caption(f"Read as {FORMATS[guess.format].title}.")
         return guess
     delimiter = guess.delimiter or ("\t" if guess.format == "tsv" else ",")
     header = "first line names the columns" if guess.header else "no header"

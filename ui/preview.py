@@ -11,14 +11,16 @@ import polars as pl
 
 from compression.data.columns import as_text
 from compression.data.description import load_description
+from compression.data.formats import FORMATS
 from compression.data.ingest import guess_description
+from compression.data.packed import single_delimiter, unpacked
 from compression.data.schema import Column, DataDescription, Role, Split
 from compression.errors import DataError
 from storage.store import Store
-from ui.uploads import Upload
+from ui.uploads import TABLES, Upload
 
 ROWS = 20
-TABLES = (".csv", ".tsv", ".txt", ".parquet")
+LOOKED_AT = 1 << 20  # bytes
 DESCRIPTIONS = (".yaml", ".yml")
 SPLIT_WORDS = {"valid": ("valid", "val", "dev"), "test": ("test",), "train": ("train",)}
 
@@ -57,7 +59,8 @@ def described(store: Store, files: list[Upload], name: str) -> DataDescription:
     tables = [one for one in files if one.name.lower().endswith(TABLES)]
     written = [one for one in files if one.name.lower().endswith(DESCRIPTIONS)]
     if not tables:
-        raise DataError("A dataset needs a table: upload a .csv, .tsv, .txt or .parquet beside the description.")
+        raise DataError("A dataset needs a table: upload a CSV, TSV, Parquet or JSON lines file beside the "
+                        "description.")
     with laid_out(store, files) as folder:
         if written:
             description = load_description(folder / written[0].name)
@@ -79,15 +82,17 @@ def first_rows(store: Store, files: list[Upload], description: DataDescription) 
     """
     wanted = description.files.get("all") or description.files.get("train")
     chosen = [one for one in files if one.name == wanted]
-    with laid_out(store, chosen) as folder:
-        path = folder / wanted
+    with laid_out(store, chosen) as folder, unpacked(folder / wanted, most=LOOKED_AT) as path:
         try:
+            if not description.is_text_table and description.format != "parquet":
+                return _first_of(path, description)
             if description.format == "parquet":
                 frame = pl.scan_parquet(path).head(ROWS).collect()
                 return frame.select(as_text(frame[column]).alias(column) for column in frame.columns)
             delimiter = description.delimiter or ("\t" if description.format == "tsv" else ",")
-            frame = pl.read_csv(path, separator=delimiter, has_header=description.header, n_rows=ROWS,
-                                infer_schema=False, truncate_ragged_lines=True)
+            with single_delimiter(_head(path), delimiter) as (lines, separator):
+                frame = pl.read_csv(lines, separator=separator, has_header=description.header, n_rows=ROWS,
+                                    infer_schema=False, truncate_ragged_lines=True)
         except (Exception, pl.exceptions.PanicException):
             return pl.DataFrame()  # the import says why; a preview only helps
     if description.header:
@@ -96,6 +101,20 @@ def first_rows(store: Store, files: list[Upload], description: DataDescription) 
     if len(names) != frame.width:
         names = [f"column_{place + 1}" for place in range(frame.width)]
     return frame.rename(dict(zip(frame.columns, names, strict=True)))
+
+
+def _head(path: Path) -> Path:
+    """The first whole lines of a text file, as a file of its own beside it."""
+    head = path.with_name(f"head-{path.name}")
+    with path.open("rb") as source:
+        head.write_bytes(b"".join(source.readlines(LOOKED_AT)))
+    return head
+
+
+def _first_of(path: Path, description: DataDescription) -> pl.DataFrame:
+    """The first rows of a file that is no table, as text."""
+    frame = FORMATS[description.format].read(_head(path), description).head(ROWS)
+    return frame.select(as_text(frame[column]).alias(column) for column in frame.columns)
 
 
 def reread(description: DataDescription, names: list[str]) -> DataDescription:

@@ -26,10 +26,13 @@ from compression.records import Record
 from storage.files import Files
 
 Kind = Literal["model", "data"]
+PLAIN_TABLES = (".csv", ".tsv", ".txt", ".dat", ".data", ".rating", ".inter", ".train", ".test", ".libsvm",
+                ".libfm", ".svm", ".json", ".jsonl", ".ndjson")
+TABLES = (*PLAIN_TABLES, ".parquet", *(f"{ending}{packed}" for ending in PLAIN_TABLES for packed in (".gz", ".zst")))
 SUFFIXES: dict[Kind, tuple[str, ...]] = {
-    "model": (".safetensors", ".json", ".yaml", ".onnx", ".data", ".onnx_data", ".weights", ".zip", ".pt", ".pth", ".bin", ".ckpt",
-              ".model", ".th"),
-    "data": (".csv", ".tsv", ".txt", ".parquet", ".yaml", ".yml"),
+    "model": (".safetensors", ".json", ".yaml", ".onnx", ".data", ".onnx_data", ".weights", ".zip", ".pt",
+              ".pth", ".bin", ".ckpt", ".model", ".th"),
+    "data": (*TABLES, ".yaml", ".yml"),
 }
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".sav")
 NAME = re.compile(r"[^\W_][\w .()+=@-]{0,149}")  # starts with a letter or a digit, no folder

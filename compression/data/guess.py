@@ -14,13 +14,16 @@ from pathlib import Path
 import polars as pl
 
 from compression.data.columns import as_text
+from compression.data.formats import recognise
+from compression.data.known_tables import CRITEO, names_of, plain_name
+from compression.data.packed import unpacked
 from compression.data.schema import Column, DataDescription, Label, Role, Split
 from compression.data.text_file import check_magic, read_first_line
 from compression.errors import DataError
 
 SAMPLE_BYTES = 2 << 20
 SAMPLE_ROWS = 10_000
-DELIMITERS = (",", "\t", ";", "|")
+DELIMITERS = (",", "\t", ";", "|", "::")
 NAMES = {
     Role.LABEL: {"label", "click", "clicked", "is_click", "target", "y", "is_clicked", "purchase", "purchased",
                  "converted", "conversion", "like", "liked", "rating", "ratings", "score", "stars", "overall"},
@@ -35,7 +38,6 @@ ROW_KEYS = {"id", "rowid", "row", "index", "unnamed0", "", "eventid", "impressio
 MULTI_SEPARATORS = ("|", ";", " ", ",")
 EPOCH = ((5e8, 5e9), (5e11, 5e12), (5e14, 5e15))  # seconds, milliseconds, microseconds since 1970
 FEW_NUMBERS = 31  # whole numbers with at most so many values are categories
-CRITEO = (40, ("label", *(f"I{k}" for k in range(1, 14)), *(f"C{k}" for k in range(1, 27))))
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,9 @@ class _Facts:
         return self.numbers is not None and bool((self.numbers == self.numbers.floor()).all())
 
     def named(self, role: Role) -> bool:
-        plain = re.sub(r"[^a-z0-9]", "", self.name.lower())
-        return self.name.lower() in NAMES[role] or plain in {re.sub(r"[^a-z0-9]", "", n) for n in NAMES[role]}
+        name = plain_name(self.name).lower()
+        plain = re.sub(r"[^a-z0-9]", "", name)
+        return name in NAMES[role] or plain in {re.sub(r"[^a-z0-9]", "", n) for n in NAMES[role]}
 
 
 def guess_description(path: Path, name: str) -> DataDescription:
@@ -63,15 +66,29 @@ def guess_description(path: Path, name: str) -> DataDescription:
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(f"There is no file {path.name}. Choose a CSV, TSV or Parquet file.")
-    with path.open("rb") as file:
-        head = file.read(4)
+        raise DataError(f"There is no file {path.name}. Choose a CSV, TSV, Parquet or JSON lines file.")
+    with unpacked(path, most=SAMPLE_BYTES) as plain:
+        return _guess(plain, path.name, name)
+
+
+def _guess(path: Path, file: str, name: str) -> DataDescription:
+    with path.open("rb") as opened:
+        head = opened.read(4)
     if head == b"PAR1":
-        frame, form, delimiter, header = _parquet_head(path), "parquet", None, True
-    else:
-        check_magic(path, head)
-        frame, delimiter, header = _text_head(path)
-        form = "tsv" if delimiter == "\t" else "csv"
+        return described_frame(_parquet_head(path), file, name, format="parquet")
+    check_magic(path, head)
+    found = recognise(path)
+    if found:
+        form, lines = found
+        return form.describe(lines, file, name)
+    frame, delimiter, header = _text_head(path)
+    return described_frame(frame, file, name, format="tsv" if delimiter == "\t" else "csv", delimiter=delimiter,
+                           header=header)
+
+
+def described_frame(frame: pl.DataFrame, file: str, name: str, *, format: str, delimiter: str | None = None,
+                    header: bool = True) -> DataDescription:
+    """The description of the first rows of a file: roles by names and contents, a label, a split."""
     facts = [_facts(frame[column]) for column in frame.columns]
     roles = {fact.name: _role(fact, frame[fact.name].dtype) for fact in facts}
     label = _pick_label(facts)
@@ -86,8 +103,8 @@ def guess_description(path: Path, name: str) -> DataDescription:
     columns = tuple(Column(name=column, role=role, separator=separator) for column, (role, separator) in roles.items())
     timed = next((fact for fact in facts if roles[fact.name][0] is Role.TIME), None)
     by_time = timed is not None and timed.distinct >= 20 and timed.values.null_count() == 0
-    return DataDescription(name=name, files={"all": path.name}, format=form, header=header, columns=columns,
-                           delimiter=None if delimiter in (None, "\t" if form == "tsv" else ",") else delimiter,
+    return DataDescription(name=name, files={"all": file}, format=format, header=header, columns=columns,
+                           delimiter=None if delimiter in (None, "\t" if format == "tsv" else ",") else delimiter,
                            label=Label(column=label.name, at_least=_at_least(label)),
                            split=Split(kind="time" if by_time else "random"))
 
@@ -96,7 +113,7 @@ def guess_delimiter(lines: list[str]) -> str:
     """The delimiter that cuts the lines into the same, largest number of cells; a comma when none does."""
     best, most = ",", 0.0
     for delimiter in DELIMITERS:
-        counts = Counter(len(row) for row in csv.reader(lines, delimiter=delimiter) if row)
+        counts = Counter(len(row) for row in cells_of(lines, delimiter))
         if not counts:
             continue
         cells, rows = counts.most_common(1)[0]
@@ -104,6 +121,13 @@ def guess_delimiter(lines: list[str]) -> str:
         if score > most:
             best, most = delimiter, score
     return best
+
+
+def cells_of(lines: list[str], delimiter: str) -> list[list[str]]:
+    """The lines cut into cells, blank ones left out; a delimiter of two characters knows no quotes."""
+    if len(delimiter) > 1:
+        return [line.split(delimiter) for line in lines if line]
+    return [row for row in csv.reader(lines, delimiter=delimiter) if row]
 
 
 def has_header(rows: list[list[str]]) -> bool:
@@ -128,7 +152,7 @@ def _text_head(path: Path) -> tuple[pl.DataFrame, str, bool]:
         lines = lines[:-1]  # the last one is cut
     delimiter = guess_delimiter(lines[:200])
     try:
-        rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
+        rows = cells_of(lines, delimiter)
     except csv.Error:
         raise DataError(f"{path.name} can't be read as a table: a cell is longer than {csv.field_size_limit():,} "
                         "characters. Check that quotes are closed.") from None
@@ -138,10 +162,8 @@ def _text_head(path: Path) -> tuple[pl.DataFrame, str, bool]:
         names, rows = [cell.strip() for cell in rows[0]], rows[1:]
         if len(set(names)) < width:
             header, names, rows = False, [f"column_{k + 1}" for k in range(width)], [names, *rows]
-    elif width == CRITEO[0] and delimiter == "\t" and {row[0] for row in rows} <= {"0", "1"}:
-        names = list(CRITEO[1])
     else:
-        names = [f"column_{k + 1}" for k in range(width)]
+        names = names_of(rows, delimiter) or [f"column_{k + 1}" for k in range(width)]
     cells = list(zip(*(row for row in rows if len(row) == width), strict=True)) or [()] * width
     columns = zip(names, cells, strict=True)
     return pl.DataFrame({name: pl.Series(values, dtype=pl.String) for name, values in columns}), delimiter, header
@@ -182,7 +204,7 @@ def _role(fact: _Facts, dtype: pl.DataType) -> tuple[Role, str]:
         return Role.TIME, " "
     if (fact.distinct == 1 and rows > 1) or (plain in ROW_KEYS and fact.distinct > 0.9 * rows):
         return Role.IGNORE, " "
-    if fact.name in CRITEO[1]:
+    if fact.name in CRITEO:
         return (Role.NUMBER if fact.name.startswith("I") else Role.CATEGORY), " "
     if fact.numbers is not None:
         is_id = plain.endswith("id") and fact.whole

@@ -10,10 +10,12 @@ import polars as pl
 
 from compression.data.columns import numbers
 from compression.data.description import check_description, file_path, load_description
+from compression.data.formats import FORMATS
 from compression.data.guess import guess_description
+from compression.data.packed import single_delimiter, unpacked
 from compression.data.schema import DataDescription
 from compression.data.split import check_not_empty, cut_validation, split_rows
-from compression.data.text_file import MAX_COLUMNS, check_magic, check_text_file, delimiter_name
+from compression.data.text_file import MAX_COLUMNS, check_magic, check_text_file, delimiter_name, read_first_line
 from compression.errors import DataError
 
 __all__ = ["guess_description", "label_of", "read_splits", "read_table"]
@@ -36,7 +38,7 @@ def read_splits(folder: Path, description: DataDescription | None = None) -> dic
     for name, file in description.files.items():
         table = tables[name] = read_table(file_path(folder, file), description)
         if not table.height:
-            headed = description.header and description.format != "parquet"
+            headed = description.header and description.is_text_table
             what = "has a header but no rows" if headed else "has no rows"
             raise DataError(f"{file} {what}. Every split needs rows: upload the file again or choose another.")
     if "all" in tables:
@@ -53,8 +55,15 @@ def read_splits(folder: Path, description: DataDescription | None = None) -> dic
 
 
 def read_table(path: Path, description: DataDescription) -> pl.DataFrame:
-    """The described columns of one file, in the description's order. Raises DataError."""
-    return _read_parquet(path, description) if description.format == "parquet" else _read_text(path, description)
+    """The described columns of one file, packed or not, in the description's order. Raises DataError."""
+    with unpacked(path) as plain:
+        if description.format == "parquet":
+            return _read_parquet(plain, description)
+        if description.is_text_table:
+            with single_delimiter(plain, description.delimiter) as (lines, delimiter):
+                return _read_text(lines, description.model_copy(update={"delimiter": delimiter}))
+        read_first_line(plain, ",")  # complains of an empty or binary file
+        return FORMATS[description.format].read(plain, description)
 
 
 def label_of(frame: pl.DataFrame, description: DataDescription) -> np.ndarray:

@@ -59,8 +59,8 @@ class DataDescription(Record):
     version: Literal[1] = 1
     name: str
     files: dict[Literal["all", "train", "valid", "test"], str]  # path relative to the description
-    format: Literal["csv", "tsv", "parquet"] = "csv"
-    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    format: Literal["csv", "tsv", "parquet", "jsonl", "libsvm", "lists"] = "csv"
+    delimiter: str | None = Field(None, min_length=1, max_length=2)  # two characters as in user::item
     header: bool = True
     label: Label
     columns: tuple[Column, ...]
@@ -68,6 +68,11 @@ class DataDescription(Record):
     task: str = "ctr"
     min_count: int = Field(1, ge=1, le=1000)  # rarer categories become "unknown" in vocabularies built from the data
     terms: str = ""  # licence or terms shown beside the data
+
+    @property
+    def is_text_table(self) -> bool:
+        """Whether rows are lines cut at a delimiter: only there delimiter and header mean something."""
+        return self.format in ("csv", "tsv")
 
     def by_role(self, role: Role) -> list[Column]:
         return [column for column in self.columns if column.role is role]

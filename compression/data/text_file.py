@@ -24,8 +24,8 @@ NAMES = {",": "','", "\t": "tab", ";": "';'", "|": "'|'", " ": "space"}
 QUOTE, NEWLINE, RETURN = 34, 10, 13
 MAGIC = {b"PAR1": "a Parquet file; set format: parquet",
          b"PK\x03\x04": "a zip archive or a spreadsheet; unpack it, or save the sheet as CSV",
-         b"\x1f\x8b": "compressed with gzip; unpack it first",
-         b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it first",
+         b"\x1f\x8b": "packed with gzip twice; unpack it first",
+         b"\x28\xb5\x2f\xfd": "packed with zstd twice; unpack it first",
          b"BZh": "compressed with bzip2; unpack it first",
          b"\xfd7zXZ": "compressed with xz; unpack it first",
          b"\x80\x04\x95": "a Python pickle, which is never loaded; write the rows as CSV or Parquet",

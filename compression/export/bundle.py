@@ -91,7 +91,7 @@ def _model_files(exported: Exported, scratch: Path) -> dict[str, Path]:
 def _reading(description: DataDescription) -> dict[str, object]:
     """How predict.py finds the columns: names where the data has no header, delimiter, separators of multi cells."""
     delimiter = description.delimiter or ("\t" if description.format == "tsv" else ",")
-    headed = description.header or description.format == "parquet"
+    headed = description.header or not description.is_text_table
     return {"columns": None if headed else [column.name for column in description.columns], "delimiter": delimiter,
             "separators": {column.name: column.separator for column in description.by_role(Role.MULTI)}}
 

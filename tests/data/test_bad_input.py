@@ -238,7 +238,7 @@ def _parquet(folder: Path) -> Path:
     (b"click,user\n1,\xff\n", "clicks.csv is not UTF-8 text: byte 13 can't be read"),
     (b"\x80\x04\x95abc", "clicks.csv is not text: it is a Python pickle, which is never loaded"),
     (b"PK\x03\x04abc", "it is a zip archive or a spreadsheet; unpack it"),
-    (b"\x1f\x8b\x08abc", "it is compressed with gzip; unpack it first"),
+    (b"\x1f\x8b\x08abc", "is packed with gzip, but is cut or damaged"),
     (b"PAR1abcPAR1", "it is a Parquet file; set format: parquet"),
     ("click,user\n".encode("utf-16"), "it is text in UTF-16; save it as UTF-8"),
 ])
