@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,25 @@ def dataset():
 
 
 @pytest.fixture(scope="module")
-def trained(dataset):
-    """A trained DeepFM, whose weights and BatchNorm statistics have something to lose."""
-    return tiny_model("deepfm", dataset, trained=True)
+def trained_for(dataset):
+    """Key → a trained model, whose weights and BatchNorm statistics have something to lose.
+
+    A DeepFM, or, for a method of layers that it lacks, the first architecture that has them.
+    """
+    model_of = functools.cache(lambda architecture: tiny_model(architecture, dataset, trained=True))
+
+    @functools.cache
+    def model_for(key: str):
+        tried = (model_of(architecture) for architecture in ("deepfm", *ARCHITECTURES))
+        return next((model for model in tried if apply(key, model, dataset, **METHODS[key].tiny).changes),
+                    model_of("deepfm"))
+
+    return model_for
+
+
+@pytest.fixture
+def trained(request, trained_for):
+    return trained_for(request.node.callspec.params["key"])
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -41,7 +41,8 @@ def test_a_pruned_model_comes_back_nearer_to_its_teacher(teacher, dataset):
     distance = {}
     for alpha in (0.0, 1.0):
         student = apply_all(teacher, dataset, ("factorize.svd", {"rank_ratio": 0.25}),
-                            ("distill.self", {"alpha": alpha}), ("train.fine_tune", {"epochs": 10, "batch_size": 128, "patience": 10}))
+                            ("distill.self", {"alpha": alpha}),
+                            ("train.fine_tune", {"epochs": 10, "batch_size": 128, "patience": 10}))
         distance[alpha] = float((logits(student, dataset) - logits(teacher, dataset)).square().mean())
     assert distance[1.0] < 0.5 * distance[0.0]
 
