@@ -108,8 +108,8 @@ def _draw_figures(found: DataSummary) -> None:
 
 
 def findings(found: DataSummary) -> list[str]:
-    """What a careful person would point at: label drift, shifted columns, ids that test has and train has not."""
-    told = []
+    """What a careful person would point at: leakage, label drift, shifted columns, ids that train has not."""
+    told = _leaks(found)
     train, test = found.label_rate.get("train"), found.label_rate.get("test")
     if train and test and abs(test - train) > 0.1 * train:
         told.append(f"The share of positives goes from {percent(train)} in train to {percent(test)} in test: expect "
@@ -122,6 +122,22 @@ def findings(found: DataSummary) -> list[str]:
     if unknown:
         told.append(f"Most test values of {', '.join(one.name for one in unknown[:4])} do not occur in train: the "
                     "model sees them as unknown.")
+    return told
+
+
+def _leaks(found: DataSummary) -> list[str]:
+    """What makes test scores too good to be true."""
+    leakage, told = found.leakage, []
+    if leakage.repeated_rows:
+        told.append(f"{plural(leakage.repeated_rows, 'test row')} of {found.rows['test']:,} stand in train word for "
+                    "word, label included: a model that remembers them looks better than it is.")
+    if leakage.future_rows:
+        share = percent(leakage.future_rows / found.rows["train"])
+        told.append(f"{share} of the train rows are later than half of the test rows: the model learns from a future "
+                    "it won't have. Split by time if it is to predict one.")
+    if leakage.telling:
+        told.append(f"{', '.join(leakage.telling[:4])} alone almost tells the label: it may be written after the fact. "
+                    "Give it the role ignore unless it is known when the model is asked.")
     return told
 
 

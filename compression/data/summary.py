@@ -10,6 +10,7 @@ import polars as pl
 from compression.data.columns import as_text, categories, multi_values, numbers
 from compression.data.description import load_description
 from compression.data.ingest import label_of, read_splits
+from compression.data.leakage import Leakage, find_leakage
 from compression.data.schema import Column, Role
 from compression.records import Record
 
@@ -63,6 +64,7 @@ class DataSummary(Record):
     columns: tuple[ColumnSummary, ...]
     preview_columns: tuple[str, ...]
     preview: tuple[tuple[str, ...], ...]  # the first train rows, as text, long cells cut
+    leakage: Leakage = Leakage()
 
 
 def summarise(folder: Path) -> DataSummary:
@@ -78,6 +80,7 @@ def summarise(folder: Path) -> DataSummary:
         columns=tuple(_summarise_column(column, splits) for column in description.columns),
         preview_columns=tuple(preview.columns),
         preview=tuple(tuple(row) for row in preview.iter_rows()),
+        leakage=find_leakage(splits, description),
     )
 
 
