@@ -70,6 +70,10 @@ def methods(options: argparse.Namespace) -> Answer:
     import compression.methods  # noqa: F401  (fills METHODS)
     from compression.method import METHODS, bounds_text
 
+    if options.markdown:
+        from compression.catalogue import markdown_list
+
+        return {"markdown": markdown_list()}, markdown_list().rstrip()
     plain, lines = [], []
     for method in METHODS.values():
         schema = method.params.model_json_schema()
@@ -82,6 +86,7 @@ def methods(options: argparse.Namespace) -> Answer:
                 "parts": sorted(method.parts),
                 "needs": sorted(method.needs),
                 "export": method.export.value,
+                "gains": sorted(method.gains),
                 "source": method.source,
                 "params": schema,
             }
@@ -289,7 +294,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("model", type=Path)
     sub.add_argument("--data", type=Path, help="dataset whose columns the inputs are bound to")
 
-    command(methods)
+    sub = command(methods)
+    sub.add_argument("--markdown", action="store_true", help="a table for each family, with links to the cards")
 
     sub = command(train)
     sub.add_argument("--data", type=Path, required=True)

@@ -127,6 +127,8 @@ class Problem:
     message: str
 
 
+SHOWN_CHARS = 80  # of a wrong value, in the sentence that refuses it
+
 Estimate = Callable[[tuple[Layer, ...], Any], tuple[Layer, ...]]
 Check = Callable[[Any, int, tuple[Step, ...]], Iterator[Problem]]
 Named = Callable[[Any], str]
@@ -269,8 +271,13 @@ def _explain(method: Method, error: ValidationError) -> str:
             sentences.append(f"{method.key} has no parameter {name}; it has: {known}.")
             continue
         allowed = bounds_text(method.params, name) or item["msg"]
-        sentences.append(f"{name} of {method.key} must be {allowed}; got {item['input']!r}.")
+        sentences.append(f"{name} of {method.key} must be {allowed}; got {_shortened(item['input'])}.")
     return " ".join(sentences)
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "…"
 
 
 def bounds_text(params: type[Params], name: str) -> str:

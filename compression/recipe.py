@@ -19,6 +19,7 @@ from compression.records import ModelDescription, Part, Recipe, Step
 
 FINE_TUNE = "train.fine_tune"
 MAX_RECIPE_CHARS = 100_000
+MAX_STEPS = 100
 
 
 def parse_step(step: Step) -> tuple[Method, Params]:
@@ -93,7 +94,11 @@ def load_recipe(text: str) -> Recipe:
     if len(text) > MAX_RECIPE_CHARS:
         raise RecipeError(f"A recipe has at most {MAX_RECIPE_CHARS} characters; got {len(text)}.")
     try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise RecipeError("A recipe has no aliases (*name): write the value where it is used.")
         plain = yaml.safe_load(text)
+    except RecursionError:
+        raise RecipeError("The recipe is nested too deeply; it is a list of steps, each with its params.") from None
     except yaml.YAMLError as error:
         raise RecipeError(f"The recipe is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(plain, dict):
@@ -104,6 +109,8 @@ def load_recipe(text: str) -> Recipe:
         details = error.errors() if isinstance(error, ValidationError) else []
         where = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in details) or str(error)
         raise RecipeError(f"The recipe can't be read: {where}.") from None
+    if len(recipe.steps) > MAX_STEPS:
+        raise RecipeError(f"A recipe has at most {MAX_STEPS} steps; got {len(recipe.steps)}.")
     for step in recipe.steps:
         parse_step(step)
     return recipe

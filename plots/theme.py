@@ -1,6 +1,7 @@
 """One Plotly template for light and dark, and one colour for each method family.
 
-Colours of families are Okabe & Ito's (2008), readable by the colour-blind; shape repeats what colour says.
+Colours of families are Okabe & Ito's (2008) and three more that keep apart from them for every kind of
+colour-blindness (held by a test); shape repeats what colour says.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from functools import lru_cache
 
 import plotly.graph_objects as go
 
+from compression.catalogue import FAMILIES
+
 FAMILY_COLOURS = {
     "embed": "#0072B2",
     "quantize": "#E69F00",
@@ -18,19 +21,13 @@ FAMILY_COLOURS = {
     "factorize": "#CC79A7",
     "share": "#8A5A2B",
     "distill": "#D55E00",
+    "reparam": "#8A4FE8",
+    "compute": "#9CA55A",
     "train": "#56B4E9",
 }
-FAMILY_TITLES = {
-    "embed": "embedding rows",
-    "quantize": "quantised dense",
-    "prune": "pruning",
-    "factorize": "low rank",
-    "share": "shared weights",
-    "distill": "distillation",
-    "train": "fine-tuning only",
-}
+FAMILY_TITLES = {**{family: title.lower() for family, title in FAMILIES.items()}, "train": "fine-tuning only"}
 # the family that changes a model most gives a hybrid its colour
-LEADING = ("distill", "factorize", "prune", "embed", "share", "quantize", "train")
+LEADING = ("distill", "factorize", "prune", "embed", "share", "quantize", "reparam", "compute", "train")
 SYMBOLS = ("circle", "square", "hexagon")  # one family, two, three and more
 FONT = "Inter, system-ui, -apple-system, 'Segoe UI', sans-serif"
 

@@ -1,8 +1,22 @@
 """Numbers read as people say them, and a difference never loses its sign."""
 
+import itertools
+
+import numpy as np
 import pytest
 
-from plots.theme import FAMILY_COLOURS, family_colour, family_symbol, leading_family, split_families
+from compression.catalogue import FAMILIES
+from plots.theme import (
+    DARK,
+    FAMILY_COLOURS,
+    FAMILY_TITLES,
+    LEADING,
+    LIGHT,
+    family_colour,
+    family_symbol,
+    leading_family,
+    split_families,
+)
 from plots.units import (
     MISSING,
     axis_title,
@@ -59,3 +73,38 @@ def test_a_family_keeps_its_colour_and_a_hybrid_takes_that_of_its_leading_family
     assert [family_symbol(one) for one in ("embed", "embed+train", "embed+quantize", "embed+prune+quantize")] == [
         "circle", "circle", "square", "hexagon"]
     assert leading_family("") is None
+
+
+def test_every_family_has_a_name_and_a_colour_that_keeps_apart_for_the_colour_blind():
+    assert set(FAMILY_COLOURS) == set(FAMILIES) == set(FAMILY_TITLES) == set(LEADING)
+    for matrix in (((1, 0, 0), (0, 1, 0), (0, 0, 1)), *COLOUR_BLIND):
+        seen = {family: np.clip(np.array(matrix) @ linear(colour), 0, 1) for family, colour in FAMILY_COLOURS.items()}
+        for one, other in itertools.combinations(seen, 2):
+            assert np.linalg.norm(lab(seen[one]) - lab(seen[other])) > 15, (one, other)
+    for colour in FAMILY_COLOURS.values():
+        for surface in (LIGHT.surface, DARK.surface):
+            first, second = sorted(float(np.array((0.2126, 0.7152, 0.0722)) @ linear(one)) for one in (colour, surface))
+            assert (second + 0.05) / (first + 0.05) > 2
+
+
+# Machado, Oliveira & Fernandes 2009: protan, deutan and tritan vision at full severity, on linear RGB
+COLOUR_BLIND = (
+    ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+    ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
+    ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
+)
+
+
+def linear(colour: str) -> np.ndarray:
+    """(3,) linear RGB of "#0072B2"."""
+    values = np.array([int(colour[place:place + 2], 16) for place in (1, 3, 5)]) / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    """(3,) CIELAB under D65 of linear RGB."""
+    to_xyz = np.array(((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750),
+                       (0.0193339, 0.1191920, 0.9503041)))
+    x, y, z = to_xyz @ rgb / np.array((0.95047, 1, 1.08883))
+    x, y, z = (np.cbrt(value) if value > 0.008856 else 7.787 * value + 16 / 116 for value in (x, y, z))
+    return np.array((116 * y - 16, 500 * (x - y), 200 * (y - z)))
