@@ -130,7 +130,7 @@ def _split_leaf(applied: Applied, path: str, leaf: "nn.Linear | nn.Embedding", p
     table = not hasattr(leaf, "bias")
     rank = rank_of(n_rows, n_columns, params.rank_ratio)
     if params.rank_by == "ratio" and not saves(n_rows, n_columns, rank):
-        applied.skipped.append(ctx.skip(path, _no_saving(n_rows, n_columns, rank)))
+        applied.skipped.append(ctx.skip(path, no_saving(n_rows, n_columns, rank)))
         return
     counts = ctx.frequencies.get(path) if table and params.by_frequency else None
     weights = None if counts is None else torch.from_numpy(counts).clamp(min=1)  # unseen rows still count a little
@@ -140,7 +140,7 @@ def _split_leaf(applied: Applied, path: str, leaf: "nn.Linear | nn.Embedding", p
     if params.rank_by == "energy":
         rank = rank_for_energy(values, params.energy)
         if not saves(n_rows, n_columns, rank):
-            applied.skipped.append(ctx.skip(path, _no_saving(n_rows, n_columns, rank)))
+            applied.skipped.append(ctx.skip(path, no_saving(n_rows, n_columns, rank)))
             return
 
     top = basis[:, :rank].to(leaf.weight)
@@ -149,7 +149,7 @@ def _split_leaf(applied: Applied, path: str, leaf: "nn.Linear | nn.Embedding", p
         move_table(applied.model, path, f"{path}.factor")
     else:
         left, right = (top, (matrix @ top).T) if transposed else (matrix @ top, top.T)
-        replace(applied.model, path, _low_rank_linear(leaf, left, right))
+        replace(applied.model, path, low_rank_linear(left, right, leaf.bias).train(leaf.training))
     kept = float(values[:rank].square().sum() / values.square().sum().clamp(min=1e-300))
     before = 4 * n_rows * n_columns
     after = 4 * rank * (n_rows + n_columns)
@@ -168,11 +168,11 @@ def _low_rank_table(table: "nn.Embedding", factor: "torch.Tensor", top: "torch.T
     return LowRankEmbedding(rows, _linear(top, None)).train(table.training)
 
 
-def _low_rank_linear(layer: "nn.Linear", left: "torch.Tensor", right: "torch.Tensor") -> "nn.Module":
-    """left (out, r), right (r, in): the layer's weight is left · right; its bias moves to the second layer."""
+def low_rank_linear(left: "torch.Tensor", right: "torch.Tensor", bias: "torch.Tensor | None") -> "nn.Module":
+    """left (out, r), right (r, in): a layer whose weight is left · right; its bias is in the second factor."""
     from compression.layers.low_rank import LowRankLinear
 
-    return LowRankLinear(_linear(right, None), _linear(left, layer.bias)).train(layer.training)
+    return LowRankLinear(_linear(right, None), _linear(left, bias))
 
 
 def _linear(weight: "torch.Tensor", bias: "torch.Tensor | None") -> "nn.Linear":
@@ -185,7 +185,7 @@ def _linear(weight: "torch.Tensor", bias: "torch.Tensor | None") -> "nn.Linear":
     return new
 
 
-def _no_saving(n_rows: int, n_columns: int, rank: int) -> str:
+def no_saving(n_rows: int, n_columns: int, rank: int) -> str:
     return (f"would not save bytes: rank {rank} needs {rank * (n_rows + n_columns):,} numbers, "
             f"the matrix has {n_rows * n_columns:,}")
 
@@ -221,11 +221,11 @@ def _estimate(layers: tuple[Layer, ...], params: SvdParams) -> tuple[Layer, ...]
             continue
         n_rows, n_columns = layer.shape
         rank = rank_of(n_rows, n_columns, params.rank_ratio)
-        out += _factors(layer, rank) if saves(n_rows, n_columns, rank) else [layer]
+        out += factors(layer, rank) if saves(n_rows, n_columns, rank) else [layer]
     return tuple(out)
 
 
-def _factors(layer: Layer, rank: int) -> list[Layer]:
+def factors(layer: Layer, rank: int) -> list[Layer]:
     n_rows, n_columns = layer.shape
     if layer.kind == "Embedding":
         return [_layer(layer, "factor", "Embedding", (n_rows, rank)),

@@ -41,6 +41,14 @@ def to_device(rows: Rows, device: str | torch.device = "cpu") -> DeviceRows:
     return DeviceRows(inputs, torch.from_numpy(np.ascontiguousarray(rows.label, dtype=np.float32)).to(device))
 
 
+def random_batches(rows: Rows, *, n_batches: int, batch_rows: int, generator: torch.Generator,
+                   device: str | torch.device = "cpu") -> list[dict[str, Tensor]]:
+    """Up to `n_batches` batches of random rows, none twice: {input: (batch_rows, …)}. For calibration."""
+    order = torch.randperm(len(rows), generator=generator)[:n_batches * batch_rows]
+    return [{name: torch.from_numpy(values[index.numpy()]).to(device) for name, values in rows.inputs.items()}
+            for index in order.split(batch_rows)]
+
+
 def score_rows(model: nn.Module, rows: DeviceRows, *, batch_size: int = SCORE_BATCH,
                tick: Callable[[], None] = lambda: None) -> np.ndarray:
     """Logits of all rows (N,) float32, in eval mode; the model's mode is put back. `tick` is called for each batch."""
