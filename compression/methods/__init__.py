@@ -16,7 +16,13 @@ from compression.methods import factorize_cross as factorize_cross
 from compression.methods import factorize_svd as factorize_svd
 from compression.methods import prune_channels as prune_channels
 from compression.methods import prune_fields as prune_fields
+from compression.methods import prune_iterative as prune_iterative
+from compression.methods import prune_l1 as prune_l1
 from compression.methods import prune_magnitude as prune_magnitude
+from compression.methods import prune_movement as prune_movement
+from compression.methods import prune_n_of_m as prune_n_of_m
+from compression.methods import prune_random as prune_random
+from compression.methods import prune_taylor as prune_taylor
 from compression.methods import quantize_dynamic as quantize_dynamic
 from compression.methods import quantize_static as quantize_static
 from compression.methods import share_kmeans as share_kmeans

@@ -20,6 +20,7 @@ class PruningHook(Hook):
     """Zero the weights under the masks after each optimiser step; with the cubic schedule, grow the masks as well.
 
     `paths` name leaves with a `weight`. A leaf that a later step replaced by another shape is left alone.
+    What a weight is worth is its magnitude; other criteria override `scores`.
     """
 
     def __init__(self, paths: tuple[str, ...], *, sparsity: float, scope: str, schedule: str) -> None:
@@ -58,6 +59,10 @@ class PruningHook(Hook):
     def _rising(total_steps: int) -> int:
         return max(1, int(RISING * total_steps))
 
+    def scores(self, model: nn.Module) -> dict[str, Tensor]:
+        """What each weight is worth: those with the lowest score go first."""
+        return {path: weight.abs() for path, weight in self._weights(model).items()}
+
     def _weights(self, model: nn.Module) -> dict[str, Tensor]:
         weights = {}
         for path in self.paths:
@@ -70,7 +75,7 @@ class PruningHook(Hook):
         return weights
 
     def _grow(self, model: nn.Module, sparsity: float) -> None:
-        self.masks = smallest_masks(self._weights(model), sparsity, self.scope)
+        self.masks = keep_masks(self.scores(model), sparsity, self.scope)
 
     @torch.no_grad()
     def _apply(self, model: nn.Module) -> None:
@@ -87,21 +92,32 @@ def cubic_sparsity(step: int, total_steps: int, *, final: float, initial: float 
     return final + (initial - final) * left**3
 
 
-def smallest_masks(weights: dict[str, Tensor], sparsity: float, scope: str) -> dict[str, Tensor]:
-    """True where a weight is kept: all but the `sparsity` share with the smallest magnitudes. Ties at the limit go.
+def keep_masks(scores: dict[str, Tensor], sparsity: float, scope: str) -> dict[str, Tensor]:
+    """True where a weight is kept: all but exactly floor(sparsity · n) with the lowest scores; of equals, the first go.
 
     scope "layer": the share in each tensor; "model": one limit over all of them.
     """
-    if not weights:
+    if not scores:
         return {}
-    magnitudes = {path: weight.abs() for path, weight in weights.items()}
     if scope == "layer":
-        return {path: values > limit(values.flatten(), sparsity) for path, values in magnitudes.items()}
-    shared = limit(torch.cat([values.flatten() for values in magnitudes.values()]), sparsity)
-    return {path: values > shared for path, values in magnitudes.items()}
+        return {path: ~lowest(values.flatten(), sparsity).view(values.shape) for path, values in scores.items()}
+    gone = lowest(torch.cat([values.flatten() for values in scores.values()]), sparsity)
+    parts = gone.split([values.numel() for values in scores.values()])
+    return {path: ~part.view(values.shape) for (path, values), part in zip(scores.items(), parts, strict=True)}
 
 
-def limit(magnitudes: Tensor, sparsity: float) -> float:
-    """The magnitude up to which weights go, so that floor(sparsity · n) of them do; −1 keeps all, zeros too."""
-    count = int(sparsity * magnitudes.numel() + 1e-6)  # 0.29 · 100 is 28.999…
-    return float(magnitudes.kthvalue(count).values) if count else -1.0
+def lowest(scores: Tensor, sparsity: float) -> Tensor:
+    """(n,) bool: True at the floor(sparsity · n) lowest scores."""
+    count = n_zeros(len(scores), sparsity)
+    if not count:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    limit = scores.kthvalue(count).values
+    gone = scores < limit
+    ties = (scores == limit).nonzero().squeeze(1)
+    gone[ties[:count - int(gone.sum())]] = True
+    return gone
+
+
+def n_zeros(n_weights: int, sparsity: float) -> int:
+    """How many of n weights a share of zeros makes: floor, but 0.29 · 100 is 28.999… and means 29."""
+    return int(sparsity * n_weights + 1e-6)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from compression.recipe import check
-from compression.train.pruning_hook import PruningHook, cubic_sparsity, smallest_masks
+from compression.train.pruning_hook import PruningHook, cubic_sparsity, keep_masks
 from tests.methods.given import apply, apply_all, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
 
@@ -41,9 +41,9 @@ def test_exactly_the_asked_share_of_the_smallest_weights_goes(model, dataset, sp
 
 def test_one_threshold_over_the_model_prunes_a_layer_of_small_weights_more():
     small, large = torch.linspace(0.1, 1, 100), torch.linspace(1.1, 2, 100)
-    masks = smallest_masks({"small": small, "large": large}, 0.5, "model")
+    masks = keep_masks({"small": small, "large": large}, 0.5, "model")
     assert not masks["small"].any() and masks["large"].all()
-    masks = smallest_masks({"small": small, "large": large}, 0.5, "layer")
+    masks = keep_masks({"small": small, "large": large}, 0.5, "layer")
     assert int(masks["small"].sum()) == int(masks["large"].sum()) == 50
 
 

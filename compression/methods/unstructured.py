@@ -1,0 +1,94 @@
+"""What the methods that zero single weights share: which leaves they work on, how zeros are set and told.
+
+Whether a weight goes is each method's own criterion; that zeros stay zero while training is PruningHook's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from compression.method import Applied, Context, Params, Problem
+from compression.methods.order import needs_float
+from compression.records import Part, Step
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from compression.train.pruning_hook import PruningHook
+
+STORE = "prune.store_sparse"
+FINE_TUNE = "train.fine_tune"
+NO_BYTES = "bytes stay the same: zeros alone save none"
+
+
+class SparsityParams(Params):
+    """How many weights become zero, and where."""
+
+    sparsity: float = Field(0.5, ge=0, le=0.99, multiple_of=0.01, description="Share of the weights set to zero.")
+    weights: Literal["dense", "tables", "both"] = Field(
+        "dense", description="Prune the dense layers, the embedding tables, or both.")
+    scope: Literal["layer", "model"] = Field(
+        "layer", description="Reach the share in each layer alone, or over all chosen layers with one threshold.")
+
+
+def chosen_leaves(applied: Applied, ctx: Context, *, weights: str, idle: str = "") -> "dict[str, nn.Module]":
+    """Path → leaf with a matrix of float weights of the chosen kind; every other leaf becomes a skip.
+
+    `idle`: why nothing at all is to be done, where that is so.
+    """
+    from compression.models.structure import leaves, part_of
+
+    chosen: dict[str, nn.Module] = {}
+    for path, leaf in leaves(applied.model):
+        reason = idle or _why_not(leaf, part_of(applied.model, path), weights)
+        if reason:
+            applied.skipped.append(ctx.skip(path, reason))
+        else:
+            chosen[path] = leaf
+    return chosen
+
+
+def _why_not(leaf: "nn.Module", part: Part, weights: str) -> str | None:
+    from torch import nn
+
+    if not isinstance(leaf, nn.Linear | nn.Embedding):
+        return f"{type(leaf).__name__} has no matrix of float weights to prune"
+    if weights != "both" and (part is Part.EMBEDDING) != (weights == "tables"):
+        return f"only {'dense layers' if weights == 'dense' else 'tables'} were chosen"
+    return None
+
+
+def zero(applied: Applied, ctx: Context, chosen: "dict[str, nn.Module]", keep: "dict[str, Tensor]",
+         hook: "PruningHook") -> None:
+    """Set what `keep` does not keep to zero, let the hook hold it there, and say so.
+
+    Each layer gets a new weight; the old tensors, shared with the input model, stay as they are.
+    """
+    from torch import nn
+
+    for path, leaf in chosen.items():
+        leaf.weight = nn.Parameter(leaf.weight.detach() * keep[path])
+        zeros = int((leaf.weight == 0).sum())
+        tell(applied, ctx, path, leaf, f"{zeros:,} of {leaf.weight.numel():,} weights are zero")
+    hook.hold_zeros(applied.model)
+    applied.hooks.append(hook)
+
+
+def tell(applied: Applied, ctx: Context, path: str, leaf: "nn.Module", detail: str) -> None:
+    size = 4 * sum(tensor.numel() for tensor in leaf.parameters())
+    applied.changes.append(ctx.change(path, size, size, detail=f"{detail}; {NO_BYTES}"))
+
+
+def problems(title: str, index: int, steps: tuple[Step, ...], *, weights: str, works: bool = True) -> Iterator[Problem]:
+    """Float weights are needed; zeros that no later step stores as such make no file smaller."""
+    if works and STORE not in {step.method for step in steps[index + 1:]}:
+        yield Problem(index, "warning", f"{title} makes no file smaller: zeros are stored like other weights. "
+                                        "Add sparse storage after it, or prune channels or rows, or quantise.")
+    yield from needs_float(title, index, steps, dense=weights != "tables", tables=weights != "dense")
+
+
+def needs_fine_tuning(index: int, steps: tuple[Step, ...]) -> bool:
+    return FINE_TUNE not in {step.method for step in steps[index + 1:]}
