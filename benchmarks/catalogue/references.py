@@ -98,12 +98,12 @@ def _write_criteo(folder: Path, given: Path) -> None:
 
 
 def _write_indexed(folder: Path, given: Path) -> None:
-    """Criteo with every field already an id: 39 ids, then the label."""
+    """Criteo with every field already an id: the label, then 39 ids."""
     files = {split: next(given.glob(f"*{split}*")).name for split in ("train", "test")}
     for name in files.values():
         shutil.copyfile(given / name, folder / name)
     columns = [Column(name=f"C{place}", role=Role.CATEGORY) for place in range(1, N_INDEXED + 1)]
-    _describe(folder, "Criteo indexed sample", files, [*columns, Column(name="label", role=Role.LABEL)])
+    _describe(folder, "Criteo indexed sample", files, [Column(name="label", role=Role.LABEL), *columns])
 
 
 def _describe(folder: Path, name: str, files: dict[str, str], columns: list[Column]) -> None:

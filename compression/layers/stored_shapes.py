@@ -55,3 +55,21 @@ def shared_tensors(in_features: int, out_features: int, *, n_bits: int, has_bias
     stored = (Tensor(name="codes", dtype="uint8", shape=(out_features, packed_width(in_features, n_bits))),
               Tensor(name="codebook", dtype="float32", shape=(2**n_bits, 1)))
     return (*stored, Tensor(name="bias", dtype="float32", shape=(out_features,))) if has_bias else stored
+
+
+def nested_tensors(n_rows: int, dim: int, stages: tuple[tuple[int, int], ...], *,
+                   mapped: bool) -> tuple[Tensor, ...]:
+    """What a table stores with `stages` of (rows with that code, centroids)."""
+    stored = [Tensor(name="shared", dtype="float32", shape=(dim,))]
+    if mapped:
+        stored.append(Tensor(name="ids.rows", dtype="int32", shape=(n_rows, 1)))
+    for place, (length, centroids) in enumerate(stages):
+        stored.append(Tensor(name=f"codes_{place}", dtype="uint8", shape=(length + 1, 1)))
+        stored.append(Tensor(name=f"codebook_{place}", dtype="float32", shape=(centroids, dim)))
+    return tuple(stored)
+
+
+def centroids_for(n_rows: int, dim: int) -> int:
+    """Entries of a codebook that weighs no more than half a byte a row: a power of two from 16 to 256."""
+    fitting = n_rows // (8 * dim)
+    return 2 ** min(8, max(4, fitting.bit_length() - 1))

@@ -7,6 +7,7 @@ from compression.methods import distill_ranking as distill_ranking
 from compression.methods import distill_self as distill_self
 from compression.methods import embed_hash as embed_hash
 from compression.methods import embed_mixed_precision as embed_mixed_precision
+from compression.methods import embed_nested_codes as embed_nested_codes
 from compression.methods import embed_product_quantize as embed_product_quantize
 from compression.methods import embed_prune_rows as embed_prune_rows
 from compression.methods import embed_quantize_rows as embed_quantize_rows
@@ -22,6 +23,7 @@ from compression.methods import prune_magnitude as prune_magnitude
 from compression.methods import prune_movement as prune_movement
 from compression.methods import prune_n_of_m as prune_n_of_m
 from compression.methods import prune_random as prune_random
+from compression.methods import prune_store_sparse as prune_store_sparse
 from compression.methods import prune_taylor as prune_taylor
 from compression.methods import quantize_dynamic as quantize_dynamic
 from compression.methods import quantize_static as quantize_static
