@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
+from compression.methods import tables
 from compression.methods.order import needs_float
-from compression.records import Layer, Part, Step, Tensor
+from compression.records import Layer, Part, Step
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,11 +49,8 @@ def lengths_of(n_rows: int, params: HashParams) -> tuple[int, ...]:
 
 def reason_to_skip(n_rows: int, params: HashParams) -> str | None:
     """Why a table stays whole, by its rows alone; None where it doesn't."""
-    if n_rows < params.min_rows:
-        return f"{n_rows:,} rows are fewer than min_rows ({params.min_rows:,})"
-    if sum(lengths_of(n_rows, params)) >= n_rows:
-        return f"would not save bytes: {sum(lengths_of(n_rows, params)):,} rows instead of {n_rows:,}"
-    return None
+    return (tables.too_few_rows(n_rows, params.min_rows)
+            or tables.grows(n_rows, sum(lengths_of(n_rows, params)), "rows"))
 
 
 @method("embed.hash", HashParams, title="Hashed rows",
@@ -64,20 +62,10 @@ def reason_to_skip(n_rows: int, params: HashParams) -> str | None:
         tiny={"min_rows": 2, "keep": 0.3}, no_op={"keep": 1.0})
 def hash_rows(model: "nn.Module", params: HashParams, ctx: Context) -> Applied:
     """Replace each large table by smaller ones."""
-    from torch import nn
-
-    from compression.models.structure import leaves, part_of
-
     applied = Applied(model)
-    for path, leaf in list(leaves(model)):
-        if part_of(model, path) is not Part.EMBEDDING:
-            continue
-        if not isinstance(leaf, nn.Embedding):
-            applied.skipped.append(ctx.skip(path, f"{type(leaf).__name__} is no table of float rows"))
-        elif reason := reason_to_skip(leaf.num_embeddings, params):
-            applied.skipped.append(ctx.skip(path, reason))
-        else:
-            _hash_table(applied, path, leaf, params, ctx)
+    for path, table in tables.float_tables(
+            applied, ctx, lambda path, table: reason_to_skip(table.num_embeddings, params)):
+        _hash_table(applied, path, table, params, ctx)
     return applied
 
 
@@ -120,15 +108,11 @@ def _check(params: HashParams, index: int, steps: tuple[Step, ...]) -> Iterator[
 
 @hash_rows.estimate
 def _estimate(layers: tuple[Layer, ...], params: HashParams) -> tuple[Layer, ...]:
-    out: list[Layer] = []
-    for layer in layers:
-        table = layer.part is Part.EMBEDDING and layer.kind == "Embedding"
-        if not table or reason_to_skip(layer.shape[0], params):
-            out.append(layer)
-            continue
-        for name, length in zip(NAMES[params.kind], lengths_of(layer.shape[0], params), strict=True):
-            shape = (length, layer.shape[1])
-            weight = Tensor(name=f"{layer.name}.{name}.weight", dtype="float32", shape=shape)
-            out.append(layer.model_copy(update={"name": f"{layer.name}.{name}", "shape": shape, "field": None,
-                                                "tensors": (weight,)}))
-    return tuple(out)
+    return tables.estimated(layers, lambda layer: reason_to_skip(layer.shape[0], params),
+                            lambda layer: _hashed(layer, params))
+
+
+def _hashed(layer: Layer, params: HashParams) -> tuple[Layer, ...]:
+    n_rows, dim = layer.shape
+    return tuple(tables.float_child(layer, name, (length, dim), reads_field=False)
+                 for name, length in zip(NAMES[params.kind], lengths_of(n_rows, params), strict=True))

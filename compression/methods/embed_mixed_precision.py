@@ -15,6 +15,7 @@ from pydantic import Field
 
 from compression.layers.tiers import choose_cuts, fixed_tensors, row_budget, widths
 from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
+from compression.methods import tables
 from compression.methods.embed_prune_rows import shared_row
 from compression.methods.order import needs_float
 from compression.records import Layer, Part, Step, Tensor
@@ -42,8 +43,8 @@ def in_order(counts: np.ndarray) -> bool:
 
 def reason_to_skip(n_rows: int, dim: int, params: MixedPrecisionParams, *, mapped: bool) -> str | None:
     """Why a table stays in float, by its shape and the order of its ids; None where it doesn't."""
-    if n_rows < params.min_rows:
-        return f"{n_rows:,} rows are fewer than min_rows ({params.min_rows:,})"
+    if few := tables.too_few_rows(n_rows, params.min_rows):
+        return few
     if dim == 1:
         return "one column leaves no choice of bits: embed.quantize_rows stores it in 8"
     fixed = sum(tensor.size_bytes for tensor in fixed_tensors(n_rows, dim, mapped=mapped))
@@ -51,9 +52,7 @@ def reason_to_skip(n_rows: int, dim: int, params: MixedPrecisionParams, *, mappe
     if rows == 0 or (mapped and rows < fixed):
         what = "its map of ids and shared row" if mapped else "its shared row"
         return f"{params.bits:g} bits a weight leave {rows:,} bytes for rows beside {fixed:,} for {what}"
-    if fixed + rows >= 4 * n_rows * dim:
-        return f"would not save bytes: {fixed + rows:,} instead of {4 * n_rows * dim:,}"
-    return None
+    return tables.grows(4 * n_rows * dim, fixed + rows, "in tiers")
 
 
 @method("embed.mixed_precision", MixedPrecisionParams, title="Mixed precision of tables",
@@ -64,25 +63,12 @@ def reason_to_skip(n_rows: int, dim: int, params: MixedPrecisionParams, *, mappe
         tiny={"min_rows": 2}, no_op={"min_rows": 1_000_000})
 def mixed_precision(model: "nn.Module", params: MixedPrecisionParams, ctx: Context) -> Applied:
     """Replace each large table by tiers of rows of falling precision."""
-    from torch import nn
-
-    from compression.models.structure import leaves, part_of
-
     applied = Applied(model)
-    for path, leaf in list(leaves(model)):
-        if part_of(model, path) is not Part.EMBEDDING:
-            continue
-        if not isinstance(leaf, nn.Embedding):
-            applied.skipped.append(ctx.skip(path, f"{type(leaf).__name__} is no table of float rows"))
-        elif path not in ctx.frequencies:
-            applied.skipped.append(ctx.skip(path, "how often its rows occur in training is not known"))
-        else:
-            mapped = not in_order(ctx.frequencies[path])
-            reason = reason_to_skip(leaf.num_embeddings, leaf.embedding_dim, params, mapped=mapped)
-            if reason:
-                applied.skipped.append(ctx.skip(path, reason))
-            else:
-                _tier_table(applied, path, leaf, params, ctx, mapped=mapped)
+    mapped = {path: not in_order(counts) for path, counts in ctx.frequencies.items()}
+    for path, table in tables.float_tables(
+            applied, ctx, lambda path, table: reason_to_skip(*table.weight.shape, params, mapped=mapped[path]),
+            counted=True):
+        _tier_table(applied, path, table, params, ctx, mapped=mapped[path])
     return applied
 
 
@@ -138,16 +124,12 @@ def _check(params: MixedPrecisionParams, index: int, steps: tuple[Step, ...]) ->
 @mixed_precision.estimate
 def _estimate(layers: tuple[Layer, ...], params: MixedPrecisionParams) -> tuple[Layer, ...]:
     """The bytes are exact by shapes; how they divide among the tiers is known once weights and counts are read."""
-    return tuple(_tiered(layer, params) if _works_on(layer, params) else layer for layer in layers)
+    return tables.estimated(
+        layers, lambda layer: reason_to_skip(*layer.shape, params, mapped=not layer.ordered),
+        lambda layer: tables.coded(layer, "TieredRows", _tensors(layer, params)), counted=True)
 
 
-def _works_on(layer: Layer, params: MixedPrecisionParams) -> bool:
-    return (layer.part is Part.EMBEDDING and layer.kind == "Embedding" and layer.field is not None
-            and not reason_to_skip(*layer.shape, params, mapped=not layer.ordered))
-
-
-def _tiered(layer: Layer, params: MixedPrecisionParams) -> Layer:
+def _tensors(layer: Layer, params: MixedPrecisionParams) -> tuple[Tensor, ...]:
     n_rows, dim = layer.shape
     rows = Tensor(name="tiers", dtype="uint8", shape=(row_budget(n_rows, dim, params.bits, mapped=not layer.ordered),))
-    return layer.model_copy(update={"kind": "TieredRows",
-                                    "tensors": (rows, *fixed_tensors(n_rows, dim, mapped=not layer.ordered))})
+    return (rows, *fixed_tensors(n_rows, dim, mapped=not layer.ordered))

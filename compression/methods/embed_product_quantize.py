@@ -14,6 +14,7 @@ from pydantic import Field
 
 from compression.layers.stored_shapes import product_tensors, slices_that_fit
 from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
+from compression.methods import tables
 from compression.methods.order import needs_float
 from compression.records import Layer, Part, Step, Tensor
 
@@ -38,14 +39,12 @@ def tensors_of(n_rows: int, dim: int, params: ProductParams) -> tuple[Tensor, ..
 
 def reason_to_skip(n_rows: int, dim: int, params: ProductParams) -> str | None:
     """Why a table stays in float, by its shape alone; None where it doesn't."""
-    if n_rows < params.min_rows:
-        return f"{n_rows:,} rows are fewer than min_rows ({params.min_rows:,})"
+    if few := tables.too_few_rows(n_rows, params.min_rows):
+        return few
     if n_rows <= params.centroids:
         return f"{n_rows:,} rows are no more than its codebook would have ({params.centroids})"
     after = sum(tensor.size_bytes for tensor in tensors_of(n_rows, dim, params))
-    if after >= 4 * n_rows * dim:
-        return f"would not save bytes: {after:,} with its codebooks instead of {4 * n_rows * dim:,}"
-    return None
+    return tables.grows(4 * n_rows * dim, after, "with its codebooks")
 
 
 @method("embed.product_quantize", ProductParams, title="Product quantisation",
@@ -56,20 +55,10 @@ def reason_to_skip(n_rows: int, dim: int, params: ProductParams) -> str | None:
         tiny={"min_rows": 2, "centroids": 4, "subspaces": 2}, no_op={"min_rows": 1_000_000})
 def product_quantize(model: "nn.Module", params: ProductParams, ctx: Context) -> Applied:
     """Replace each large table by codes and codebooks."""
-    from torch import nn
-
-    from compression.models.structure import leaves, part_of
-
     applied = Applied(model)
-    for path, leaf in list(leaves(model)):
-        if part_of(model, path) is not Part.EMBEDDING:
-            continue
-        if not isinstance(leaf, nn.Embedding):
-            applied.skipped.append(ctx.skip(path, f"{type(leaf).__name__} is no table of float rows"))
-        elif reason := reason_to_skip(leaf.num_embeddings, leaf.embedding_dim, params):
-            applied.skipped.append(ctx.skip(path, reason))
-        else:
-            _encode_table(applied, path, leaf, params, ctx)
+    for path, table in tables.float_tables(
+            applied, ctx, lambda path, table: reason_to_skip(*table.weight.shape, params)):
+        _encode_table(applied, path, table, params, ctx)
     return applied
 
 
@@ -102,10 +91,6 @@ def _check(params: ProductParams, index: int, steps: tuple[Step, ...]) -> Iterat
 
 @product_quantize.estimate
 def _estimate(layers: tuple[Layer, ...], params: ProductParams) -> tuple[Layer, ...]:
-    return tuple(layer.model_copy(update={"kind": "ProductRows", "tensors": tensors_of(*layer.shape, params)})
-                 if _works_on(layer, params)
-                 else layer for layer in layers)
-
-
-def _works_on(layer: Layer, params: ProductParams) -> bool:
-    return layer.part is Part.EMBEDDING and layer.kind == "Embedding" and not reason_to_skip(*layer.shape, params)
+    return tables.estimated(
+        layers, lambda layer: reason_to_skip(*layer.shape, params),
+        lambda layer: tables.coded(layer, "ProductRows", tensors_of(*layer.shape, params)))

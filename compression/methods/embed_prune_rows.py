@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
+from compression.methods import tables
 from compression.methods.order import needs_float
 from compression.records import Layer, Part, Step, Tensor
 
@@ -72,22 +73,10 @@ def n_kept_of(n_rows: int, params: RowsParams) -> int:
         tiny={"min_rows": 2, "keep": 0.3}, no_op={"keep": 1.0})
 def prune_rows(model: "nn.Module", params: RowsParams, ctx: Context) -> Applied:
     """Replace each large table by its frequent rows and one shared row."""
-    from torch import nn
-
-    from compression.models.structure import leaves, part_of
-
     applied = Applied(model)
-    for path, leaf in list(leaves(model)):
-        if part_of(model, path) is not Part.EMBEDDING:
-            continue
-        if not isinstance(leaf, nn.Embedding):
-            applied.skipped.append(ctx.skip(path, f"{type(leaf).__name__} is no table of float rows"))
-        elif reason := too_small(leaf.num_embeddings, params):
-            applied.skipped.append(ctx.skip(path, reason))
-        elif path not in ctx.frequencies:
-            applied.skipped.append(ctx.skip(path, "how often its rows occur in training is not known"))
-        else:
-            _prune_table(applied, path, leaf, params, ctx)
+    for path, table in tables.float_tables(
+            applied, ctx, lambda path, table: too_small(table.num_embeddings, params), counted=True):
+        _prune_table(applied, path, table, params, ctx)
     return applied
 
 
@@ -103,8 +92,8 @@ def _prune_table(applied: Applied, path: str, table: "nn.Embedding", params: Row
     kept = kept_rows(counts, n_kept_of(n_rows, params))
     prefix = bool(kept[-1] == len(kept) - 1)
     before, after = 4 * n_rows * dim, bytes_after(n_rows, dim, len(kept), prefix=prefix)
-    if after >= before:
-        applied.skipped.append(ctx.skip(path, costs_more(before, after)))
+    if reason := tables.grows(before, after, "with the map of ids"):
+        applied.skipped.append(ctx.skip(path, reason))
         return
 
     rare = np.setdiff1d(np.arange(n_rows), kept)
@@ -123,15 +112,8 @@ def _prune_table(applied: Applied, path: str, table: "nn.Embedding", params: Row
 
 def too_small(n_rows: int, params: RowsParams) -> str | None:
     """Why a table stays whole, by its rows alone; None where it doesn't."""
-    if n_rows < params.min_rows:
-        return f"{n_rows:,} rows are fewer than min_rows ({params.min_rows:,})"
-    if n_rows - n_kept_of(n_rows, params) < 2:
-        return f"all {n_rows:,} rows are kept"
-    return None
-
-
-def costs_more(before: int, after: int) -> str:
-    return f"would not save bytes: {after:,} with the map of ids instead of {before:,}"
+    all_kept = f"all {n_rows:,} rows are kept" if n_rows - n_kept_of(n_rows, params) < 2 else None
+    return tables.too_few_rows(n_rows, params.min_rows) or all_kept
 
 
 @prune_rows.named
@@ -151,21 +133,20 @@ def _check(params: RowsParams, index: int, steps: tuple[Step, ...]) -> Iterator[
 @prune_rows.estimate
 def _estimate(layers: tuple[Layer, ...], params: RowsParams) -> tuple[Layer, ...]:
     """Tables whose rows stand in the order of their frequency need no map; others are counted with one."""
-    out: list[Layer] = []
-    for layer in layers:
-        n_rows, dim = layer.shape if layer.kind == "Embedding" else (0, 0)
-        n_kept = n_kept_of(n_rows, params)
-        known = layer.part is Part.EMBEDDING and layer.kind == "Embedding" and layer.field is not None
-        pays = known and not too_small(n_rows, params) and (
-            bytes_after(n_rows, dim, n_kept, prefix=layer.ordered) < layer.size_bytes)
-        if not pays:
-            out.append(layer)
-            continue
-        if not layer.ordered:
-            stored = Tensor(name="rows", dtype="int32", shape=(n_rows, 1))
-            out.append(layer.model_copy(update={"name": f"{layer.name}.ids", "kind": "RowMap", "shape": (n_rows, 1),
-                                                "tensors": (stored,), "field": None}))
-        shape = (n_kept + 1, dim)
-        weight = Tensor(name=f"{layer.name}.table.weight", dtype="float32", shape=shape)
-        out.append(layer.model_copy(update={"name": f"{layer.name}.table", "shape": shape, "tensors": (weight,)}))
-    return tuple(out)
+    return tables.estimated(layers, lambda layer: _why_whole(layer, params), lambda layer: _pruned(layer, params),
+                            counted=True)
+
+
+def _why_whole(layer: Layer, params: RowsParams) -> str | None:
+    after = bytes_after(*layer.shape, n_kept_of(layer.shape[0], params), prefix=layer.ordered)
+    return too_small(layer.shape[0], params) or tables.grows(layer.size_bytes, after, "with the map of ids")
+
+
+def _pruned(layer: Layer, params: RowsParams) -> tuple[Layer, ...]:
+    n_rows, dim = layer.shape
+    rows = tables.float_child(layer, "table", (n_kept_of(n_rows, params) + 1, dim))
+    if layer.ordered:
+        return (rows,)
+    stored = Tensor(name="rows", dtype="int32", shape=(n_rows, 1))
+    return (layer.model_copy(update={"name": f"{layer.name}.ids", "kind": "RowMap", "shape": (n_rows, 1),
+                                     "tensors": (stored,), "field": None}), rows)

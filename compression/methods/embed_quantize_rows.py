@@ -13,6 +13,7 @@ from pydantic import Field
 
 from compression.layers.stored_shapes import bits_that_fit, has_scale_per_row, row_tensors
 from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
+from compression.methods import tables
 from compression.records import Layer, Part, Step, Tensor
 
 if TYPE_CHECKING:
@@ -39,12 +40,8 @@ def tensors_of(n_rows: int, dim: int, params: QuantizeRowsParams) -> tuple[Tenso
 
 def reason_to_skip(n_rows: int, dim: int, params: QuantizeRowsParams) -> str | None:
     """Why a table stays in float, by its shape alone; None where it doesn't."""
-    if n_rows < params.min_rows:
-        return f"{n_rows:,} rows are fewer than min_rows ({params.min_rows:,})"
     after = sum(tensor.size_bytes for tensor in tensors_of(n_rows, dim, params))
-    if after >= 4 * n_rows * dim:
-        return f"would not save bytes: {after:,} with its scale instead of {4 * n_rows * dim:,}"
-    return None
+    return tables.too_few_rows(n_rows, params.min_rows) or tables.grows(4 * n_rows * dim, after, "with its scale")
 
 
 @method("embed.quantize_rows", QuantizeRowsParams, title="Row quantisation",
@@ -55,20 +52,10 @@ def reason_to_skip(n_rows: int, dim: int, params: QuantizeRowsParams) -> str | N
         no_op={"min_rows": 1_000_000})
 def quantize_rows(model: "nn.Module", params: QuantizeRowsParams, ctx: Context) -> Applied:
     """Replace each table of float rows by its codes and scales."""
-    from torch import nn
-
-    from compression.models.structure import leaves, part_of
-
     applied = Applied(model)
-    for path, leaf in list(leaves(model)):
-        if isinstance(leaf, nn.Embedding):
-            reason = reason_to_skip(leaf.num_embeddings, leaf.embedding_dim, params)
-            if reason is None:
-                _quantize_table(applied, path, leaf, params, ctx)
-            else:
-                applied.skipped.append(ctx.skip(path, reason))
-        elif part_of(model, path) is Part.EMBEDDING:
-            applied.skipped.append(ctx.skip(path, f"{type(leaf).__name__} is no table of float rows"))
+    for path, table in tables.float_tables(
+            applied, ctx, lambda path, table: reason_to_skip(*table.weight.shape, params), any_part=True):
+        _quantize_table(applied, path, table, params, ctx)
     return applied
 
 
@@ -105,6 +92,6 @@ def _check(params: QuantizeRowsParams, index: int, steps: tuple[Step, ...]) -> I
 
 @quantize_rows.estimate
 def _estimate(layers: tuple[Layer, ...], params: QuantizeRowsParams) -> tuple[Layer, ...]:
-    return tuple(layer if layer.kind != "Embedding" or reason_to_skip(*layer.shape, params)
-                 else layer.model_copy(update={"kind": "QuantizedRows", "tensors": tensors_of(*layer.shape, params)})
-                 for layer in layers)
+    return tables.estimated(
+        layers, lambda layer: reason_to_skip(*layer.shape, params),
+        lambda layer: tables.coded(layer, "QuantizedRows", tensors_of(*layer.shape, params)), any_part=True)

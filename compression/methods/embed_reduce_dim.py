@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
+from compression.methods import tables
 from compression.methods.factorize_svd import basis_of, gram_matrix, saves
 from compression.methods.order import needs_float
-from compression.records import Layer, Part, Step, Tensor
+from compression.records import Layer, Part, Step
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,7 +50,7 @@ def reason_to_skip(shape: tuple[int, int], kept: int | None, params: ReduceDimPa
     """Why a table stays whole, by its shape and the columns it would keep; None where it doesn't."""
     n_rows, dim = shape
     if kept is None:
-        return f"{n_rows:,} rows are fewer than min_rows ({params.min_rows:,})"
+        return tables.too_few_rows(n_rows, params.min_rows)
     if not saves(n_rows, dim, kept):
         return (f"would not save bytes: {kept} of {dim} columns and their projection need {kept * (n_rows + dim):,} "
                 f"numbers, the table has {n_rows * dim:,}")
@@ -69,16 +70,11 @@ def reduce_dim(model: "nn.Module", params: ReduceDimParams, ctx: Context) -> App
     from compression.models.structure import leaves, part_of
 
     applied = Applied(model)
-    tables = {path: leaf for path, leaf in leaves(model) if part_of(model, path) is Part.EMBEDDING}
-    shapes = {path: tuple(leaf.weight.shape) for path, leaf in tables.items() if isinstance(leaf, nn.Embedding)}
-    kept = dims(shapes, params)
-    for path, leaf in tables.items():
-        if path not in shapes:
-            applied.skipped.append(ctx.skip(path, f"{type(leaf).__name__} is no table of float rows"))
-        elif reason := reason_to_skip(shapes[path], kept.get(path), params):
-            applied.skipped.append(ctx.skip(path, reason))
-        else:
-            _narrow(applied, path, leaf, kept[path], params, ctx)
+    kept = dims({path: tuple(leaf.weight.shape) for path, leaf in leaves(model)
+                 if isinstance(leaf, nn.Embedding) and part_of(model, path) is Part.EMBEDDING}, params)
+    for path, table in tables.float_tables(
+            applied, ctx, lambda path, table: reason_to_skip(tuple(table.weight.shape), kept.get(path), params)):
+        _narrow(applied, path, table, kept[path], params, ctx)
     return applied
 
 
@@ -125,18 +121,11 @@ def _estimate(layers: tuple[Layer, ...], params: ReduceDimParams) -> tuple[Layer
     shapes = {layer.name: layer.shape for layer in layers
               if layer.part is Part.EMBEDDING and layer.kind == "Embedding"}
     kept = dims(shapes, params)
-    out: list[Layer] = []
-    for layer in layers:
-        if layer.name not in shapes or reason_to_skip(layer.shape, kept.get(layer.name), params):
-            out.append(layer)
-            continue
-        (n_rows, dim), width = layer.shape, kept[layer.name]
-        out.append(_renamed(layer, "factor", "Embedding", (n_rows, width)))
-        out.append(_renamed(layer, "expand", "Linear", (dim, width)).model_copy(update={"field": None}))
-    return tuple(out)
+    return tables.estimated(layers, lambda layer: reason_to_skip(layer.shape, kept.get(layer.name), params),
+                            lambda layer: _narrowed(layer, kept[layer.name]))
 
 
-def _renamed(layer: Layer, child: str, kind: str, shape: tuple[int, int]) -> Layer:
-    name = f"{layer.name}.{child}"
-    weight = Tensor(name=f"{name}.weight", dtype="float32", shape=shape)
-    return layer.model_copy(update={"name": name, "kind": kind, "shape": shape, "tensors": (weight,)})
+def _narrowed(layer: Layer, width: int) -> tuple[Layer, ...]:
+    n_rows, dim = layer.shape
+    return (tables.float_child(layer, "factor", (n_rows, width)),
+            tables.float_child(layer, "expand", (dim, width), kind="Linear", reads_field=False))
