@@ -18,6 +18,9 @@ TINY_CONFIG = {
     "widedeep": {"embedding_dim": 4, "n_layers": 2, "width": 16, "batch_norm": True},
     "deepfm": {"embedding_dim": 4, "n_layers": 2, "width": 16, "batch_norm": True},
     "dcnv2": {"embedding_dim": 4, "n_layers": 2, "width": 16, "batch_norm": True, "n_cross_layers": 2},
+    "fieldconv": {
+        "embedding_dim": 4, "n_layers": 2, "width": 16, "batch_norm": True, "n_conv_layers": 2, "channels": 8,
+    },
     "dlrm": {
         "embedding_dim": 4, "n_bottom_layers": 2, "bottom_width": 8, "n_layers": 2, "width": 16, "batch_norm": True,
     },

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from compression.errors import RecipeError
-from compression.method import Applied, Context, ExportForm, Need, Params, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
 from compression.methods.distill_self import listening, teacher_of, unheard
 from compression.records import Part
 
@@ -41,7 +41,8 @@ class EnsembleParams(Params):
 @method("distill.ensemble", EnsembleParams, title="Several teachers",
         summary="Trains teachers on the data and lets the compressed model learn from their mean score.",
         stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS, Need.TEACHER, Need.FINE_TUNE},
-        export=ExportForm.PLAIN, source="Hinton et al. 2015, arXiv:1503.02531; Zhu et al. 2020, arXiv:2011.04106",
+        export=ExportForm.PLAIN,
+        gains={Gain.QUALITY}, source="Hinton et al. 2015, arXiv:1503.02531; Zhu et al. 2020, arXiv:2011.04106",
         tiny={"n_teachers": 1, "epochs": 1, "batch_size": 256}, no_op={"alpha": 0.0})
 def distill_ensemble(model: "nn.Module", params: EnsembleParams, ctx: Context) -> Applied:
     """Train the teachers (a killed run goes on from ctx.folder) and give the next fine-tuning their loss.

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.method import Applied, Context, ExportForm, Need, Params, Problem, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
 from compression.methods.distill_self import listening, teacher_of, unheard, warn_without_compression
-from compression.records import Part, Step
+from compression.records import ModelDescription, Part, Step
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,7 +32,8 @@ class FeatureParams(Params):
 @method("distill.features", FeatureParams, title="Hints from hidden layers",
         summary="Lets hidden layers of the compressed model learn from those of the uploaded one.",
         stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS, Need.TEACHER, Need.FINE_TUNE},
-        export=ExportForm.PLAIN, source="Romero et al. 2015, arXiv:1412.6550", no_op={"weight": 0.0})
+        export=ExportForm.PLAIN,
+        gains={Gain.QUALITY}, source="Romero et al. 2015, arXiv:1412.6550", no_op={"weight": 0.0})
 def distill_features(model: "nn.Module", params: FeatureParams, ctx: Context) -> Applied:
     """Give the next fine-tuning a loss that compares hidden layers; a model without any is left as it is."""
     from compression.train.hint_hook import HintHook, hidden_layers, pairs_of
@@ -46,6 +47,12 @@ def distill_features(model: "nn.Module", params: FeatureParams, ctx: Context) ->
     hook = HintHook(teacher, pairs, weight=params.weight, seed=ctx.seed * 1000 + ctx.step)
     told = ", ".join(f"{path} from {hint}" if path != hint else path for path, hint in pairs)
     return listening(model, ctx, f"the next fine-tuning gives hints to {told}; saves no bytes", hook)
+
+
+@distill_features.fits
+def _fits(description: ModelDescription) -> str:
+    hidden = any(layer.kind == "Linear" and layer.part is Part.DENSE for layer in description.layers)
+    return "" if hidden else "This model has no hidden layer to take hints from."
 
 
 @distill_features.check

@@ -1,15 +1,16 @@
-"""Distillation: a smaller model of the same architecture learns from the model it replaces.
+"""Distillation: a smaller model, of the same architecture or of another, learns from the model it replaces.
 
 Sources: Hinton, Vinyals & Dean 2015, arXiv:1503.02531; for click models Zhu et al. 2020, arXiv:2011.04106.
 Here: the student's tables start as the teacher's, projected on the directions that keep most of them; one basis
-serves all tables, so that dot products between fields survive. Layers of unchanged shape start as copies.
+serves all tables, so that dot products between fields survive. Layers of unchanged shape start as copies, in another
+architecture the tables alone.
 Legend: D the teacher's embedding dim, d the student's, F fields, V rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -30,6 +31,10 @@ class DistillParams(Params):
                                            "rounded to a multiple of 8.")
     embedding_ratio: float = Field(1.0, ge=0.05, le=1, multiple_of=0.05,
                                    description="Embedding dim of the student as a share of the teacher's.")
+    architecture: Literal["same", "deepfm", "dcnv2", "dlrm", "widedeep", "fieldconv", "fm", "lr"] = Field(
+        "same", description="Architecture of the student. In another one, what the teacher's settings don't say starts "
+                            "from the defaults.")
+    n_layers: int = Field(0, ge=0, le=6, description="Hidden layers of the student's deep part; 0 keeps their number.")
     alpha: float = Field(0.2, ge=0, le=1, multiple_of=0.05,
                          description="Share of the loss that compares with the teacher; the rest compares with "
                                      "the labels.")
@@ -46,15 +51,21 @@ def student_dim(dim: int, ratio: float) -> int:
     return max(1, round(dim * ratio))
 
 
-def student_config(config: dict[str, Any], params: DistillParams) -> dict[str, Any]:
-    """The teacher's settings with its widths and its embedding dim made smaller."""
-    smaller = dict(config)
-    for name in ("width", "bottom_width"):
-        if name in config:
-            smaller[name] = student_width(config[name], params.width_ratio)
-    if "embedding_dim" in config:
-        smaller["embedding_dim"] = student_dim(config["embedding_dim"], params.embedding_ratio)
-    return smaller
+def student_of(architecture: str, config: dict[str, Any], params: DistillParams) -> tuple[str, dict[str, Any]]:
+    """Architecture and settings of the student: the teacher's where it has them, its widths made smaller."""
+    from compression.models.zoo import parse_config
+
+    chosen = architecture if params.architecture == "same" else params.architecture
+    settings = parse_config(chosen, {}).model_dump()
+    settings |= {name: value for name, value in config.items() if name in settings}
+    for name in ("width", "bottom_width", "channels"):
+        if name in settings:
+            settings[name] = student_width(settings[name], params.width_ratio)
+    if "embedding_dim" in settings:
+        settings["embedding_dim"] = student_dim(settings["embedding_dim"], params.embedding_ratio)
+    if "n_layers" in settings and params.n_layers:
+        settings["n_layers"] = params.n_layers
+    return chosen, settings
 
 
 @method("distill.logits", DistillParams, title="Distillation",
@@ -69,29 +80,47 @@ def distill_logits(model: "nn.Module", params: DistillParams, ctx: Context) -> A
     Raises RecipeError for a model that isn't one of the zoo: its student can't be sized.
     """
     from compression.models import zoo
-    from compression.models.structure import leaves
     from compression.train.distillation_hook import DistillationHook
 
     teacher = ctx.teacher
     architecture, config = getattr(model, "architecture", None), getattr(model, "config", None)
     if teacher is None or architecture not in zoo.ARCHITECTURES or config is None or ctx.signature is None:
-        raise RecipeError("Distillation sizes a student of the same architecture, so it needs a model trained here or "
-                          f"uploaded with its config; this one is {architecture or 'a plain graph'}. "
+        raise RecipeError("Distillation sizes its student by the layers of a model of the zoo, so it needs a model "
+                          f"trained here or uploaded with its config; this one is {architecture or 'a plain graph'}. "
                           "Remove the step, or use prune.channels and factorize.svd instead.")
-    student = zoo.build(architecture, ctx.signature, student_config(config, params), seed=ctx.seed)
+    chosen, settings = student_of(architecture, config, params)
+    student = zoo.build(chosen, ctx.signature, settings, seed=ctx.seed)
     _start_from_teacher(student, model, ctx)
     student.train(model.training)
+    hook = DistillationHook(teacher, alpha=params.alpha, temperature=params.temperature)
+    applied = Applied(student, hooks=[hook])
+    _report(applied, model, ctx)
+    return applied
 
-    applied = Applied(student, hooks=[DistillationHook(teacher, alpha=params.alpha, temperature=params.temperature)])
-    before = dict(leaves(model))
-    for path, leaf in leaves(student):
-        old, new = _bytes(before[path]), _bytes(leaf)
-        if old == new:
+
+def _report(applied: Applied, teacher: "nn.Module", ctx: Context) -> None:
+    """What became of each layer of the teacher, and which layers the student has beside them."""
+    from compression.models.structure import leaves
+
+    before, after = dict(leaves(teacher)), dict(leaves(applied.model))
+    same_kind = applied.model.architecture == teacher.architecture
+    for path in [*before, *(path for path in after if path not in before)]:
+        old, new = (_bytes(known[path]) if path in known else 0 for known in (before, after))
+        if path not in after:
+            applied.changes.append(ctx.change(path, old, 0, f"gone: the student is {applied.model.architecture}"))
+        elif path not in before:
+            applied.changes.append(ctx.change(path, 0, new, f"{_shape(after[path])}; starts from random weights"))
+        elif _shape(before[path]) == _shape(after[path]) and (same_kind or _is_vectors(path)):
             applied.skipped.append(ctx.skip(path, "same shape as the teacher's: starts as its copy"))
         else:
             how = "starts from the teacher's table" if path.startswith("tables.") else "starts from random weights"
-            applied.changes.append(ctx.change(path, old, new, f"{_shape(before[path])} → {_shape(leaf)}; {how}"))
-    return applied
+            applied.changes.append(
+                ctx.change(path, old, new, f"{_shape(before[path])} → {_shape(after[path])}; {how}"))
+
+
+def _is_vectors(name: str) -> bool:
+    """Whether a layer holds a field's vectors, which mean the same in every architecture."""
+    return name.startswith(("tables.", "first_order."))
 
 
 def _start_from_teacher(student: "nn.Module", teacher: "nn.Module", ctx: Context) -> None:
@@ -99,8 +128,10 @@ def _start_from_teacher(student: "nn.Module", teacher: "nn.Module", ctx: Context
     import torch
 
     old, new = teacher.state_dict(), student.state_dict()
-    vectors = [name for name in new if name.startswith("tables.") and new[name].shape != old[name].shape]
-    start = {name: old[name] for name in new if new[name].shape == old[name].shape}
+    known = [name for name in new if name in old and (student.architecture == teacher.architecture
+                                                      or _is_vectors(name))]
+    vectors = [name for name in known if name.startswith("tables.") and new[name].shape[-1] < old[name].shape[-1]]
+    start = {name: old[name] for name in known if new[name].shape == old[name].shape}
     if vectors:
         basis = shared_basis({name: old[name] for name in vectors}, ctx)[:, :new[vectors[0]].shape[-1]]
         start |= {name: (old[name].double() @ basis).to(torch.float32) for name in vectors}
@@ -140,7 +171,8 @@ def _fits(description: ModelDescription) -> str:
 
 @distill_logits.named
 def _named(params: DistillParams) -> str:
-    return f"student {params.width_ratio:g}"
+    student = "student" if params.architecture == "same" else f"{params.architecture} student"
+    return f"{student} {params.width_ratio:g}"
 
 
 @distill_logits.check
@@ -152,41 +184,11 @@ def _check(params: DistillParams, index: int, steps: tuple[Step, ...]) -> Iterat
 
 @distill_logits.estimate
 def _estimate(layers: tuple[Layer, ...], params: DistillParams) -> tuple[Layer, ...]:
-    """The student's shapes, by the names the zoo gives its layers; other models stay as they are."""
-    vectors = [layer for layer in layers if layer.name.startswith("tables.")]
-    dim = vectors[0].shape[-1] if vectors else 0
-    smaller = student_dim(dim, params.embedding_ratio) if vectors else 0
-    has_bottom = any(layer.name.startswith("bottom.") for layer in layers)
-    gone = (1 if has_bottom else len(vectors)) * (dim - smaller)  # inputs the top MLP and the cross layers lose
+    """The student's layers by its settings, which the teacher's shapes tell; other models stay as they are."""
+    from compression.models.zoo.shapes import layers_of, settings_of
 
-    ends = {part: max((layer.name for layer in layers if layer.name.startswith(f"{part}.") and layer.kind == "Linear"),
-                      key=_number, default="") for part in ("mlp", "bottom")}
-    shapes: dict[str, tuple[int, ...]] = {}
-    for layer in layers:
-        group = layer.name.split(".")[0]
-        shape = list(layer.shape)
-        if group == "tables":
-            shape[-1] = smaller
-        elif group in ("cross", "cross_output"):
-            shape = [size - gone if size > 1 else size for size in shape]
-        elif group in ends:
-            if layer.name == ends[group]:
-                shape[0] = smaller if group == "bottom" else shape[0]
-            else:
-                shape[0] = student_width(shape[0], params.width_ratio)
-            if len(shape) == 2:
-                first = layer.name == f"{group}.0"
-                shape[1] = (shape[1] - (gone if group == "mlp" else 0)) if first else student_width(
-                    shape[1], params.width_ratio)
-        shapes[layer.name] = tuple(shape)
-    return tuple(_reshaped(layer, shapes[layer.name]) for layer in layers)
-
-
-def _number(name: str) -> int:
-    return int(name.rsplit(".", 1)[1])
-
-
-def _reshaped(layer: Layer, shape: tuple[int, ...]) -> Layer:
-    tensors = tuple(item.model_copy(update={"shape": shape if len(item.shape) == len(shape) else shape[:1]})
-                    for item in layer.tensors)
-    return layer.model_copy(update={"shape": shape, "tensors": tensors})
+    teacher = settings_of(layers)
+    if teacher is None:
+        return layers
+    chosen, settings = student_of(teacher.architecture, teacher.config, params)
+    return layers_of(chosen, settings, teacher.fields)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from compression.errors import RecipeError
-from compression.method import Applied, Context, ExportForm, Need, Params, Problem, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
 from compression.methods.distill_self import listening, teacher_of, unheard, warn_without_compression
 from compression.records import Part, Step
 
@@ -37,7 +37,8 @@ class RankingParams(Params):
 @method("distill.ranking", RankingParams, title="Ranking distillation",
         summary="Lets the compressed model learn the order of the uploaded model's best rows.",
         stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS, Need.TEACHER, Need.FINE_TUNE},
-        export=ExportForm.PLAIN, source="Tang & Wang 2018, arXiv:1809.07428; Kang et al. 2020, arXiv:2012.04357",
+        export=ExportForm.PLAIN,
+        gains={Gain.QUALITY}, source="Tang & Wang 2018, arXiv:1809.07428; Kang et al. 2020, arXiv:2012.04357",
         no_op={"weight": 0.0})
 def distill_ranking(model: "nn.Module", params: RankingParams, ctx: Context) -> Applied:
     """Give the next fine-tuning a loss over lists. Raises RecipeError for lists by user where no input is the user."""

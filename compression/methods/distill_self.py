@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from compression.errors import RecipeError
-from compression.method import Applied, Context, ExportForm, Need, Params, Problem, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
 from compression.records import Part, Step
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class SelfParams(Params):
 @method("distill.self", SelfParams, title="Self-distillation",
         summary="Lets the compressed model learn from the uploaded one in the next fine-tuning.",
         stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS, Need.TEACHER, Need.FINE_TUNE},
-        export=ExportForm.PLAIN, source="Hinton et al. 2015, arXiv:1503.02531; Mishra & Marr 2017, arXiv:1711.05852",
+        export=ExportForm.PLAIN,
+        gains={Gain.QUALITY}, source="Hinton et al. 2015, arXiv:1503.02531; Mishra & Marr 2017, arXiv:1711.05852",
         no_op={"alpha": 0.0})
 def distill_self(model: "nn.Module", params: SelfParams, ctx: Context) -> Applied:
     """Give the next fine-tuning a loss that compares with the uploaded model. Raises RecipeError without one."""

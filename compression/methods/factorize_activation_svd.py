@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from compression.errors import RecipeError
-from compression.method import Applied, Context, ExportForm, Need, Params, Problem, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
 from compression.methods.factorize_svd import basis_of, factors, low_rank_linear, no_saving, rank_of, saves
 from compression.methods.order import needs_float
 from compression.records import Layer, Part, Step
@@ -46,6 +46,7 @@ class ActivationSvdParams(Params):
 @method("factorize.activation_svd", ActivationSvdParams, title="Low rank by activations",
         summary="Splits dense layers into thin ones, keeping the directions that training rows use most.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs={Need.CALIBRATION}, export=ExportForm.PLAIN,
+        gains={Gain.SMALLER, Gain.FASTER},
         source="Yuan et al. 2023, arXiv:2312.05821; Wang et al. 2024, arXiv:2403.07378",
         tiny={"rank_ratio": 0.25, "n_batches": 2}, no_op={"rank_ratio": 1.0, "n_batches": 1})
 def factorize_activation_svd(model: "nn.Module", params: ActivationSvdParams, ctx: Context) -> Applied:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from compression.method import Applied, Context, ExportForm, Params, Problem, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.methods.factorize_svd import basis_of, factors, gram_matrix, low_rank_linear, rank_of
 from compression.methods.order import needs_float
-from compression.records import Layer, Part, Step, Tensor
+from compression.records import Layer, ModelDescription, Part, Step, Tensor
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,7 +50,7 @@ def saves(width: int, params: CrossParams) -> bool:
 @method("factorize.cross", CrossParams, title="Low-rank cross layers",
         summary="Splits the cross layers of DCN v2 into thin factors, on request shared by gated experts.",
         stage=Stage.AFTER_TRAINING, parts={Part.INTERACTION}, needs=set(), export=ExportForm.PLAIN,
-        source="Wang et al. 2021, arXiv:2008.13535", no_op={"rank_ratio": 1.0},
+        gains={Gain.SMALLER, Gain.FASTER}, source="Wang et al. 2021, arXiv:2008.13535", no_op={"rank_ratio": 1.0},
         tiny={"rank_ratio": 0.25, "n_experts": 2})
 def factorize_cross(model: "nn.Module", params: CrossParams, ctx: Context) -> Applied:
     """Replace square layers that cross the inputs with themselves; every other leaf of the interaction stays."""
@@ -101,6 +101,16 @@ def split_cross(layer: "nn.Linear", rank: int, n_experts: int) -> "tuple[nn.Modu
     return MixtureLinear(split[0], split[1], gate), kept
 
 
+@factorize_cross.fits
+def _fits(description: ModelDescription) -> str:
+    crossed = any(_is_cross(layer) for layer in description.layers)
+    return "" if crossed else "This model has no cross layers: square layers between the vectors and themselves."
+
+
+def _is_cross(layer: Layer) -> bool:
+    return layer.part is Part.INTERACTION and layer.kind == "Linear" and layer.shape[0] == layer.shape[1]
+
+
 @factorize_cross.check
 def _check(params: CrossParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     yield from needs_float("Low-rank cross layers", index, steps, dense=True, tables=False)
@@ -113,8 +123,7 @@ def _check(params: CrossParams, index: int, steps: tuple[Step, ...]) -> Iterator
 def _estimate(layers: tuple[Layer, ...], params: CrossParams) -> tuple[Layer, ...]:
     out: list[Layer] = []
     for layer in layers:
-        square = layer.part is Part.INTERACTION and layer.kind == "Linear" and layer.shape[0] == layer.shape[1]
-        out += _split(layer, params) if square and saves(layer.shape[0], params) else [layer]
+        out += _split(layer, params) if _is_cross(layer) and saves(layer.shape[0], params) else [layer]
     return tuple(out)
 
 

@@ -122,3 +122,33 @@ def test_it_is_the_first_step_and_needs_a_fine_tuning():
     assert any("make it the first step" in message for message in messages)
     assert any("add a fine-tune step" in message for message in messages)
     assert check(recipe_of(("distill.logits", {}), ("train.fine_tune", {}))) == []
+
+
+@pytest.mark.parametrize("teacher_of", ["deepfm", "dcnv2", "dlrm", "fm", "lr", "fieldconv"])
+@pytest.mark.parametrize("student_of", ["deepfm", "dcnv2", "dlrm", "widedeep", "fieldconv", "fm", "lr"])
+def test_a_student_of_another_architecture_weighs_what_was_estimated(teacher_of, student_of, dataset):
+    params = {"architecture": student_of, "width_ratio": 0.5, "embedding_ratio": 0.5, "n_layers": 3}
+    teacher = tiny_model(teacher_of, dataset)
+    described = describe(teacher, dataset.signature, architecture=teacher_of)
+    expected = estimate(described, recipe_of(("distill.logits", params)))
+    given = apply("distill.logits", teacher, dataset, **params)
+    real = describe(given.model, dataset.signature, architecture=student_of)
+    assert expected.size_bytes == real.size_bytes
+    assert sum(item.bytes_after - item.bytes_before for item in given.changes) == real.size_bytes - described.size_bytes
+    reported = [item.module for item in [*given.changes, *given.skipped]]
+    assert sorted(reported) == sorted({layer.name for layer in (*described.layers, *real.layers)})
+
+
+def test_a_student_of_another_architecture_starts_from_the_teachers_tables(teacher, dataset):
+    given = apply("distill.logits", teacher, dataset, architecture="fm", embedding_ratio=1.0)
+    assert torch.equal(given.model.tables.item.weight, teacher.tables.item.weight)
+    assert torch.equal(given.model.first_order.item.weight, teacher.first_order.item.weight)
+    gone = {item.module for item in given.changes if item.detail == "gone: the student is fm"}
+    assert gone and all(path.startswith("mlp.") for path in gone)
+    tuned = apply_all(teacher, dataset, ("distill.logits", {"architecture": "fm"}), ("train.fine_tune", {"epochs": 2}))
+    assert tuned.architecture == "fm" and torch.isfinite(logits(tuned, dataset)).all()
+
+
+def test_the_depth_of_the_student_can_be_chosen(teacher, dataset):
+    student = apply("distill.logits", teacher, dataset, n_layers=1).model
+    assert student.config["n_layers"] == 1 and teacher.config["n_layers"] == 2

@@ -43,6 +43,14 @@ class DCNv2Params(WideDeepParams):
                                 description="Cross layers; each raises the order of interactions by one.")
 
 
+class FieldConvParams(WideDeepParams):
+    """Convolutions over the fields, and a deep network over what they find."""
+
+    n_conv_layers: int = Field(2, ge=1, le=4, description="Convolutions, one on top of the other.")
+    channels: int = Field(32, ge=8, le=256, multiple_of=8, description="Filters in each convolution.")
+    kernel_size: Literal[3, 5, 7] = Field(3, description="Neighbouring fields that a filter sees at a time.")
+
+
 class DLRMParams(Params):
     """DLRM: dot products between all vectors, an MLP below for numbers and one above."""
 
