@@ -32,8 +32,8 @@ def draw_upload(store: Store) -> None:
     page_title("Upload a model", "It is checked in a process of its own before anything of it is used.")
     files = uploader("Model files", kind="model", key=UPLOAD)
     st.caption("A .safetensors with its config.json for a model of the zoo · an .onnx, with its external data file if "
-               "it has one · a checkpoint of torch.save (.pt, .pth, .ckpt) with its config.json, whose numbers are "
-               "read without running what the file says · a bundle .zip that RecPress exported.")
+               "it has one · a .pt2 of torch.export · a checkpoint of torch.save (.pt, .pth, .ckpt) with its "
+               "config.json · a bundle .zip that RecPress exported. Nothing in an upload is run.")
     if not files:
         return
     datasets = store.datasets()

@@ -30,7 +30,7 @@ PLAIN_TABLES = (".csv", ".tsv", ".txt", ".dat", ".data", ".rating", ".inter", ".
                 ".libfm", ".svm", ".json", ".jsonl", ".ndjson")
 TABLES = (*PLAIN_TABLES, ".parquet", *(f"{ending}{packed}" for ending in PLAIN_TABLES for packed in (".gz", ".zst")))
 SUFFIXES: dict[Kind, tuple[str, ...]] = {
-    "model": (".safetensors", ".json", ".yaml", ".onnx", ".data", ".onnx_data", ".weights", ".zip", ".pt",
+    "model": (".safetensors", ".json", ".yaml", ".onnx", ".data", ".onnx_data", ".weights", ".zip", ".pt", ".pt2",
               ".pth", ".bin", ".ckpt", ".model", ".th"),
     "data": (*TABLES, ".yaml", ".yml"),
 }

@@ -15,6 +15,7 @@ from compression.errors import ModelError
 
 PICKLE_ENDINGS = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib", ".model", ".p", ".dill", ".th", ".sav"}
 CHECKPOINT_ENDINGS = {".pt", ".pth", ".bin", ".ckpt", ".model", ".th"}
+EXPORTED_ENDING = ".pt2"
 PROGRAM_ENDINGS = {".py", ".pyc", ".so", ".dll", ".dylib", ".sh", ".exe", ".js", ".jar", ".whl"}
 READ_ENDINGS = {".onnx", ".safetensors", ".zip", ".json", ".data", ".yaml", ".yml", ".md", ".txt", ".csv"}
 _LOOKED_AT = 4096
@@ -38,12 +39,15 @@ _MAGIC = {
 def refuse_dangerous(path: Path, name: str) -> None:
     """Raises ModelError for a pickle under any name, a program, or an archive of another kind than zip.
 
-    A file of torch.save under one of its usual names passes: its numbers are read without running the pickle.
+    A file of torch.save or torch.export.save under one of its usual names passes: its numbers are read without running
+    the pickles in it.
     """
     ending = Path(name).suffix.lower()
     head = _head(path)
-    if ending in CHECKPOINT_ENDINGS and is_torch_file(path):
+    if (ending in CHECKPOINT_ENDINGS and is_torch_file(path)) or (ending == EXPORTED_ENDING and is_pt2_file(path)):
         return
+    if ending == EXPORTED_ENDING:
+        raise ModelError(f"{name} is not an exported program as torch.export.save writes it. Export and save it again.")
     if ending in PICKLE_ENDINGS or looks_like_pickle(head):
         disguise = "" if ending in PICKLE_ENDINGS else f" in spite of its name ({ending or 'no ending'})"
         raise ModelError(f"{name} is a pickle{disguise}: loading one can run any code. {_ADVICE}")
@@ -76,6 +80,16 @@ def is_torch_file(path: Path) -> bool:
         except (zipfile.BadZipFile, OSError, ValueError):
             return False
     return head.startswith(b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little"))
+
+
+def is_pt2_file(path: Path) -> bool:
+    """Whether the file is a zip with the members of an exported program, as torch.export.save writes it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False
+    return any(name.endswith("/archive_format") for name in names) and any("/models/" in name for name in names)
 
 
 def is_root_pickle(member: str) -> bool:

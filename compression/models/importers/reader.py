@@ -14,7 +14,12 @@ from typing import Any
 
 from compression.errors import ModelError
 from compression.models.importers.archive import unpack
-from compression.models.importers.disguise import CHECKPOINT_ENDINGS, READ_ENDINGS, refuse_dangerous
+from compression.models.importers.disguise import (
+    CHECKPOINT_ENDINGS,
+    EXPORTED_ENDING,
+    READ_ENDINGS,
+    refuse_dangerous,
+)
 from compression.models.importers.onnx_check import PLAIN_NAME
 from compression.records import ModelDescription
 
@@ -34,23 +39,26 @@ def read_upload(files: dict[str, Path], out: Path, *, data_folder: Path | None =
         refuse_dangerous(path, name)
     with tempfile.TemporaryDirectory(prefix="unpacked-", dir=out.parent) as scratch:
         files = _unpacked(files, Path(scratch))
-        graphs = [name for name in files if name.lower().endswith(".onnx")]
+        graphs = [name for name in files if Path(name).suffix.lower() in (".onnx", EXPORTED_ENDING)]
         weights = [name for name in files if name.lower().endswith(".safetensors")
                    or Path(name).suffix.lower() in CHECKPOINT_ENDINGS]
         if len(graphs) + len(weights) != 1:
             found = ", ".join(sorted(graphs + weights)) or ", ".join(sorted(files))
-            raise ModelError(f"Upload one model at a time: an .onnx file with its data, or a .safetensors file or "
-                             f"checkpoint with its config.json and vocabularies.json, or a RecPress bundle (.zip). "
+            raise ModelError(f"Upload one model at a time: an .onnx file with its data, a .pt2, a .safetensors file "
+                             f"or checkpoint with its config.json and vocabularies.json, or a RecPress bundle (.zip). "
                              f"Got: {found}.")
         if weights:
             return _read_zoo(files, weights[0], out, binding)
         from compression.models.importers.onnx_reader import read_onnx
+        from compression.models.importers.pt2_reader import read_exported_program
 
         extras = [_json(files[name], name) for name in _SIGNATURES if name in files]
         came = extras[0] if extras else {}
         came = came.get("signature", came) if isinstance(came, dict) else {}
-        return read_onnx(files[graphs[0]], graphs[0], files, out, given=binding or came,
-                         vocabularies=_vocabularies(files), data_folder=data_folder)
+        about = {"given": binding or came, "vocabularies": _vocabularies(files), "data_folder": data_folder}
+        if graphs[0].lower().endswith(EXPORTED_ENDING):
+            return read_exported_program(files[graphs[0]], graphs[0], out, **about)
+        return read_onnx(files[graphs[0]], graphs[0], files, out, **about)
 
 
 def _check_names(files: dict[str, Path]) -> None:

@@ -9,7 +9,6 @@ Every tensor is checked against its storage before it is looked at.
 
 from __future__ import annotations
 
-import math
 import struct
 import zipfile
 import zlib
@@ -18,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from compression.errors import ModelError
@@ -31,6 +29,7 @@ from compression.models.importers.inert_pickle import (
     read_first_pickle,
     read_pickle,
 )
+from compression.models.importers.raw_tensors import tensor_from
 
 MAX_MEMBERS = 100_000
 MAX_TENSORS = 100_000
@@ -171,15 +170,15 @@ def weights_of(found: TorchFile) -> dict[str, torch.Tensor]:
 def _collect(root: Any, load: Callable[[_Storage], bytes], name: str) -> TorchFile:
     """Walk the file once: tensors get the path that leads to them, all else stays a plain value."""
     out = TorchFile()
-    cache: dict[str, bytearray] = {}
+    cache: dict[str, bytes] = {}
 
     def tensor(value: Inert) -> torch.Tensor:
         storage, offset, size, stride = value.args[:4]
         if not isinstance(storage, _Storage):
             raise ModelError(f"A tensor in {name} has no numbers. Save the weights again.")
         if storage.key not in cache:
-            cache[storage.key] = bytearray(load(storage))
-        return _strided(cache[storage.key], storage.dtype, offset, size, stride, name)
+            cache[storage.key] = load(storage)
+        return tensor_from(cache[storage.key], storage.dtype, size, stride, offset, what=f"A tensor in {name}")
 
     def visit(value: Any, path: tuple[str, ...]) -> Any:
         while isinstance(value, Inert) and value.path in _PARAMETER and value.args:
@@ -213,20 +212,3 @@ def _scalar(value: Any) -> Any:
     if isinstance(value, str | int | float | bool | None):
         return value
     return value.decode("utf-8", "replace") if isinstance(value, bytes | bytearray) else str(type(value).__name__)
-
-
-def _strided(data: bytearray, dtype: torch.dtype, offset: Any, size: Any, stride: Any, name: str) -> torch.Tensor:
-    """A copy of the numbers a tensor names, each inside its storage. Raises ModelError for one that reaches out."""
-    whole = all(isinstance(value, tuple | list) and all(type(one) is int and one >= 0 for one in value)
-                for value in (size, stride)) and type(offset) is int and offset >= 0
-    if not whole or len(size) != len(stride):
-        raise ModelError(f"A tensor in {name} has a shape that makes no sense. The file is broken; save it again.")
-    n_stored, n_elements = len(data) // dtype.itemsize, math.prod(size)
-    if n_elements == 0:
-        return torch.zeros(tuple(size), dtype=dtype)
-    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
-    if last >= n_stored or n_elements > n_stored:
-        raise ModelError(f"A tensor in {name} reaches outside its numbers ({last + 1:,} of {n_stored:,}). The file is "
-                         "truncated, or made to do harm; save it again.")
-    flat = torch.from_numpy(np.frombuffer(data, np.uint8)).view(torch.uint8)[:n_stored * dtype.itemsize].view(dtype)
-    return torch.as_strided(flat, tuple(size), tuple(stride), offset).clone()
