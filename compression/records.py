@@ -202,6 +202,18 @@ class Tensor(Record):
         return count * {"float32": 4, "int32": 4, "float16": 2, "int64": 8}.get(self.dtype, 1)
 
 
+class Zeros(Record):
+    """How many weights of a layer are zero at least, known from a recipe's steps alone.
+
+    due: the next training will set them · held: they are there and live through the next training, which holds them ·
+    there: the training after knows nothing of them. They count for the `shape` they were made in.
+    """
+
+    count: int
+    shape: tuple[int, ...]
+    state: Literal["due", "held", "there"]
+
+
 class Layer(Record):
     """One leaf of a model, by shapes alone: enough for the treemap and the exact size estimate."""
 
@@ -213,9 +225,17 @@ class Layer(Record):
     field: str | None = None  # the input column a table reads
     ordered: bool = True  # a table's rows stand in the order of their frequency, as vocabularies made here do
 
+    zeros: Zeros | None = None  # what pruning steps of a recipe are known to leave; None in a model as it is
+
     @property
     def size_bytes(self) -> int:
         return sum(tensor.size_bytes for tensor in self.tensors)
+
+    @property
+    def known_zeros(self) -> int:
+        """Weights that are zero at least, here and now."""
+        known = self.zeros is not None and self.zeros.shape == self.shape and self.zeros.state != "due"
+        return self.zeros.count if known else 0
 
 
 class ModelDescription(Record):

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from compression.method import Applied, Context, ExportForm, Need, Problem, Stage, method
 from compression.methods import unstructured
-from compression.records import Part, Step
+from compression.records import Layer, Part, Step
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,3 +58,8 @@ def _named(params: IterativeParams) -> str:
 def _check(params: IterativeParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     yield from unstructured.problems("Iterative pruning", index, steps, weights=params.weights,
                                      works=params.sparsity > 0)
+
+
+@prune_iterative.estimate
+def _estimate(layers: tuple[Layer, ...], params: IterativeParams) -> tuple[Layer, ...]:
+    return unstructured.with_zeros(layers, params, due=True)

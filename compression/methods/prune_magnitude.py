@@ -14,7 +14,7 @@ from pydantic import Field
 
 from compression.method import Applied, Context, ExportForm, Problem, Stage, method
 from compression.methods import unstructured
-from compression.records import Part, Step
+from compression.records import Layer, Part, Step
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,3 +62,8 @@ def _check(params: MagnitudeParams, index: int, steps: tuple[Step, ...]) -> Iter
                                       "add a fine-tune step after it, or choose the one-shot schedule.")
     yield from unstructured.problems("Magnitude pruning", index, steps, weights=params.weights,
                                      works=params.sparsity > 0)
+
+
+@prune_magnitude.estimate
+def _estimate(layers: tuple[Layer, ...], params: MagnitudeParams) -> tuple[Layer, ...]:
+    return unstructured.with_zeros(layers, params, due=params.schedule == "cubic")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from compression.method import Applied, Context, ExportForm, Need, Problem, Stage, method
 from compression.methods import unstructured
 from compression.methods.unstructured import SparsityParams
-from compression.records import Part, Step
+from compression.records import Layer, Part, Step
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,3 +47,8 @@ def _named(params: SparsityParams) -> str:
 def _check(params: SparsityParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     yield from unstructured.problems("Movement pruning", index, steps, weights=params.weights,
                                      works=params.sparsity > 0)
+
+
+@prune_movement.estimate
+def _estimate(layers: tuple[Layer, ...], params: SparsityParams) -> tuple[Layer, ...]:
+    return unstructured.with_zeros(layers, params, due=True)

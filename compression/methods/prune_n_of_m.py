@@ -13,7 +13,7 @@ from pydantic import Field
 
 from compression.method import Applied, Context, ExportForm, Params, Problem, Stage, method
 from compression.methods import unstructured
-from compression.records import Part, Step
+from compression.records import Layer, Part, Step
 
 if TYPE_CHECKING:
     import torch
@@ -73,3 +73,11 @@ def _named(params: PatternParams) -> str:
 @prune_n_of_m.check
 def _check(params: PatternParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     yield from unstructured.problems("N:M pruning", index, steps, weights="dense")
+
+
+@prune_n_of_m.estimate
+def _estimate(layers: tuple[Layer, ...], params: PatternParams) -> tuple[Layer, ...]:
+    kept, group = map(int, params.pattern.split(":"))
+    return tuple(unstructured.counted(layer, layer.shape[0] * (layer.shape[1] // group) * (group - kept), due=False)
+                 if unstructured.is_chosen(layer, "dense") and min(layer.shape) >= params.min_features else layer
+                 for layer in layers)

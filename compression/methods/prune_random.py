@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from compression.method import Applied, Context, ExportForm, Problem, Stage, method
 from compression.methods import unstructured
 from compression.methods.unstructured import SparsityParams
-from compression.records import Part, Step
+from compression.records import Layer, Part, Step
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,3 +47,8 @@ def _named(params: SparsityParams) -> str:
 @prune_random.check
 def _check(params: SparsityParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     yield from unstructured.problems("Random pruning", index, steps, weights=params.weights, works=params.sparsity > 0)
+
+
+@prune_random.estimate
+def _estimate(layers: tuple[Layer, ...], params: SparsityParams) -> tuple[Layer, ...]:
+    return unstructured.with_zeros(layers, params, due=False)

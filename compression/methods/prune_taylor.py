@@ -14,7 +14,7 @@ from pydantic import Field
 from compression.errors import RecipeError
 from compression.method import Applied, Context, ExportForm, Need, Problem, Stage, method
 from compression.methods import unstructured
-from compression.records import Part, Step
+from compression.records import Layer, Part, Step
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,3 +66,8 @@ def _named(params: TaylorParams) -> str:
 @prune_taylor.check
 def _check(params: TaylorParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     yield from unstructured.problems("Taylor pruning", index, steps, weights=params.weights, works=params.sparsity > 0)
+
+
+@prune_taylor.estimate
+def _estimate(layers: tuple[Layer, ...], params: TaylorParams) -> tuple[Layer, ...]:
+    return unstructured.with_zeros(layers, params, due=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from compression.errors import RecipeError
 from compression.method import Applied, Context, ExportForm, Gain, Need, Stage, method
-from compression.records import Part
+from compression.records import Layer, Part
 from compression.train.params import TrainParams
 
 if TYPE_CHECKING:
@@ -58,3 +58,14 @@ def fine_tune(model: "nn.Module", params: TrainParams, ctx: Context) -> Applied:
 @fine_tune.named
 def _named(params: TrainParams) -> str:
     return "fine-tune"
+
+
+@fine_tune.estimate
+def _estimate(layers: tuple[Layer, ...], params: TrainParams) -> tuple[Layer, ...]:
+    """Shapes stay. Zeros that were held or due are there afterwards; those that nothing holds are gone."""
+    after = []
+    for layer in layers:
+        kept = layer.zeros is not None and layer.zeros.state != "there"
+        zeros = layer.zeros.model_copy(update={"state": "there"}) if kept else None
+        after.append(layer.model_copy(update={"zeros": zeros}))
+    return tuple(after)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from compression.layers.sparse_shapes import n_zeros
 from compression.method import Applied, Context, Params, Problem
 from compression.methods.order import needs_float
-from compression.records import Part, Step
+from compression.records import Layer, Part, Step, Zeros
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -92,3 +93,21 @@ def problems(title: str, index: int, steps: tuple[Step, ...], *, weights: str, w
 
 def needs_fine_tuning(index: int, steps: tuple[Step, ...]) -> bool:
     return FINE_TUNE not in {step.method for step in steps[index + 1:]}
+
+
+def with_zeros(layers: tuple[Layer, ...], params: SparsityParams, *, due: bool) -> tuple[Layer, ...]:
+    """The layers with the zeros that are certain: under one threshold for all, nobody knows where they fall."""
+    if params.scope != "layer" or not params.sparsity:
+        return layers
+    return tuple(counted(layer, n_zeros(layer.shape[0] * layer.shape[1], params.sparsity), due=due)
+                 if is_chosen(layer, params.weights) else layer for layer in layers)
+
+
+def is_chosen(layer: Layer, weights: str) -> bool:
+    return layer.kind in ("Linear", "Embedding") and (
+        weights == "both" or (layer.part is Part.EMBEDDING) == (weights == "tables"))
+
+
+def counted(layer: Layer, count: int, *, due: bool) -> Layer:
+    zeros = Zeros(count=count, shape=layer.shape, state="due" if due else "held")
+    return layer.model_copy(update={"zeros": zeros})

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compression.layers.sparse_shapes import n_zeros
 from compression.train.hooks import Hook
 
 UPDATES = 100  # times the cubic schedule raises the share of zeros during one training
@@ -116,8 +117,3 @@ def lowest(scores: Tensor, sparsity: float) -> Tensor:
     ties = (scores == limit).nonzero().squeeze(1)
     gone[ties[:count - int(gone.sum())]] = True
     return gone
-
-
-def n_zeros(n_weights: int, sparsity: float) -> int:
-    """How many of n weights a share of zeros makes: floor, but 0.29 · 100 is 28.999… and means 29."""
-    return int(sparsity * n_weights + 1e-6)
