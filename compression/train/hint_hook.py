@@ -79,7 +79,12 @@ class HintHook(Hook):
             _projection(present[path].out_features, self.teacher.get_submodule(hint).out_features, generator)
             for path, hint in self.live).to(device)
         model.add_module(self.name, self.projections)
-        self.handles = [present[path].register_forward_hook(self._noting(path)) for path, _ in self.live]
+        self.handles = [model.register_forward_pre_hook(self._listen)]
+
+    def _listen(self, model: nn.Module, inputs: tuple) -> None:
+        """Before the first pass, when every hook has made of the layers what trains."""
+        self.handles.pop().remove()
+        self.handles = [model.get_submodule(path).register_forward_hook(self._noting(path)) for path, _ in self.live]
 
     def loss(self, batch: dict[str, Tensor], logits: Tensor, label: Tensor, loss: Tensor) -> Tensor:
         if not self.live:
