@@ -1,6 +1,6 @@
 """The operators the interpreter knows: ONNX name → function of (values, attributes), on tensors.
 
-About 90 that recommender and ranking models use. Definitions follow the ONNX operator reference, opsets 11 to 24; where
+About 90 that recommender and ranking models use. Definitions follow the ONNX operator reference, opsets 7 to 24; where
 an option has no plain torch form the operator raises Unsupported, and the file is measured as it is.
 """
 
@@ -18,6 +18,7 @@ from compression.models.importers.onnx_shapes import (
     constant_of_shape,
     expand,
     flatten,
+    pad,
     reshape,
     shape,
     slice_,
@@ -226,7 +227,7 @@ OPERATORS: dict[str, Operator] = {
     "Shape": shape, "Size": lambda v, a: Ints((tensor(v[0]).numel(),), scalar=True),
     "Reshape": reshape, "Expand": expand, "Flatten": flatten, "Unsqueeze": unsqueeze, "Squeeze": squeeze,
     "Transpose": lambda v, a: tensor(v[0]).permute(a.get("perm", list(range(tensor(v[0]).dim()))[::-1])),
-    "Concat": lambda v, a: torch.cat(tensors(v), a["axis"]), "Slice": slice_, "Split": split,
+    "Concat": lambda v, a: torch.cat(tensors(v), a["axis"]), "Slice": slice_, "Split": split, "Pad": pad,
     "Tile": lambda v, a: tensor(v[0]).repeat(ints(v[1], "the repeats")),
     "ConstantOfShape": constant_of_shape, "Range": arange, "Trilu": trilu, "OneHot": one_hot, "CumSum": cumsum,
     "TopK": top_k, "ArgMax": arg_max, "Where": where, "Clip": clip, "Cast": cast, "CastLike": cast_like,

@@ -82,6 +82,9 @@ def table_rows(model: ModelProto, inputs: list[str]) -> tuple[dict[str, int], di
             if "value" in values:
                 numbers[node.output[0]] = numpy_helper.to_array(values["value"])
             continue
+        if node.op_type == "Cast" and node.input[0] in numbers:  # before opset 9 whole numbers came as float64
+            numbers[node.output[0]] = numbers[node.input[0]].astype(np.int64)
+            continue
         axis = values.get("axis", 0)
         operators.append((node.op_type, tuple(node.input), tuple(node.output), axis))
     found = origins(operators, numbers, inputs)

@@ -81,6 +81,18 @@ def slice_(v: list[Value], a: Attributes) -> Tensor:
     return x
 
 
+def pad(v: list[Value], a: Attributes) -> Tensor:
+    """Constant padding; before opset 11 widths and value are attributes."""
+    x = tensor(v[0])
+    if a.get("mode", "constant") != "constant" or (len(v) > 3 and v[3] is not None):
+        raise Unsupported("only constant padding of all axes is read")
+    widths = list(a["pads"]) if "pads" in a else ints(v[1], "the widths")
+    value = float(tensor(v[2], x)) if len(v) > 2 and v[2] is not None else a.get("value", 0.0)
+    starts, ends = widths[:x.dim()], widths[x.dim():]
+    pairs = [width for axis in reversed(range(x.dim())) for width in (starts[axis], ends[axis])]
+    return torch.nn.functional.pad(x, pairs, value=value)
+
+
 def split(v: list[Value], a: Attributes) -> tuple[Tensor, ...]:
     x, axis = tensor(v[0]), a.get("axis", 0)
     sizes = ints(v[1], "the parts") if len(v) > 1 and v[1] is not None else a.get("split")

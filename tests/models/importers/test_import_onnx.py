@@ -161,6 +161,30 @@ def test_a_shared_table_behind_a_wide_input_is_bound_by_the_data(tmp_path, dynam
     assert onnx.load(exported.path).graph.input[0].type.tensor_type.shape.dim[1].dim_value == 2
 
 
+@pytest.mark.parametrize("opset", [7, 8, 9, 10])
+def test_opsets_of_long_ago_are_read(tmp_path, opset):
+    class Old(nn.Module):
+        """Operators whose settings were attributes once: slices, bounds, paddings."""
+
+        def __init__(self):
+            super().__init__()
+            self.tables = nn.ModuleList([nn.Embedding(31, 4), nn.Embedding(41, 4)])
+            self.hidden, self.out = nn.Linear(6, 3), nn.Linear(3, 1)
+
+        def forward(self, cat, x):
+            parts = [table(cat[:, place])[:, 1:3] for place, table in enumerate(self.tables)]
+            hidden = self.hidden(torch.cat([*parts, x.clamp(-1, 1)], 1))
+            return self.out(nn.functional.pad(hidden.clamp(min=0), (1, 0))[:, :3]).squeeze(-1)
+
+    model, given = Old(), {"cat": torch.randint(0, 31, (5, 2)), "x": torch.randn(5, 2)}
+    path = export(model, given, tmp_path / "up" / "m.onnx", dynamo=False, opset=opset)
+    binding = {"inputs": {"cat": {"columns": ["user", "item"]}, "x": {"columns": ["age", "age"]}}}
+    described = read_upload(files_of(path), tmp_path / "imported", binding=binding)
+    assert described.notes == ()
+    with torch.no_grad():
+        assert torch.allclose(load_model(tmp_path / "imported").module(given), model(*given.values()), atol=1e-5)
+
+
 def test_offsets_of_a_binding_shift_each_column_into_the_shared_table(tmp_path):
     data = write_tiny_data(tmp_path / "data")
     path = export(SharedTable(sizes=(31, 41), offsets=False), {"ids": torch.ones(5, 2, dtype=torch.int64)},

@@ -99,6 +99,7 @@ GRAPHS = {
     "expand": ([N("Unsqueeze", ["x", "one"], ["u"]), N("Shape", ["x"], ["s"]), N("Slice", ["s", "z", "o"], ["b"]),
                 N("Concat", ["b", "c"], ["t"], axis=0), N("Expand", ["u", "t"], ["y"])],
                {"one": np.array([1]), "z": np.array([0]), "o": np.array([1]), "c": np.array([3, 4])}),
+    "pad": ([N("Pad", ["x", "w", "v"], ["y"])], {"w": np.array([0, 1, 0, 2]), "v": np.float32(0.5)}),
     "tile": ([N("Tile", ["x", "r"], ["y"])], {"r": np.array([1, 2])}),
     "squeeze": ([N("Unsqueeze", ["x", "a"], ["u"]), N("Squeeze", ["u", "a"], ["y"])], {"a": np.array([2, 0])}),
     "constant of shape": ([N("Shape", ["x"], ["s"]), N("ConstantOfShape", ["s"], ["c"], value=numpy_helper.from_array(
