@@ -25,13 +25,17 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and faiss are loaded, here and in the children
 
+import compression.methods  # noqa: F401  (fills METHODS)
+from benchmarks.catalogue.goals import SEEDS, goal_jobs
+from benchmarks.catalogue.goals import SERIES as GOAL
 from benchmarks.catalogue.jobs import jobs_of
 from benchmarks.catalogue.points import Job, add_point, left_to_do, point_of, read_points
 from benchmarks.catalogue.references import SOURCES, load_reference, one_thread, prepare
+from benchmarks.catalogue.write import write_all
 from compression.errors import RecPressError
 
 FOLDER = Path(__file__).resolve().parents[1] / ".cache" / "methods"
-FULL = ("movielens", "log", "adult", "criteo", "criteo_indexed")
+FULL = ("movielens", "crosses", "log", "adult", "criteo", "criteo_indexed")
 
 
 def try_job(folder: Path, job: Job) -> dict[str, Any]:
@@ -62,11 +66,12 @@ def prepared(folder: Path, key: str, seed: int, given: Path | None) -> str:
 def run_all(folder: Path, keys: list[str], given: dict[str, Path | None], *, processes: int, quick: bool,
             again: list[str], only: list[str]) -> None:
     """Train what references are missing, then try what jobs are left, each process on its own job."""
-    import compression.methods  # noqa: F401  (fills METHODS)
-
     seeds = [(key, seed) for key in keys for seed in (SOURCES[key].seeds[:1] if quick else SOURCES[key].seeds)]
+    seeds += [("log", seed) for seed in SEEDS if "log" in keys and ("log", seed) not in seeds]
     path = folder / "points.jsonl"
-    jobs = [job for key in keys for job in jobs_of(SOURCES[key], quick=quick)]
+    jobs = [*(goal_jobs() if "log" in keys else ()),
+            *(job for key in keys for job in jobs_of(SOURCES[key], quick=quick))]
+    jobs.sort(key=lambda job: (job.seed, job.on != GOAL))  # the first seed of everything comes first
     todo = left_to_do(jobs, read_points(path), again=again)
     if only:
         todo = [job for job in todo if any(word in (job.method or job.control) for word in only)]
@@ -105,6 +110,7 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="*", choices=sorted(SOURCES), help="these alone")
     parser.add_argument("--again", nargs="*", default=[], metavar="METHOD", help="methods whose points are repeated")
     parser.add_argument("--only", nargs="*", default=[], metavar="METHOD", help="methods or controls to run now")
+    parser.add_argument("--run-only", action="store_true", help="points without tables and plots")
     parser.add_argument("--write-only", action="store_true", help="tables and plots of the points there are")
     for key in ("adult", "criteo", "criteo_indexed"):
         parser.add_argument("--" + key.replace("_", "-"), type=Path, help=f"folder with rows of {SOURCES[key].title}")
@@ -115,6 +121,8 @@ def main() -> None:
     if not options.write_only:
         run_all(options.folder, keys, given, processes=1 if options.quick else options.processes,
                 quick=options.quick, again=options.again, only=options.only)
+    if not options.run_only:
+        write_all(read_points(options.folder / "points.jsonl"), keys, options.folder)
 
 
 if __name__ == "__main__":

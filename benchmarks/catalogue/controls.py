@@ -47,6 +47,7 @@ class Control:
     make: Make
     unit: str = ""
     trained: bool = False
+    everywhere: bool = False  # also where only one part is made smaller
 
     def label(self, value: object) -> str:
         return f"{self.unit} {value}".strip()
@@ -151,5 +152,5 @@ CONTROLS = {control.key: control for control in (
     Control("small_both", "small model, both", BOTH, (8, 4, 2, 1), small_both, "columns", trained=True),
     Control("stock_tables", "stock int8, tables", TABLES, ("dynamic tables",), stock_int8),
     Control("stock_dense", "stock int8, dense", DENSE, ("dynamic dense", "static dense"), stock_int8),
-    Control("stock", "stock int8", BOTH, ("dynamic", "static"), stock_int8),
+    Control("stock", "stock int8", BOTH, ("dynamic", "static"), stock_int8, everywhere=True),
 )}

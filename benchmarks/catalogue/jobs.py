@@ -8,26 +8,28 @@ from benchmarks.catalogue.controls import CONTROLS, Control
 from benchmarks.catalogue.points import Job
 from benchmarks.catalogue.references import Source
 from benchmarks.catalogue.sweeps import BOTH, DENSE, SWEEPS, TABLES, Settings, Sweep
-from compression.method import METHODS
+from compression.errors import RecipeError
+from compression.method import METHODS, Method, Need
 from compression.recipe import FINE_TUNE, parse_step
-from compression.records import Recipe, Step
+from compression.records import Part, Recipe, Step
 
-PARTS = {"movielens": (TABLES, DENSE, BOTH), "log": (TABLES, BOTH), "quick": (TABLES, DENSE, BOTH)}
+PARTS = {"movielens": (TABLES, DENSE, BOTH), "log": (TABLES,), "quick": (TABLES, DENSE, BOTH), "crosses": ()}
 QUICK_SETTINGS = 1  # of each sweep, in a quick run
 
 
 def jobs_of(source: Source, *, quick: bool = False) -> Iterator[Job]:
     """What is tried on a dataset: every seed of every sweep, and of every control, whose part it has room for."""
-    parts = PARTS.get(source.key, (DENSE, BOTH))
-    sweeps = [sweep for sweep in SWEEPS if sweep.method in METHODS and sweep.on in parts]
-    controls = [control for control in CONTROLS.values() if control.on in parts]
+    parts = PARTS.get(source.key, (DENSE,))
+    sweeps = [sweep for sweep in all_sweeps() if sweep.method in METHODS
+              and (sweep.only == source.key if sweep.only else sweep.on in parts)]
+    controls = [control for control in CONTROLS.values() if control.on in parts or control.everywhere]
     for seed in source.seeds[:1] if quick else source.seeds:
         for control in controls:
             for value in control.values[:QUICK_SETTINGS] if quick else control.values:
                 yield control_job(source, seed, control, value)
         for sweep in sweeps:
             for settings in sweep.settings[:QUICK_SETTINGS] if quick else sweep.settings:
-                yield from sweep_jobs(source, seed, sweep, settings)
+                yield from sweep_jobs(source, seed, sweep, settings, both=not quick)
 
 
 def control_job(source: Source, seed: int, control: Control, value: object) -> Job:
@@ -35,16 +37,15 @@ def control_job(source: Source, seed: int, control: Control, value: object) -> J
                setting=control.label(value), value=value, tuned=control.trained)
 
 
-def sweep_jobs(source: Source, seed: int, sweep: Sweep, settings: Settings) -> Iterator[Job]:
-    """The recipe without and with an epoch of fine-tuning, as the sweep says."""
-    steps = [*sweep.before, (sweep.method, settings)]
-    for tuned in {"never": (False,), "both": (False, True), "always": (True,)}[sweep.tuned]:
-        training = [(FINE_TUNE, source.fine_tune)] if tuned and sweep.method != FINE_TUNE else []
-        if sweep.method == FINE_TUNE:
-            steps = [*sweep.before, (FINE_TUNE, {**source.fine_tune, **settings})]
+def sweep_jobs(source: Source, seed: int, sweep: Sweep, settings: Settings, *, both: bool = True) -> Iterator[Job]:
+    """The recipe without and with an epoch of fine-tuning, as the sweep says; without it alone where not `both`."""
+    for tuned in {"never": (False,), "both": (False, True)[:1 + both], "always": (True,)}[sweep.tuned]:
+        steps = [step for step in sweep.steps(settings) if step[0] != FINE_TUNE]
+        if tuned:
+            steps.append((FINE_TUNE, source.fine_tune))
+        steps += [step for step in sweep.after if step[0] in METHODS]
         recipe = Recipe(name=sweep.name, seed=seed,
-                        steps=tuple(Step(method=method, params=params)
-                                    for method, params in [*steps, *training, *sweep.after]))
+                        steps=tuple(Step(method=method, params=params) for method, params in steps))
         yield Job(dataset=source.key, seed=seed, series=sweep.name, on=sweep.on, method=sweep.method,
                   setting=setting_text(settings), tuned=tuned, recipe=recipe)
 
@@ -55,10 +56,20 @@ def setting_text(settings: Settings) -> str:
                      for name, value in settings.items()) or "default"
 
 
-def broken(sweeps: Iterable[Sweep] = SWEEPS) -> list[str]:
-    """Settings that their method refuses, and methods without a sweep: both are mistakes in the table."""
-    from compression.errors import RecipeError
+def all_sweeps() -> list[Sweep]:
+    """The table of sweeps, and every method that isn't in it at its default settings."""
+    named = {sweep.method for sweep in SWEEPS}
+    return [*SWEEPS, *(default_sweep(chosen) for key, chosen in METHODS.items() if key not in named)]
 
+
+def default_sweep(chosen: Method) -> Sweep:
+    tables = Part.EMBEDDING in chosen.parts
+    on = BOTH if tables and len(chosen.parts) > 1 else TABLES if tables else DENSE
+    return Sweep(chosen.key, on, tuned="always" if Need.FINE_TUNE in chosen.needs else "both")
+
+
+def broken(sweeps: Iterable[Sweep] = SWEEPS) -> list[str]:
+    """Methods of the table that there are not, and settings that their method refuses."""
     found = []
     for sweep in sweeps:
         if sweep.method not in METHODS:
@@ -66,8 +77,8 @@ def broken(sweeps: Iterable[Sweep] = SWEEPS) -> list[str]:
             continue
         for settings in sweep.settings:
             try:
-                parse_step(Step(method=sweep.method, params=settings))
+                for method, params in sweep.steps(settings):
+                    parse_step(Step(method=method, params=params))
             except RecipeError as error:
                 found.append(str(error))
-    missing = sorted(set(METHODS) - {sweep.method for sweep in sweeps})
-    return found + [f"{key} has no sweep" for key in missing]
+    return found

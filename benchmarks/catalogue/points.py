@@ -95,7 +95,8 @@ def add_point(path: Path, point: Point) -> None:
 
 
 def left_to_do(jobs: Iterable[Job], points: dict[str, Point], *, again: Iterable[str] = ()) -> list[Job]:
-    """Jobs without a point; those that failed, and those of methods in `again`, are tried once more."""
+    """Jobs without a point, each once; those that failed, and those of methods in `again`, are tried once more."""
     repeated = set(again)
-    return [job for job in jobs if job.digest not in points or points[job.digest].failure
-            or job.method in repeated]
+    left = {job.digest: job for job in jobs if job.digest not in points or points[job.digest].failure
+            or job.method in repeated}
+    return list(left.values())

@@ -47,6 +47,7 @@ class Source:
     write: Callable[[Path, Path | None], object]  # (folder to write into, the folder given for it)
     given: bool = False  # whether its rows come from a folder given by argument
     seeds: tuple[int, ...] = (0,)
+    architecture: str = "deepfm"
     training: dict[str, Any] = field(default_factory=dict)  # TrainParams of the reference
     fine_tune: dict[str, Any] = field(default_factory=dict)  # TrainParams of one epoch after a step
 
@@ -77,7 +78,7 @@ def _write_log(folder: Path, _: Path | None) -> None:
 
 
 def _write_small_log(folder: Path, _: Path | None) -> None:
-    generate_click_log(folder, rows=20_000, n_users=1_000, n_items=300, name="Generated click log, 20,000 rows")
+    generate_click_log(folder, rows=10_000, n_users=1_000, n_items=300, name="Generated click log, 10,000 rows")
 
 
 def _write_adult(folder: Path, given: Path) -> None:
@@ -119,12 +120,13 @@ LOG_TRAINING = {"batch_size": 2048, "embedding_learning_rate": 0.1, "epochs": 5,
 LOG_FINE_TUNE = {"batch_size": 2048, "embedding_learning_rate": 0.01, "learning_rate": 2e-4, "epochs": 1}
 SOURCES = {source.key: source for source in (
     Source("movielens", "MovieLens-100K", _write_movielens, seeds=(0, 1, 2), fine_tune=FINE_TUNE),
+    Source("crosses", "MovieLens-100K, DCN v2", _write_movielens, architecture="dcnv2", fine_tune=FINE_TUNE),
     Source("log", "Generated click log, 2 million rows", _write_log,
            training=LOG_TRAINING, fine_tune=LOG_FINE_TUNE),
     Source("adult", "Adult", _write_adult, given=True, fine_tune=FINE_TUNE),
     Source("criteo", "Criteo sample", _write_criteo, given=True, fine_tune=FINE_TUNE),
     Source("criteo_indexed", "Criteo sample, indexed", _write_indexed, given=True, fine_tune=FINE_TUNE),
-    Source("quick", "Generated click log, 20,000 rows", _write_small_log,
+    Source("quick", "Generated click log, 10,000 rows", _write_small_log,
            training={"epochs": 3}, fine_tune=FINE_TUNE),
 )}
 
@@ -138,7 +140,8 @@ def prepare(folder: Path, source: Source, seed: int, given: Path | None, *, conf
         source.write(data, given)
     place = folder / source.key / f"seed-{seed}{name}"
     if not (place / "training.txt").exists():
-        spec = TrainSpec(data="file", architecture="deepfm", config=config or {}, training=source.training, seed=seed)
+        spec = TrainSpec(data="file", architecture=source.architecture, config=config or {},
+                         training=source.training, seed=seed)
         trained, _, notes = train_reference(spec, data_folder=data, folder=place, report=lambda progress: None)
         export_baseline(load_model(trained), place / "baseline")
         (place / "training.txt").write_text(training_sentence(notes), encoding="utf-8")

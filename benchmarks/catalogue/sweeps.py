@@ -7,7 +7,7 @@ works during training). `on` says what it makes smaller: the tables, the dense l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 TABLES, DENSE, BOTH = "tables", "dense", "both"
@@ -16,15 +16,22 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sweep:
-    """A method and the settings it is run at; `kind` names a variant, `before` and `after` are steps around it."""
+    """A method and the settings it is run at; `kind` names a variant, `after` are steps behind it."""
 
     method: str
     on: Literal["tables", "dense", "both"]
     settings: tuple[Settings, ...] = ({},)
     tuned: Literal["never", "both", "always"] = "never"
     kind: str = ""
-    before: tuple[tuple[str, Settings], ...] = ()
+    shrinks: str = ""  # the method that the settings belong to, where this one only helps it through training
+    fixed: Settings = field(default_factory=dict)  # the settings of a method that helps
     after: tuple[tuple[str, Settings], ...] = ()
+    control: bool = False  # a method that others have to beat
+    only: str = ""  # the one dataset it has something to do on
+
+    def steps(self, settings: Settings) -> list[tuple[str, Settings]]:
+        """Method and settings of each step before training."""
+        return [(self.shrinks, settings), (self.method, self.fixed)] if self.shrinks else [(self.method, settings)]
 
     @property
     def name(self) -> str:
@@ -35,6 +42,10 @@ def over(name: str, *values: object, **fixed: object) -> tuple[Settings, ...]:
     """The settings that differ in one parameter."""
     return tuple({**fixed, name: value} for value in values)
 
+
+SPARSE = (("prune.store_sparse", {}),)  # zeros alone save nothing
+SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95)
+CHANNELS = over("ratio", 0.25, 0.5, 0.7, 0.8, 0.9)
 
 SWEEPS: tuple[Sweep, ...] = (
     Sweep("embed.quantize_rows", TABLES, over("n_bits", 8, 4, 2), kind="scale a row"),
@@ -55,13 +66,34 @@ SWEEPS: tuple[Sweep, ...] = (
     Sweep("factorize.svd", TABLES, over("rank_ratio", 0.75, 0.5, 0.25, 0.12, 0.06), tuned="both", kind="tables"),
     Sweep("factorize.svd", DENSE, over("rank_ratio", 0.5, 0.4, 0.25, 0.12, 0.06, weights="dense"), tuned="both",
           kind="dense"),
-    Sweep("prune.magnitude", DENSE, over("sparsity", 0.5, 0.7, 0.8, 0.9, 0.95), tuned="both"),
+    Sweep("embed.nested_codes", TABLES, over("bits", 4.0, 3.0, 2.0, 1.0, 0.5, 0.3), tuned="both"),
+    Sweep("factorize.activation_svd", DENSE, over("rank_ratio", 0.5, 0.4, 0.25, 0.12, 0.06), tuned="both"),
+    Sweep("prune.random", DENSE, over("sparsity", *SPARSITIES), tuned="both", after=SPARSE, control=True),
+    Sweep("prune.magnitude", DENSE, over("sparsity", *SPARSITIES), tuned="both", after=SPARSE, control=True,
+          kind="dense"),
+    Sweep("prune.magnitude", TABLES, over("sparsity", *SPARSITIES, weights="tables"), tuned="both", after=SPARSE,
+          control=True, kind="tables"),
+    Sweep("prune.taylor", DENSE, over("sparsity", *SPARSITIES), tuned="both", after=SPARSE),
+    Sweep("prune.movement", DENSE, over("sparsity", *SPARSITIES), tuned="always", after=SPARSE),
+    Sweep("prune.iterative", DENSE, over("sparsity", *SPARSITIES), tuned="always", after=SPARSE),
+    Sweep("prune.l1", DENSE, over("strength", 0.3, 1.0, 2.0, 5.0, 10.0), tuned="always", after=SPARSE),
+    Sweep("prune.n_of_m", DENSE, over("pattern", "2:4", "1:4", "1:2", "4:8"), tuned="both", after=SPARSE),
+    Sweep("prune.store_sparse", BOTH, over("below", 0.0, 0.05, 0.1, 0.2, 0.4)),
+    Sweep("prune.fields", BOTH, over("n_fields", 1, 2, 3, 4, 5), tuned="both"),
     Sweep("prune.channels", DENSE, over("ratio", 0.25, 0.5, 0.7, 0.8, 0.9), tuned="both"),
+    Sweep("prune.layers", DENSE, over("n_hidden", 1, 2), tuned="both"),
     Sweep("quantize.dynamic", DENSE, over("n_bits", 8, 7)),
     Sweep("quantize.static", DENSE, over("calibrator", "minmax", "percentile", "mse")),
     Sweep("share.kmeans", DENSE, over("n_bits", 8, 4, 2), tuned="both"),
     Sweep("distill.logits", BOTH, over("width_ratio", 0.5, 0.25, 0.1), tuned="always", kind="fewer units"),
     Sweep("distill.logits", BOTH, tuple({"width_ratio": ratio, "embedding_ratio": ratio}
                                         for ratio in (0.75, 0.5, 0.25, 0.15, 0.05)), tuned="always", kind="smaller"),
-    Sweep("train.fine_tune", BOTH, tuned="always"),
+    Sweep("distill.self", DENSE, CHANNELS, shrinks="prune.channels", tuned="always"),
+    Sweep("distill.features", DENSE, CHANNELS, shrinks="prune.channels", tuned="always"),
+    Sweep("distill.ranking", DENSE, CHANNELS, shrinks="prune.channels", tuned="always"),
+    Sweep("distill.ensemble", DENSE, CHANNELS, shrinks="prune.channels", tuned="always",
+          fixed={"n_teachers": 2, "epochs": 3}),
+    Sweep("reparam.overparameterize", DENSE, CHANNELS, shrinks="prune.channels", tuned="always"),
+    Sweep("train.fine_tune", DENSE, CHANNELS, shrinks="prune.channels", tuned="always"),
+    Sweep("factorize.cross", DENSE, over("rank_ratio", 0.5, 0.25, 0.12, 0.06, 0.02), tuned="both", only="crosses"),
 )

@@ -1,0 +1,84 @@
+"""The goals on the generated log of 2 million rows: how much smaller, at how little AUC, with how much training.
+
+Each goal names the recipes that were tried for it; the whole exported file counts. A goal is reached by the estimate
+where the mean difference over the seeds keeps it, and by the interval where its lower end does too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from benchmarks.catalogue.points import Job
+from benchmarks.catalogue.references import SOURCES
+from compression.method import METHODS
+from compression.recipe import FINE_TUNE
+from compression.records import Recipe, Step
+
+SEEDS = (0, 1, 2)
+SERIES = "goal"
+Steps = tuple[tuple[str, dict], ...]
+INT8: Steps = (("quantize.dynamic", {}),)
+INT8_ROWS: Steps = (("embed.quantize_rows", {"n_bits": 8}),)
+TUNE: Steps = ((FINE_TUNE, SOURCES["log"].fine_tune),)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """At least `ratio` times fewer bytes at no more than `loss` AUC, with at most so many epochs of training."""
+
+    key: str
+    ratio: float
+    loss: float
+    epochs: int
+    recipes: tuple[tuple[str, Steps], ...]
+
+    @property
+    def text(self) -> str:
+        training = ("without fine-tuning", "with at most one epoch of fine-tuning")[self.epochs]
+        return f"At least {self.ratio:g} times smaller at no more than {self.loss:g} AUC lost, {training}"
+
+
+def nested(bits: float) -> Steps:
+    return (("embed.nested_codes", {"bits": bits}),)
+
+
+GOALS: tuple[Goal, ...] = (
+    Goal("8x", 8, 0.0002, 0, (
+        ("mixed precision 3.5 bits + int8", (("embed.mixed_precision", {"bits": 3.5}), *INT8_ROWS, *INT8)),
+        ("product quantisation 4 + int8", (("embed.product_quantize", {"subspaces": 4}), *INT8)),
+        ("int4 rows + int8", (("embed.quantize_rows", {"n_bits": 4}), *INT8)),
+        ("nested codes 2 bits + int8", (*nested(2.0), *INT8)),
+        ("nested codes 1 bit + int8", (*nested(1.0), *INT8)),
+    )),
+    Goal("16x", 16, 0.0005, 1, (
+        ("product quantisation 2 + epoch + int8", (("embed.product_quantize", {"subspaces": 2}), *TUNE, *INT8)),
+        ("half of the rows + epoch + product quantisation 4 + int8",
+         (("embed.prune_rows", {"keep": 0.5}), *TUNE, ("embed.product_quantize", {"subspaces": 4}), *INT8)),
+        ("nested codes 1 bit + epoch + int8", (*nested(1.0), *TUNE, *INT8)),
+        ("nested codes 0.8 bits + int8", (*nested(0.8), *INT8)),
+    )),
+    Goal("50x", 50, 0.002, 1, (
+        ("a tenth of the rows + epoch + int4 rows + int8",
+         (("embed.prune_rows", {"keep": 0.1}), *TUNE, ("embed.quantize_rows", {"n_bits": 4}), *INT8)),
+        ("1 % of hashed rows + epoch + int8",
+         (("embed.hash", {"kind": "double-hash", "keep": 0.01}), *TUNE, *INT8_ROWS, *INT8)),
+        ("nested codes 0.4 bits + int8", (*nested(0.4), *INT8)),
+        ("nested codes 0.4 bits + epoch + int8", (*nested(0.4), *TUNE, *INT8)),
+        ("nested codes 0.3 bits + int8", (*nested(0.3), *INT8)),
+        ("nested codes 0.3 bits + k-means 4 bits", (*nested(0.3), ("share.kmeans", {"n_bits": 4}))),
+    )),
+)
+
+
+def goal_jobs() -> Iterator[Job]:
+    """Every recipe of every goal with every seed."""
+    for goal in GOALS:
+        for name, steps in goal.recipes:
+            if any(method not in METHODS for method, _ in steps):
+                continue
+            for seed in SEEDS:
+                recipe = Recipe(name=name[:80], seed=seed,
+                                steps=tuple(Step(method=method, params=params) for method, params in steps))
+                yield Job(dataset="log", seed=seed, series=name, on=SERIES, method=SERIES, setting=goal.key,
+                          tuned=any(method == FINE_TUNE for method, _ in steps), recipe=recipe)
