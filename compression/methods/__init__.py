@@ -19,6 +19,7 @@ from compression.methods import prune_channels as prune_channels
 from compression.methods import prune_fields as prune_fields
 from compression.methods import prune_iterative as prune_iterative
 from compression.methods import prune_l1 as prune_l1
+from compression.methods import prune_layers as prune_layers
 from compression.methods import prune_magnitude as prune_magnitude
 from compression.methods import prune_movement as prune_movement
 from compression.methods import prune_n_of_m as prune_n_of_m

@@ -50,6 +50,7 @@ def prune_fields(model: "nn.Module", params: FieldsParams, ctx: Context) -> Appl
     """Drop inputs one after the other, least harm first. Raises RecipeError without a dataset."""
     from compression.layers.constant_inputs import drop_input
     from compression.models.structure import leaves, part_of, read_signature, table_inputs
+    from compression.train.batches import drawn_rows
     from compression.train.importance import loss_of
 
     if ctx.dataset is None or ctx.signature is None:
@@ -60,7 +61,7 @@ def prune_fields(model: "nn.Module", params: FieldsParams, ctx: Context) -> Appl
     candidates = [item for item in left if not item.parts and (
         params.among == "all" or item.name in table_inputs(model).values())]
     generator = ctx.generator
-    rows = _sample(ctx, "valid", params.max_rows, generator)
+    rows = drawn_rows(ctx.dataset.splits["valid"], params.max_rows, generator)
     start = loss_of(model, rows) if params.n_fields else 0.0
     told: dict[str, str] = {}
     for _ in range(min(params.n_fields, len(left) - 1)):
@@ -97,18 +98,6 @@ def _report(applied: Applied, before: dict[str, int], after: dict[str, int], tol
         elif table is not None:
             applied.changes.append(ctx.change(path, size, after[table] if table not in done else 0, told[table]))
             done.add(table)
-
-
-def _sample(ctx: Context, split: str, n_rows: int, generator: "torch.Generator") -> "DeviceRows":
-    """At most `n_rows` rows of a split, on the device of the run."""
-    import torch
-
-    from compression.train.batches import to_device
-
-    rows = ctx.dataset.splits[split]
-    if len(rows) > n_rows:
-        rows = rows.take(torch.randperm(len(rows), generator=generator)[:n_rows].sort().values.numpy())
-    return to_device(rows)
 
 
 def _means(model: "nn.Module", item: "Input", ctx: Context) -> "tuple[dict[str, torch.Tensor], float]":

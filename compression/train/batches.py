@@ -49,6 +49,13 @@ def random_batches(rows: Rows, *, n_batches: int, batch_rows: int, generator: to
             for index in order.split(batch_rows)]
 
 
+def drawn_rows(rows: Rows, n_rows: int, generator: torch.Generator) -> DeviceRows:
+    """At most `n_rows` of the rows, drawn by lot and in their order, on the CPU."""
+    if len(rows) > n_rows:
+        rows = rows.take(torch.randperm(len(rows), generator=generator)[:n_rows].sort().values.numpy())
+    return to_device(rows)
+
+
 def score_rows(model: nn.Module, rows: DeviceRows, *, batch_size: int = SCORE_BATCH,
                tick: Callable[[], None] = lambda: None) -> np.ndarray:
     """Logits of all rows (N,) float32, in eval mode; the model's mode is put back. `tick` is called for each batch."""
