@@ -7,7 +7,9 @@ from compression.models.zoo.shapes import layers_of, settings_of
 from tests.tiny import TINY_CONFIG, tiny_dataset, tiny_model
 
 DATASET = tiny_dataset(rows=50)
-OTHERS = [("dcnv2", {"structure": "stacked", "n_cross_layers": 1}), ("dlrm", {"n_bottom_layers": 1}),
+OTHERS = [("dcnv2", {"structure": "stacked", "n_cross_layers": 1}), ("dcnv2", {"cross_rank": 4}),
+          ("dcnv2", {"cross_rank": 6, "n_experts": 3, "structure": "stacked"}),
+          ("dlrm", {"n_bottom_layers": 1}),
           ("dlrm", {"n_bottom_layers": 4, "width": 64}), ("widedeep", {"batch_norm": False, "dropout": 0.0}),
           ("deepfm", {"n_layers": 1, "width": 8}), ("deepfm", {"embedding_dim": 1}), ("fm", {"embedding_dim": 7}),
           ("fieldconv", {"n_conv_layers": 4, "kernel_size": 7, "channels": 16})]

@@ -73,6 +73,20 @@ def test_dcnv2_stacks_its_deep_part_on_the_cross_layers_on_request():
     assert model(batch_of(DATASET.splits["test"])).shape == (45,)
 
 
+@pytest.mark.parametrize("n_experts", [1, 2])
+def test_dcnv2_learns_cross_layers_of_low_rank_on_request(n_experts):
+    model = tiny_model("dcnv2", DATASET, cross_rank=5, n_experts=n_experts)
+    whole = tiny_model("dcnv2", DATASET)
+    sizes = [sum(weight.numel() for weight in one.cross.parameters()) for one in (model, whole)]
+    assert sizes[0] < sizes[1]
+    assert model.cross[0].out_features == model.cross[0].in_features == 16
+    batch = batch_of(DATASET.splits["test"])
+    x = torch.randn(7, 16)
+    assert torch.isfinite(model(batch)).all() and model.cross[0](x).shape == (7, 16)
+    if n_experts == 2:
+        assert model.cross[0].expand.in_features == 4  # a multiple of the experts
+
+
 def test_mlps_are_plain_sequentials_that_end_in_the_output():
     for architecture in ("widedeep", "deepfm", "dcnv2", "dlrm"):
         model = tiny_model(architecture, DATASET)

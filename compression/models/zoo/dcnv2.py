@@ -1,6 +1,7 @@
 """Deep & Cross Network, version 2: full-matrix cross layers with a deep network beside or above them.
 
-Source: Wang et al. 2021, arXiv:2008.13535: x' = x₀ ⊙ (W x + b) + x. Here: in the parallel structure the final
+Source: Wang et al. 2021, arXiv:2008.13535: x' = x₀ ⊙ (W x + b) + x; with a rank, W = U Vᵀ, and with experts a gated sum
+of such products (DCN-Mix, here without nonlinearities between the factors). Here: in the parallel structure the final
 linear layer over [cross, deep] is written as two, one for each side; their sum is the same function, and the
 deep side stays a plain Sequential.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from compression.layers.low_rank import LowRankLinear, MixtureLinear
 from compression.models.signature import Signature
 from compression.models.zoo.fields import Fields, RankingModel, mlp
 from compression.models.zoo.params import DCNv2Params
@@ -32,23 +34,36 @@ class DCNv2(RankingModel):
         self.structure = params.structure
         self.tables = Fields(signature, params.embedding_dim)
         n_in = len(self.tables.read) * params.embedding_dim
-        self.cross = nn.ModuleList(_cross_layer(n_in) for _ in range(params.n_cross_layers))
+        self.cross = nn.ModuleList(_cross_layer(n_in, params.shared_rank, params.n_experts)
+                                   for _ in range(params.n_cross_layers))
         self.mlp = mlp(n_in, (params.width,) * params.n_layers, 1, dropout=params.dropout,
                        batch_norm=params.batch_norm)
         if params.structure == "parallel":
+            self.joined_by = "mlp.0"
             self.cross_output = nn.Linear(n_in, 1, bias=False)
         self.declare(cross=Part.INTERACTION, cross_output=Part.OUTPUT)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        x0 = torch.cat(self.tables(batch), 1)  # (B, F·D)
+        vectors = self.tables(batch)
+        x0 = torch.cat(vectors, 1)  # (B, F·D)
         crossed = cross(x0, self.cross)
         if self.structure == "stacked":
             return self.mlp(crossed).squeeze(-1)
-        return (self.cross_output(crossed) + self.mlp(x0)).squeeze(-1)
+        return (self.cross_output(crossed) + self.mlp(self.tables.joined(vectors))).squeeze(-1)
 
 
-def _cross_layer(n: int) -> nn.Linear:
-    layer = nn.Linear(n, n)
+def _cross_layer(n: int, rank: int, n_experts: int) -> nn.Module:
+    if not rank:
+        return _linear(n, n)
+    factors = _linear(n, rank, bias=False), _linear(rank, n)
+    if n_experts == 1:
+        return LowRankLinear(*factors)
+    return MixtureLinear(*factors, _linear(n, n_experts, bias=False))
+
+
+def _linear(n_in: int, n_out: int, *, bias: bool = True) -> nn.Linear:
+    layer = nn.Linear(n_in, n_out, bias=bias)
     nn.init.xavier_normal_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    if bias:
+        nn.init.zeros_(layer.bias)
     return layer

@@ -41,6 +41,14 @@ class DCNv2Params(WideDeepParams):
         "parallel", description="Deep part beside the cross layers, or on top of them.")
     n_cross_layers: int = Field(3, ge=1, le=6,
                                 description="Cross layers; each raises the order of interactions by one.")
+    cross_rank: int = Field(0, ge=0, le=512,
+                            description="Rank of each cross layer over all experts; 0 is a whole matrix.")
+    n_experts: int = Field(1, ge=1, le=8, description="Gated experts that share the rank of a cross layer (DCN-Mix).")
+
+    @property
+    def shared_rank(self) -> int:
+        """The rank as a multiple of the experts, at least 1 for each; 0 for whole matrices."""
+        return self.n_experts * max(1, self.cross_rank // self.n_experts) if self.cross_rank else 0
 
 
 class FieldConvParams(WideDeepParams):

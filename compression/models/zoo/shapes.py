@@ -72,8 +72,8 @@ def settings_of(layers: Layers) -> Settings | None:
     if "mlp" in groups:
         config |= _mlp_settings(groups["mlp"])
     if "cross" in groups:
-        config |= {"n_cross_layers": len(groups["cross"]),
-                   "structure": "parallel" if "cross_output" in groups else "stacked"}
+        config |= _cross_settings(groups["cross"])
+        config["structure"] = "parallel" if "cross_output" in groups else "stacked"
     if "convs" in groups:
         n_out, _, size = groups["convs"][0].shape
         config |= {"n_conv_layers": len(groups["convs"]), "channels": n_out, "kernel_size": size}
@@ -98,6 +98,13 @@ def _mlp_settings(layers: list[Layer]) -> dict[str, Any]:
     plain = 2 + batch_norm  # modules a hidden layer takes without dropout
     return {"n_layers": len(places) - 1, "width": layers[0].shape[0], "batch_norm": batch_norm,
             "dropout": 0.2 if places[1] - places[0] > plain else 0.0}
+
+
+def _cross_settings(layers: list[Layer]) -> dict[str, Any]:
+    names = [layer.name.split(".") for layer in layers]
+    gates = [layer.shape[0] for layer in layers if layer.name.endswith(".gate")]
+    return {"n_cross_layers": len({place for _, place, *_ in names}),
+            "cross_rank": layers[0].shape[0] if len(names[0]) > 2 else 0, "n_experts": gates[0] if gates else 1}
 
 
 def _vectors(group: str, fields: tuple[FieldShape, ...], dim: int, *, numbers: bool = True) -> Iterator[Layer]:
@@ -129,8 +136,17 @@ def _bottom(n_numbers: int, settings: Any) -> Iterator[Layer]:
 
 
 def _crosses(width: int, settings: Any) -> Iterator[Layer]:
+    rank, mixed = settings.shared_rank, settings.n_experts > 1
     for place in range(settings.n_cross_layers):
-        yield _linear(f"cross.{place}", width, width, part=Part.INTERACTION)
+        name = f"cross.{place}"
+        if not rank:
+            yield _linear(name, width, width, part=Part.INTERACTION)
+            continue
+        first, second = ("reduce", "expand") if mixed else ("0", "1")
+        yield _linear(f"{name}.{first}", width, rank, part=Part.INTERACTION, bias=False)
+        yield _linear(f"{name}.{second}", rank, width, part=Part.INTERACTION)
+        if mixed:
+            yield _linear(f"{name}.gate", width, settings.n_experts, part=Part.INTERACTION, bias=False)
     yield from _mlp("mlp", width, settings)
     if settings.structure == "parallel":
         yield _linear("cross_output", width, 1, part=Part.OUTPUT, bias=False)
