@@ -26,6 +26,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and faiss are loaded, here and in the children
 
 import compression.methods  # noqa: F401  (fills METHODS)
+from benchmarks.catalogue.cards import write_cards
 from benchmarks.catalogue.goals import SEEDS, goal_jobs
 from benchmarks.catalogue.goals import SERIES as GOAL
 from benchmarks.catalogue.jobs import jobs_of
@@ -35,7 +36,7 @@ from benchmarks.catalogue.write import write_all
 from compression.errors import RecPressError
 
 FOLDER = Path(__file__).resolve().parents[1] / ".cache" / "methods"
-FULL = ("movielens", "crosses", "log", "adult", "criteo", "criteo_indexed")
+FULL = ("movielens", "crosses", "convolutions", "log", "adult", "criteo", "criteo_indexed")
 
 
 def try_job(folder: Path, job: Job) -> dict[str, Any]:
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], metavar="METHOD", help="methods or controls to run now")
     parser.add_argument("--run-only", action="store_true", help="points without tables and plots")
     parser.add_argument("--write-only", action="store_true", help="tables and plots of the points there are")
+    parser.add_argument("--cards", action="store_true", help="fill in Measured here of the methods' cards as well")
     for key in ("adult", "criteo", "criteo_indexed"):
         parser.add_argument("--" + key.replace("_", "-"), type=Path, help=f"folder with rows of {SOURCES[key].title}")
     options = parser.parse_args()
@@ -123,6 +125,8 @@ def main() -> None:
                 quick=options.quick, again=options.again, only=options.only)
     if not options.run_only:
         write_all(read_points(options.folder / "points.jsonl"), keys, options.folder)
+    if options.cards:
+        write_cards(read_points(options.folder / "points.jsonl"), keys)
 
 
 if __name__ == "__main__":

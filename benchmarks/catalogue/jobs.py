@@ -10,10 +10,14 @@ from benchmarks.catalogue.references import Source
 from benchmarks.catalogue.sweeps import BOTH, DENSE, SWEEPS, TABLES, Settings, Sweep
 from compression.errors import RecipeError
 from compression.method import METHODS, Method, Need
+from compression.presets import PRESETS
 from compression.recipe import FINE_TUNE, parse_step
 from compression.records import Part, Recipe, Step
 
-PARTS = {"movielens": (TABLES, DENSE, BOTH), "log": (TABLES,), "quick": (TABLES, DENSE, BOTH), "crosses": ()}
+PARTS = {"movielens": (TABLES, DENSE, BOTH), "log": (TABLES,), "quick": (TABLES, DENSE, BOTH), "crosses": (),
+         "convolutions": ()}
+RECIPES = "recipe"  # what stands for the method of a ready recipe
+MOST = {"log": 4, "adult": 3, "criteo": 3, "criteo_indexed": 3}  # settings of each sweep: those that save most
 QUICK_SETTINGS = 1  # of each sweep, in a quick run
 
 
@@ -28,8 +32,18 @@ def jobs_of(source: Source, *, quick: bool = False) -> Iterator[Job]:
             for value in control.values[:QUICK_SETTINGS] if quick else control.values:
                 yield control_job(source, seed, control, value)
         for sweep in sweeps:
-            for settings in sweep.settings[:QUICK_SETTINGS] if quick else sweep.settings:
+            for settings in sweep.settings[:QUICK_SETTINGS] if quick else sweep.settings[-MOST.get(source.key, 99):]:
                 yield from sweep_jobs(source, seed, sweep, settings, both=not quick)
+        if BOTH in parts and not quick and seed == source.seeds[0]:
+            yield from ready_recipes(source, seed)
+
+
+def ready_recipes(source: Source, seed: int) -> Iterator[Job]:
+    """The recipes that the pages offer to start from, as they are."""
+    for preset in PRESETS.values():
+        recipe = preset.recipe.model_copy(update={"seed": seed})
+        yield Job(dataset=source.key, seed=seed, series=f"recipe {recipe.name}", on=BOTH, method=RECIPES,
+                  setting=preset.key, recipe=recipe, tuned=any(step.method == FINE_TUNE for step in recipe.steps))
 
 
 def control_job(source: Source, seed: int, control: Control, value: object) -> Job:

@@ -121,6 +121,8 @@ LOG_FINE_TUNE = {"batch_size": 2048, "embedding_learning_rate": 0.01, "learning_
 SOURCES = {source.key: source for source in (
     Source("movielens", "MovieLens-100K", _write_movielens, seeds=(0, 1, 2), fine_tune=FINE_TUNE),
     Source("crosses", "MovieLens-100K, DCN v2", _write_movielens, architecture="dcnv2", fine_tune=FINE_TUNE),
+    Source("convolutions", "MovieLens-100K, field convolutions", _write_movielens, architecture="fieldconv",
+           fine_tune=FINE_TUNE),
     Source("log", "Generated click log, 2 million rows", _write_log,
            training=LOG_TRAINING, fine_tune=LOG_FINE_TUNE),
     Source("adult", "Adult", _write_adult, given=True, fine_tune=FINE_TUNE),

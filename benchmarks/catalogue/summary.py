@@ -36,7 +36,7 @@ class Spot:
 
     @property
     def name(self) -> str:
-        return f"{self.series} + epoch" if self.tuned and self.method else self.series
+        return f"{self.series} + epoch" if self.tuned and "." in self.method else self.series
 
 
 def spots_of(jobs: Iterable[Job], points: dict[str, Point]) -> list[Spot]:
@@ -78,7 +78,8 @@ def rivals(spot: Spot, spots: Iterable[Spot]) -> list[Spot]:
     """Controls that are at least as small and lose no more: of the same part, with no more training than the spot."""
     return [other for other in spots if other.is_control and other.series != spot.series
             and spot.on in (other.on, BOTH) and (spot.tuned or not other.tuned)
-            and other.ratio >= spot.ratio and other.difference >= spot.difference]
+            and other.ratio >= spot.ratio and other.difference >= spot.difference
+            and (other.ratio, other.difference) != (spot.ratio, spot.difference)]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from benchmarks.catalogue.summary import Spot, frontier
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 460, 74, 176, 34, 48
 COLOURS = {"embed": "#0072b2", "quantize": "#009e73", "prune": "#d55e00", "factorize": "#cc79a7",
-           "distill": "#e69f00", "share": "#56b4e9", "train": "#8c6d31", "merge": "#7f5fc4", "control": "#8a8a8a"}
+           "distill": "#e69f00", "share": "#56b4e9", "train": "#8c6d31", "reparam": "#7f5fc4",
+           "recipe": "#b22222", "control": "#8a8a8a"}
 STYLE = ("text{font:11px system-ui,sans-serif;fill:#333}.axis{stroke:#777;fill:none}.grid{stroke:#8885;fill:none}"
          ".front{stroke:#555;fill:none;stroke-width:1.5;stroke-dasharray:5 3}.t{font-size:14px;font-weight:600}"
          "@media(prefers-color-scheme:dark){text{fill:#ddd}.axis{stroke:#999}.front{stroke:#bbb}}")
@@ -41,7 +42,7 @@ def scatter(spots: Sequence[Spot], title: str, *, lowest: float) -> str:
              f'<text class="t" x="{LEFT}" y="20">{escape(title)}</text>']
     parts += _axes(x, y, right, top, lowest)
     for spot in sorted(drawn, key=lambda spot: bool(spot.method)):
-        parts.append(_mark(spot, x(spot.ratio), y(spot.difference), y(spot.low), y(spot.high),
+        parts.append(_mark(spot, x(spot.ratio), y(spot.difference), y(spot.low), y(min(spot.high, top)),
                            below=spot.difference < lowest))
     front = [spot for spot in frontier(drawn) if spot.difference >= lowest]
     if front:
@@ -99,8 +100,9 @@ def _names(front: Sequence[Spot], x, y) -> list[str]:
     parts, taken = [], []
     named: set[str] = set()
     for spot in reversed(front):
-        name = spot.method or spot.series
-        place = x(spot.ratio) + 5, y(spot.difference) - 6
+        name = spot.method if "." in spot.method else spot.series
+        width = 6.2 * len(name)
+        place = min(x(spot.ratio) + 5, WIDTH - RIGHT + 40 - width), y(spot.difference) - 6
         crowded = any(abs(place[0] - other[0]) < 120 and abs(place[1] - other[1]) < 12 for other in taken)
         if name in named or crowded:
             continue

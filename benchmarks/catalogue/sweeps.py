@@ -46,6 +46,7 @@ def over(name: str, *values: object, **fixed: object) -> tuple[Settings, ...]:
 SPARSE = (("prune.store_sparse", {}),)  # zeros alone save nothing
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95)
 CHANNELS = over("ratio", 0.25, 0.5, 0.7, 0.8, 0.9)
+CONVOLUTIONS = (*over("multiplier", 4, 2, 1), *over("squeeze_ratio", 0.5, 0.25, form="squeeze"))
 
 SWEEPS: tuple[Sweep, ...] = (
     Sweep("embed.quantize_rows", TABLES, over("n_bits", 8, 4, 2), kind="scale a row"),
@@ -94,6 +95,7 @@ SWEEPS: tuple[Sweep, ...] = (
     Sweep("distill.ensemble", DENSE, CHANNELS, shrinks="prune.channels", tuned="always",
           fixed={"n_teachers": 2, "epochs": 3}),
     Sweep("reparam.overparameterize", DENSE, CHANNELS, shrinks="prune.channels", tuned="always"),
-    Sweep("train.fine_tune", DENSE, CHANNELS, shrinks="prune.channels", tuned="always"),
+    Sweep("train.fine_tune", DENSE, CHANNELS, shrinks="prune.channels", tuned="always", control=True),
     Sweep("factorize.cross", DENSE, over("rank_ratio", 0.5, 0.25, 0.12, 0.06, 0.02), tuned="both", only="crosses"),
+    Sweep("reparam.depthwise", DENSE, CONVOLUTIONS, tuned="both", only="convolutions"),
 )

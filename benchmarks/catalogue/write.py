@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.catalogue.goals import GOALS, SEEDS, SERIES, Goal, goal_jobs
-from benchmarks.catalogue.jobs import jobs_of
+from benchmarks.catalogue.goals import GOALS, SEEDS, Goal, goal_jobs
+from benchmarks.catalogue.jobs import RECIPES, jobs_of
 from benchmarks.catalogue.points import Point
 from benchmarks.catalogue.references import SOURCES, Source
 from benchmarks.catalogue.summary import CONTROL_SWEEPS, Spot, by_series, frontier, spots_of, verdict
 from benchmarks.catalogue.svg import scatter
+from benchmarks.catalogue.sweeps import BOTH
 
 LOWEST = {"log": -0.01}  # AUC difference at the lower edge of a plot
 COMMAND = "python -m benchmarks.methods --adult DIR --criteo DIR --criteo-indexed DIR"
@@ -38,11 +40,12 @@ def write_all(points: dict[str, Point], keys: Sequence[str], folder: Path) -> Pa
     rows: list[list[object]] = []
     for key in keys:
         spots = spots_of(jobs_of(SOURCES[key]), points)
+        if key == "log":
+            spots += [replace(spot, series=f"recipe {spot.series}", method=RECIPES, on=BOTH)
+                      for _, spot in goal_spots(points)]
         if spots:
             sections.append(section(SOURCES[key], spots, folder))
             rows += csv_rows(key, spots)
-    for goal, spot in goal_spots(points):
-        rows += csv_rows(f"log, goal {goal.key}", [spot])
     with (report.RESULTS / "methods.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["dataset", "series", "setting", "tuned", "times_smaller", "auc_difference", "low", "high",
@@ -100,7 +103,7 @@ def section(source: Source, spots: Sequence[Spot], folder: Path) -> str:
             shown = [spot for spot in members if spot.tuned is tuned]
             if shown:
                 key = shown[0].method
-                label = f"[{name}](../methods/{key}.md)" + (" + epoch" if tuned else "")
+                label = name if key == RECIPES else f"[{name}](../methods/{key}.md)" + (" + epoch" if tuned else "")
                 lines.append([label, shown[0].on, compact(shown), told])
                 told = ""
     controls = [[name, members[0].on, compact(members)] for name, members in series.items() if not members[0].method]
@@ -144,7 +147,3 @@ def verdict_text(members: Sequence[Spot], spots: Sequence[Spot]) -> str:
         return f"{role}beaten everywhere: {' and '.join(found.beaten_by[:2])}"
     where = ", ".join(f"×{ratio:.3g}" for ratio in dict.fromkeys(found.above))
     return f"{role}no control is as small and as good at {where}"
-
-
-def is_goal(point: Point) -> bool:
-    return point.on == SERIES
