@@ -1,7 +1,8 @@
-"""Rows of embedding tables in 8, 4 or 2 bits with a scale for each row or for each table.
+"""Rows of embedding tables in 8, 4, 2 or 1 bits with a scale for each row or for each table.
 
 Source: Guan et al. 2019, arXiv:1911.02079 (row-wise 4 bits with a searched range, neutral in production).
-Here: symmetric levels spaced for a normal distribution, so that one fp16 number a row is enough.
+Here: symmetric levels spaced for a normal distribution, so that one fp16 number a row is enough. 1 bit is the sign
+with the mean magnitude (Rastegari et al. 2016, arXiv:1603.05279).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class QuantizeRowsParams(Params):
     """How wide a row's codes are, and how their scale is chosen."""
 
-    n_bits: Literal[8, 4, 2] = Field(8, description="Bits of each value of a table.")
+    n_bits: Literal[8, 4, 2, 1] = Field(8, description="Bits of each value of a table; 1 bit is its sign.")
     granularity: Literal["row", "field"] = Field(
         "row", description="One fp16 scale for each row, or one scale for the whole table (smaller, less exact).")
     clipping: Literal["none", "search"] = Field(
@@ -45,10 +46,10 @@ def reason_to_skip(n_rows: int, dim: int, params: QuantizeRowsParams) -> str | N
 
 
 @method("embed.quantize_rows", QuantizeRowsParams, title="Row quantisation",
-        summary="Stores embedding rows in 8, 4 or 2 bits with a scale for each row or table.",
+        summary="Stores embedding rows in 8, 4, 2 or 1 bits with a scale for each row or table.",
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.QDQ,
         gains={Gain.SMALLER},
-        source="Guan et al. 2019, arXiv:1911.02079",
+        source="Guan et al. 2019, arXiv:1911.02079; Rastegari et al. 2016, arXiv:1603.05279",
         no_op={"min_rows": 1_000_000})
 def quantize_rows(model: "nn.Module", params: QuantizeRowsParams, ctx: Context) -> Applied:
     """Replace each table of float rows by its codes and scales."""
@@ -85,8 +86,9 @@ def _check(params: QuantizeRowsParams, index: int, steps: tuple[Step, ...]) -> I
     earlier = [place for place, step in enumerate(steps[:index]) if step.method == "embed.quantize_rows"]
     if earlier:
         yield Problem(index, "error", f"Step {earlier[0] + 1} quantises the tables already; keep one of them.")
-    if params.n_bits == 2 and params.granularity == "field":
-        yield Problem(index, "warning", "Four values for a whole table lose much where rows differ in length; "
+    if params.n_bits <= 2 and params.granularity == "field":
+        values = {2: "Four", 1: "Two"}[params.n_bits]
+        yield Problem(index, "warning", f"{values} values for a whole table lose much where rows differ in length; "
                                         "compare with a scale for each row.")
 
 

@@ -20,7 +20,7 @@ def relative_error(weight: torch.Tensor, **options) -> float:
     return float((weight - kept).square().mean() / weight.square().mean())
 
 
-@pytest.mark.parametrize("n_bits", [4, 2])
+@pytest.mark.parametrize("n_bits", [4, 2, 1])
 @pytest.mark.parametrize("dim", [2, 7, 8, 9])
 def test_packing_and_unpacking_give_the_levels_back_for_every_width(n_bits, dim):
     choice = torch.randint(2**n_bits, (50, dim), generator=torch.Generator().manual_seed(0))
@@ -52,6 +52,18 @@ def test_each_value_takes_the_nearest_level_but_for_ties_within_one_step_in_127(
     levels = torch.tensor(LEVELS[n_bits]).float()
     best = (weight.unsqueeze(2) / scale.unsqueeze(2) - levels).abs().amin(2)
     assert float(((weight / scale - kept).abs() - best).max()) <= 1.0
+
+
+@pytest.mark.parametrize("granularity", ["row", "field"])
+@pytest.mark.parametrize("clipping", ["none", "search"])
+def test_one_bit_keeps_the_sign_and_the_mean_magnitude_and_loses_1_minus_2_over_pi(granularity, clipping):
+    """Rastegari et al. 2016, equation 6: α = mean |w|, and E of a normal w is √(2/π)."""
+    weight = normal_rows(2000, 64)
+    kept = QuantizedRows(encode_rows(weight, n_bits=1, granularity=granularity, clipping=clipping)).dequantized()
+    assert torch.equal(kept > 0, weight > 0)
+    mean = weight.abs().mean(1, keepdim=True) if granularity == "row" else weight.abs().mean()
+    torch.testing.assert_close(kept.abs(), mean.expand(kept.shape), rtol=0.03, atol=0)
+    assert float((weight - kept).square().mean() / weight.square().mean()) == pytest.approx(1 - 2 / np.pi, abs=0.02)
 
 
 @pytest.mark.parametrize("n_bits", [8, 4, 2])
