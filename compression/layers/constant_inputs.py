@@ -68,12 +68,14 @@ def drop_input(model: nn.Module, item: Input, rows: dict[str, Tensor], value: fl
     """Let `model` read `item` no more, in place: its tables give `rows` (path → (D,)), a number is `value`.
 
     Ids become 1 and not 0, which stands for padding. The modules of a copied structure are replaced, no tensor of
-    them is written.
+    them is written. A dense layer of the zoo that reads the constant loses its columns, and its bias takes them up.
     """
     width = 0 if item.kind != "multi" else (item.max_length if item.fixed_length and item.max_length else 1)
     constant = Constant(item.name, item.dtype, width, value if item.kind == "number" else 1)
     for path, row in rows.items():
         replace(model, path, ConstantRow(row))
+        _fold_vector(model, path, row)
+    _fold_number(model, item, value)
     model.table_inputs = {path: name for path, name in table_inputs(model).items()
                           if not any(path == gone or path.startswith(gone + ".") for gone in rows)}
     known: tuple[Constant, ...] = ()
@@ -83,6 +85,47 @@ def drop_input(model: nn.Module, item: Input, rows: dict[str, Tensor], value: fl
             del model._forward_pre_hooks[key]
     model.register_forward_pre_hook(ConstantInputs((*known, constant)))
     model.dropped_inputs = (*getattr(model, "dropped_inputs", ()), item.name)
+
+
+def _fold_vector(model: nn.Module, path: str, row: Tensor) -> None:
+    """Take a constant vector out of what the first dense layer reads, where the model says which one that is."""
+    group_path, _, key = path.rpartition(".")
+    reader_path = getattr(model, "joined_by", None)
+    fields = model.get_submodule(group_path)
+    if reader_path is None or not isinstance(fields, Fields) or group_path != "tables":
+        return
+    reader = model.get_submodule(reader_path)
+    keys = [known for known, _ in fields.read if known not in fields.folded]
+    first = keys.index(key) * len(row)
+    if type(reader) is not nn.Linear or reader.bias is None or reader.in_features != len(keys) * len(row):
+        return  # quantised, or in two factors: it goes on reading the constant
+    replace(model, reader_path, without_columns(reader, first, row))
+    fields.folded = (*fields.folded, key)
+    if model.joined_only:
+        fields.read = [one for one in fields.read if one[0] != key]
+        del fields[key]
+
+
+def _fold_number(model: nn.Module, item: Input, value: float) -> None:
+    """Take a number out of those that enter a bottom MLP side by side; the last one stays, as a constant."""
+    numbers: tuple[str, ...] = getattr(model, "numbers", ())
+    if item.name not in numbers or len(numbers) < 2:
+        return
+    reader = model.get_submodule("bottom.0")
+    if type(reader) is nn.Linear and reader.bias is not None and reader.in_features == len(numbers):
+        replace(model, "bottom.0", without_columns(reader, numbers.index(item.name), torch.tensor([value])))
+        model.numbers = tuple(name for name in numbers if name != item.name)
+
+
+@torch.no_grad()
+def without_columns(linear: nn.Linear, first: int, constant: Tensor) -> nn.Linear:
+    """The same layer for inputs whose columns from `first` on are `constant` (C,) and no longer come in."""
+    last = first + len(constant)
+    weight = linear.weight
+    new = nn.Linear(linear.in_features - len(constant), linear.out_features, device="meta")
+    new.weight = nn.Parameter(torch.cat([weight[:, :first], weight[:, last:]], 1))
+    new.bias = nn.Parameter(linear.bias + weight[:, first:last] @ constant.to(weight))
+    return new.train(linear.training)
 
 
 def tables_of(model: nn.Module, item: Input) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ Sources: Breiman 2001 (permutation importance); Fisher et al. 2019, arXiv:1801.0
 Here: one input after the other goes, and the rest is judged anew each time, because two inputs that say the same both
 look useless until one is gone. What is left of an input is a constant: each of its tables shrinks to its mean row, a
 number to its mean, both over the training rows. That is exact in every architecture, also where vectors are multiplied.
+Where an MLP of the zoo reads the vectors side by side, the constant goes into its first bias and the columns go.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def prune_fields(model: "nn.Module", params: FieldsParams, ctx: Context) -> Appl
 
     if ctx.dataset is None or ctx.signature is None:
         raise RecipeError("Field pruning judges inputs by validation rows; run the recipe with a dataset.")
-    before = {path: _bytes(leaf) for path, leaf in leaves(model) if part_of(model, path) is Part.EMBEDDING}
+    before = {path: _bytes(leaf) for path, leaf in leaves(model)}
+    tables = {path for path in before if part_of(model, path) is Part.EMBEDDING}
     applied = Applied(model)
     left = read_signature(model, ctx.signature).inputs
     candidates = [item for item in left if not item.parts and (
@@ -82,7 +84,11 @@ def prune_fields(model: "nn.Module", params: FieldsParams, ctx: Context) -> Appl
         drop_input(model, least, *means[least.name])
         candidates.remove(least)
     after = {path: _bytes(leaf) for path, leaf in leaves(model)}
-    _report(applied, before, after, told, params, ctx)
+    _report(applied, {path: size for path, size in before.items() if path in tables}, after, told, params, ctx)
+    for path, size in before.items():
+        if path not in tables and after[path] != size:
+            detail = "columns of dropped inputs are taken up by its bias"
+            applied.changes.append(ctx.change(path, size, after[path], detail))
     return applied
 
 
@@ -96,7 +102,7 @@ def _report(applied: Applied, before: dict[str, int], after: dict[str, int], tol
             reason = "no input was to go" if params.n_fields == 0 else "its input is needed more than those that went"
             applied.skipped.append(ctx.skip(path, reason))
         elif table is not None:
-            applied.changes.append(ctx.change(path, size, after[table] if table not in done else 0, told[table]))
+            applied.changes.append(ctx.change(path, size, after.get(table, 0) if table not in done else 0, told[table]))
             done.add(table)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 import subprocess
@@ -12,14 +13,18 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 
+from compression.data.dataset import Dataset, Rows
 from compression.data.encode import load_dataset
 from compression.export.onnx import export_onnx
 from compression.export.parity import check_parity
+from compression.layers.constant_inputs import drop_input, mean_rows, tables_of, without_columns
 from compression.models import zoo
 from compression.models.files import LoadedModel, save_model
+from compression.models.signature import Signature
 from compression.models.snapshot import read_snapshot, write_snapshot
-from compression.models.structure import read_signature
+from compression.models.structure import leaves, read_signature
 from compression.records import Recipe, RunSpec, Step, Target
 from compression.run import run
 from compression.train.batches import to_device
@@ -80,10 +85,51 @@ def test_a_dropped_input_becomes_its_mean_and_its_table_one_row(dataset):
     row = given.model.get_submodule(f"tables.{name}").row
     if ids.dim() == 1:
         torch.testing.assert_close(row, model.get_submodule(f"tables.{name}")(ids).mean(0))
+    assert f"tables.{name}" not in given.model.table_inputs
     saved = sum(change.bytes_before - change.bytes_after for change in given.changes)
     n_rows = dataset.signature.input(name).cardinality
     assert saved == 4 * (n_rows - 1) * (row.numel() + 1)  # the table and its column of first-order weights
-    assert f"tables.{name}" not in given.model.table_inputs
+
+
+@pytest.mark.parametrize("architecture", TINY_CONFIG)
+@pytest.mark.parametrize("n_fields", [1, 2])
+def test_what_is_left_is_the_model_with_every_id_at_the_mean(architecture, n_fields, dataset):
+    """Columns of the first dense layer go with the field, and the scores are those of the constant all the same."""
+    model = tiny_model(architecture, dataset, trained=True)
+    pruned = apply(KEY, model, dataset, n_fields=n_fields, among="tables").model
+    reference, full = copy.deepcopy(model), np.ones(len(dataset.splits["test"]), bool)
+    for name in pruned.dropped_inputs:
+        item, ids = dataset.signature.input(name), torch.from_numpy(dataset.splits["train"].inputs[name])
+        for path, row in mean_rows(model, tables_of(model, item), ids).items():
+            reference.get_submodule(path).weight.data[:] = row
+        if item.kind == "multi":
+            full = (dataset.splits["test"].inputs[name] != 0).any(1)
+    torch.testing.assert_close(logits(pruned, dataset)[full], logits(reference, dataset)[full], atol=2e-5, rtol=0)
+    if architecture in ("deepfm", "widedeep", "dcnv2"):
+        assert pruned.mlp[0].in_features == model.mlp[0].in_features - 4 * n_fields
+        assert ("tables." + pruned.dropped_inputs[0] in dict(leaves(pruned))) == (architecture != "widedeep")
+
+
+def test_a_layer_without_the_columns_of_a_constant_computes_the_same():
+    linear, x, constant = nn.Linear(7, 3), torch.randn(5, 7), torch.tensor([0.5, -2.0])
+    x[:, 2:4] = constant
+    narrow = without_columns(linear, 2, constant)
+    assert narrow.in_features == 5
+    torch.testing.assert_close(narrow(x[:, [0, 1, 4, 5, 6]]), linear(x))
+
+
+def test_numbers_leave_the_bottom_of_a_dlrm_one_by_one(dataset):
+    age = dataset.signature.input("age")
+    signature = Signature(inputs=(*dataset.signature.inputs, age.model_copy(update={"name": "other"})))
+    splits = {name: Rows(rows.inputs | {"other": rows.inputs["age"][::-1].copy() + 1}, rows.label, rows.user)
+              for name, rows in dataset.splits.items()}
+    both = Dataset(dataset.description, signature, dataset.vocabularies, splits)
+    model = tiny_model("dlrm", both)
+    one = copy.deepcopy(model)
+    drop_input(one, signature.input("other"), {}, 1.0)
+    assert one.numbers == ("age",) and one.bottom[0].in_features == 1
+    splits["test"].inputs["other"][:] = 1
+    torch.testing.assert_close(logits(one, both), logits(model, both), atol=1e-6, rtol=0)
 
 
 def test_a_limit_on_the_loss_ends_the_dropping(dataset):

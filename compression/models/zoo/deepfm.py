@@ -16,6 +16,8 @@ from compression.models.zoo.params import DeepFMParams
 class DeepFM(RankingModel):
     """forward({input: tensor}) → (B,) logits: first order + pairwise interactions + deep part."""
 
+    joined_by = "mlp.0"
+
     def __init__(self, signature: Signature, params: DeepFMParams) -> None:
         super().__init__()
         self.tables = Fields(signature, params.embedding_dim)
@@ -27,4 +29,4 @@ class DeepFM(RankingModel):
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         vectors = self.tables(batch)  # F × (B, D)
         first = torch.cat(self.first_order(batch), 1).sum(1)
-        return first + pairwise(vectors) + self.mlp(torch.cat(vectors, 1)).squeeze(-1)
+        return first + pairwise(vectors) + self.mlp(self.tables.joined(vectors)).squeeze(-1)

@@ -101,6 +101,7 @@ class Fields(nn.ModuleDict):
         super().__init__()
         keys = safe_keys(signature)
         self.read: list[tuple[str, Input]] = []
+        self.folded: tuple[str, ...] = ()  # keys of constant vectors that the MLP's first bias holds already
         for item in signature.inputs:
             if item.kind == "number" and not numbers:
                 continue
@@ -113,6 +114,11 @@ class Fields(nn.ModuleDict):
             found = self[key](batch[item.name])
             vectors.append(pool_mean(found, batch[item.name]) if item.kind == "multi" else found)
         return vectors
+
+    def joined(self, vectors: list[Tensor]) -> Tensor:
+        """What the MLP reads, (B, F·D): the vectors side by side, without those that are folded into it."""
+        return torch.cat([vector for (key, _), vector in zip(self.read, vectors, strict=True)
+                          if key not in self.folded], 1)
 
     def inputs_of(self, prefix: str) -> dict[str, str]:
         """Path of each table below `prefix` → name of its input."""
@@ -132,7 +138,11 @@ class RankingModel(nn.Module):
     """Base of the zoo: which tables read which inputs, which leaves are which part, which Sequentials are MLPs.
 
     table_inputs: path of a table → input name. parts: path prefix → Part. mlps: paths of plain Sequentials.
+    joined_by: path of the dense layer that reads `tables.joined`, if one does; joined_only: nothing else reads them.
     """
+
+    joined_by: str | None = None
+    joined_only: bool = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -17,6 +17,9 @@ from compression.models.zoo.params import WideDeepParams
 class WideDeep(RankingModel):
     """forward({input: tensor}) → (B,) logits: first order + deep part."""
 
+    joined_by = "mlp.0"
+    joined_only = True
+
     def __init__(self, signature: Signature, params: WideDeepParams) -> None:
         super().__init__()
         self.tables = Fields(signature, params.embedding_dim)
@@ -26,5 +29,5 @@ class WideDeep(RankingModel):
         self.declare()
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        deep = self.mlp(torch.cat(self.tables(batch), 1)).squeeze(-1)
+        deep = self.mlp(self.tables.joined(self.tables(batch))).squeeze(-1)
         return torch.cat(self.first_order(batch), 1).sum(1) + deep
