@@ -27,8 +27,8 @@ class RankingParams(Params):
     weight: float = Field(0.1, ge=0, le=10, multiple_of=0.01, description="How much the lists add to the loss.")
     lists: Literal["batch", "user"] = Field(
         "batch", description="A list is the whole batch, or the rows of one user in the batch.")
-    form: Literal["top_k", "softmax"] = Field(
-        "top_k", description="Learn the order of the teacher's first rows, or its softmax over the whole list.")
+    form: Literal["softmax", "top_k"] = Field(
+        "softmax", description="Learn the teacher's softmax over the whole list, or the order of its first rows.")
     top_k: int = Field(10, ge=1, le=100, description="Rows at the top of each list; used by top_k.")
     temperature: float = Field(1.0, ge=0.5, le=20, multiple_of=0.5,
                                description="Softens both softmaxes; used by softmax.")
