@@ -12,6 +12,7 @@ from compression.methods import embed_product_quantize as embed_product_quantize
 from compression.methods import embed_prune_rows as embed_prune_rows
 from compression.methods import embed_quantize_rows as embed_quantize_rows
 from compression.methods import embed_reduce_dim as embed_reduce_dim
+from compression.methods import embed_train_quantized as embed_train_quantized
 from compression.methods import factorize_activation_svd as factorize_activation_svd
 from compression.methods import factorize_cross as factorize_cross
 from compression.methods import factorize_svd as factorize_svd

@@ -56,12 +56,13 @@ def quantize_rows(model: "nn.Module", params: QuantizeRowsParams, ctx: Context) 
     applied = Applied(model)
     for path, table in tables.float_tables(
             applied, ctx, lambda path, table: reason_to_skip(*table.weight.shape, params), any_part=True):
-        _quantize_table(applied, path, table, params, ctx)
+        quantize_table(applied, path, table, params, ctx)
     return applied
 
 
-def _quantize_table(applied: Applied, path: str, table: "nn.Embedding", params: QuantizeRowsParams,
-                    ctx: Context) -> None:
+def quantize_table(applied: Applied, path: str, table: "nn.Embedding", params: QuantizeRowsParams,
+                   ctx: Context) -> None:
+    """Put the table's codes in its place, and say so."""
     from compression.layers.quantized_rows import QuantizedRows
     from compression.layers.row_codes import encode_rows
     from compression.models.structure import replace
@@ -94,6 +95,11 @@ def _check(params: QuantizeRowsParams, index: int, steps: tuple[Step, ...]) -> I
 
 @quantize_rows.estimate
 def _estimate(layers: tuple[Layer, ...], params: QuantizeRowsParams) -> tuple[Layer, ...]:
+    return estimated(layers, params)
+
+
+def estimated(layers: tuple[Layer, ...], params: QuantizeRowsParams) -> tuple[Layer, ...]:
+    """Exact: codes and scales follow from the shapes."""
     return tables.estimated(
         layers, lambda layer: reason_to_skip(*layer.shape, params),
         lambda layer: tables.coded(layer, "QuantizedRows", tensors_of(*layer.shape, params)), any_part=True)

@@ -11,8 +11,8 @@ from compression.records import Step
 def needs_float(title: str, index: int, steps: tuple[Step, ...], *, dense: bool, tables: bool) -> Iterator[Problem]:
     """An error for each kind of weights that a step needs in float and an earlier step has quantised."""
     wanted = [(("quantize.", "share."), "dense layers", dense),
-              (("embed.quantize_rows", "embed.mixed_precision", "embed.product_quantize", "embed.nested_codes"),
-               "tables", tables)]
+              (("embed.quantize_rows", "embed.train_quantized", "embed.mixed_precision", "embed.product_quantize",
+                "embed.nested_codes"), "tables", tables)]
     for prefixes, what, asked in wanted:
         earlier = [place for place, step in enumerate(steps[:index]) if step.method.startswith(prefixes)]
         if asked and earlier:
