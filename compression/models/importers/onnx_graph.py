@@ -8,6 +8,7 @@ LayerNormalization their modules; everything else is interpreted from the table 
 from __future__ import annotations
 
 import operator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +41,16 @@ class OnnxModel(nn.Module):
         constants = read_constants(model, data)
         steps = read_steps(model, constants, self.opset)
         found = with_leaves(steps, constants, self.input_names)
-        self.steps = _without_sigmoid(found.steps, self.result)
-        self.ends_in_sigmoid = len(self.steps) and self.steps is not found.steps
-        self.table_inputs = found.table_inputs
+        paths = {path: self._put(path, leaf) for path, leaf in found.leaves.items()}  # a name may have to change
+        steps = [replace(step, leaf=paths[step.leaf]) if step.leaf else step for step in found.steps]
+        self.steps = _without_sigmoid(steps, self.result)
+        self.ends_in_sigmoid = len(self.steps) and self.steps is not steps
+        self.table_inputs = {paths[path]: name for path, name in found.table_inputs.items()}
         self.parts: dict[str, Part] = {}
         self.constants: dict[str, Ints | str] = {}  # name → whole numbers, or the path of a tensor in this module
         for path, leaf in found.leaves.items():
-            self._put(path, leaf)
             if isinstance(leaf, nn.Linear) and leaf.out_features == 1:
-                self.parts[path] = Part.OUTPUT
+                self.parts[paths[path]] = Part.OUTPUT
         for name in sorted({name for step in self.steps for name in step.inputs} & set(constants)):
             self._keep(name, constants[name].array, trainable=constants[name].is_weight)
 

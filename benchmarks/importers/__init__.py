@@ -1,0 +1,1 @@
+"""Ten architectures as other people write and export them, through every importer."""
