@@ -53,24 +53,32 @@ def kept_width(width: int, params: ChannelsParams) -> int:
     return min(width, -(-kept // params.round_to) * params.round_to)
 
 
-def links(layers: "list[tuple[str, str, Part]]") -> list[Link]:
-    """Pairs of neighbouring dense layers by (path, kind, part): the same numbered chain, only norms between them.
+def links(layers: "list[tuple[str, str, Part, tuple[int, ...]]]") -> list[Link]:
+    """Pairs of neighbouring dense layers by (path, kind, part, shape): the same numbered chain, only norms between.
 
-    The two factors of a low-rank layer, numbered one level deeper, are no pair: their units are ranks.
+    The two factors of a low-rank layer, numbered one level deeper, are no pair: their units are ranks. Of named layers
+    two are a pair where they widen and narrow again, as the feed-forward part of a transformer does.
     """
     found: list[Link] = []
     first: str | None = None
     between: list[str] = []
-    for path, kind, part in layers:
-        if part not in PARTS or kind not in ("Linear", "BatchNorm1d") or _chain(path) is None:
+    wide: tuple[int, ...] = ()
+    for path, kind, part, shape in layers:
+        if part not in PARTS or kind not in ("Linear", "BatchNorm1d"):
             first, between = None, []
         elif kind == "BatchNorm1d":
             between.append(path)
         else:
-            if first and _chain(first) == _chain(path) and not _factors(first, path):
+            numbered = first and _chain(first) == _chain(path) is not None and not _factors(first, path)
+            if numbered or (first and _feed_forward(first, wide, path, shape)):
                 found.append(Link(first, tuple(between), path))
-            first, between = path, []
+            first, between, wide = path, [], shape
     return found
+
+
+def _feed_forward(first: str, wide: tuple[int, ...], second: str, shape: tuple[int, ...]) -> bool:
+    named = _chain(first) is None and _chain(second) is None and first.rpartition(".")[0] == second.rpartition(".")[0]
+    return named and wide == shape[::-1] and wide[0] > wide[1]
 
 
 def _chain(path: str) -> str | None:
@@ -99,7 +107,8 @@ def prune_channels(model: "nn.Module", params: ChannelsParams, ctx: Context) -> 
     before = {path: _bytes(leaf) for path, leaf in dense.items()}
     details: dict[str, str] = {}
     reasons: dict[str, str] = {}
-    linked = links([(path, type(leaf).__name__, part) for path, (leaf, part) in found.items()])
+    linked = links([(path, type(leaf).__name__, part, _shape(leaf))
+                    for path, (leaf, part) in found.items()])
     for link in linked:
         width = dense[link.first].out_features
         kept = kept_width(width, params)
@@ -164,6 +173,10 @@ def _why_not(model: "nn.Module", link: Link) -> str:
     """What stands between the layers must work on each unit alone; "" where it does."""
     from torch import nn
 
+    if hasattr(model, "steps"):  # a graph that was read: what lies between is there to be looked at
+        from compression.models.importers.onnx_paths import why_not_alone
+
+        return why_not_alone(model, model.steps, model.result, link.first, link.second, link.between)
     each_alone = (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.GELU, nn.SiLU, nn.ELU, nn.Dropout, nn.Identity)
     chain_path = _chain(link.first) or ""
     chain = model.get_submodule(chain_path)
@@ -197,6 +210,10 @@ def _kept_because(leaf: "nn.Module") -> str:
     return f"{type(leaf).__name__} has no hidden units of its own"
 
 
+def _shape(leaf: "nn.Module") -> tuple[int, int]:
+    return getattr(leaf, "out_features", 0), getattr(leaf, "in_features", 0)
+
+
 def _bytes(leaf: "nn.Module") -> int:
     return 4 * sum(tensor.numel() for tensor in leaf.state_dict().values() if tensor.is_floating_point())
 
@@ -214,7 +231,7 @@ def _check(params: ChannelsParams, index: int, steps: tuple[Step, ...]) -> Itera
 @prune_channels.estimate
 def _estimate(layers: tuple[Layer, ...], params: ChannelsParams) -> tuple[Layer, ...]:
     by_name = {layer.name: layer for layer in layers}
-    for link in links([(layer.name, layer.kind, layer.part) for layer in layers]):
+    for link in links([(layer.name, layer.kind, layer.part, layer.shape) for layer in layers]):
         first, second = by_name[link.first], by_name[link.second]
         kept = kept_width(first.shape[0], params)
         by_name[link.first] = _reshaped(first, (kept, first.shape[1]))

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from compression.errors import RecipeError
-from compression.method import Applied, Context, ExportForm, Need, Params, Stage, method
-from compression.records import Part
+from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.records import ModelDescription, Part
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +46,7 @@ class FieldsParams(Params):
         summary="Drops the inputs the model needs least, from the model and from the exported file's signature.",
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs={Need.LABELS}, export=ExportForm.PLAIN,
         source="Breiman 2001; Fisher et al. 2019, arXiv:1801.01489",
-        tiny={}, no_op={"n_fields": 0}, estimate_is_bound=True)
+        tiny={}, no_op={"n_fields": 0}, estimate_is_bound=True, gains={Gain.SMALLER, Gain.FASTER})
 def prune_fields(model: "nn.Module", params: FieldsParams, ctx: Context) -> Applied:
     """Drop inputs one after the other, least harm first. Raises RecipeError without a dataset."""
     from compression.layers.constant_inputs import drop_input
@@ -145,3 +145,11 @@ def _bytes(leaf: "nn.Module") -> int:
 @prune_fields.named
 def _named(params: FieldsParams) -> str:
     return f"{params.n_fields} fewer field{'' if params.n_fields == 1 else 's'}"
+
+
+@prune_fields.fits
+def _fits(description: ModelDescription) -> str:
+    inputs = description.signature["inputs"]
+    if len(inputs) < 2:
+        return "This model has one input, and one has to stay."
+    return "" if any(not item.get("parts") for item in inputs) else "Its inputs are wide and stay whole."

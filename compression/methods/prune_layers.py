@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from compression.errors import RecipeError
-from compression.method import Applied, Context, ExportForm, Need, Params, Problem, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
 from compression.methods.order import needs_float
-from compression.records import Layer, Part, Step
+from compression.records import Layer, ModelDescription, Part, Step
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,7 +80,7 @@ def runs(layers: "Iterable[tuple[str, str, Part, tuple[int, ...]]]") -> list[Run
         summary="Takes whole hidden layers and cross layers out, those the scores need least.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs={Need.LABELS}, export=ExportForm.PLAIN,
         source="Fan et al. 2020, arXiv:1909.11556; Men et al. 2024, arXiv:2403.03853",
-        tiny={}, no_op={"n_hidden": 0, "n_cross": 0})
+        tiny={}, no_op={"n_hidden": 0, "n_cross": 0}, gains={Gain.SMALLER, Gain.FASTER})
 def prune_layers(model: "nn.Module", params: LayersParams, ctx: Context) -> Applied:
     """Take layers out of every run of equal ones. Raises RecipeError where they are to be judged without a dataset."""
     from compression.models.structure import leaves, part_of
@@ -226,6 +226,12 @@ def _check(params: LayersParams, index: int, steps: tuple[Step, ...]) -> Iterato
     if "train.fine_tune" not in {step.method for step in steps[index + 1:]}:
         yield Problem(index, "warning", "The layers that stay have not learned to do without the others: "
                                         "add a fine-tune step after layer pruning.")
+
+
+@prune_layers.fits
+def _fits(description: ModelDescription) -> str:
+    found = runs((layer.name, layer.kind, layer.part, layer.shape) for layer in description.layers)
+    return "" if found else "This model has no two hidden layers of the same width, and no cross layers."
 
 
 @prune_layers.estimate

@@ -18,7 +18,7 @@ from compression.layers.sparse_shapes import (
     most_gap_entries,
     row_bitmap_tensors,
 )
-from compression.method import Applied, Context, ExportForm, Params, Problem, Stage, method
+from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.methods.order import needs_float
 from compression.records import Layer, Part, Step, Tensor
 
@@ -42,7 +42,7 @@ class SparseParams(Params):
         summary="Stores only the weights that are not zero, where that is smaller with all indices counted.",
         stage=Stage.AFTER_TRAINING, parts=set(Part), needs=set(), export=ExportForm.PLAIN,
         source="Han et al. 2016, arXiv:1510.00149",
-        tiny={"below": 0.5}, no_op={"min_saving": 1.0}, estimate_is_bound=True)
+        tiny={"below": 0.5}, no_op={"min_saving": 1.0}, estimate_is_bound=True, gains={Gain.SMALLER})
 def store_sparse(model: "nn.Module", params: SparseParams, ctx: Context) -> Applied:
     """Replace each layer whose zeros pay by its sparse form."""
     from torch import nn

@@ -64,9 +64,16 @@ def test_cross_layers_keep_their_width(dataset):
 
 
 def test_cross_layers_are_no_chain_even_where_their_shapes_fit():
-    assert links([("cross.0", "Linear", Part.INTERACTION), ("cross.1", "Linear", Part.INTERACTION)]) == []
-    assert links([("a.0", "Linear", Part.DENSE), ("b.0", "Linear", Part.DENSE)]) == []
-    assert len(links([("a.0", "Linear", Part.DENSE), ("a.2", "Linear", Part.OUTPUT)])) == 1
+    square = (4, 4)
+    assert links([(f"cross.{k}", "Linear", Part.INTERACTION, square) for k in range(2)]) == []
+    assert links([("a.0", "Linear", Part.DENSE, square), ("b.0", "Linear", Part.DENSE, square)]) == []
+    assert len(links([("a.0", "Linear", Part.DENSE, square), ("a.2", "Linear", Part.OUTPUT, (1, 4))])) == 1
+
+
+def test_named_layers_are_a_pair_where_they_widen_and_narrow_again():
+    names = {"f.up": (16, 4), "f.down": (4, 16), "a.query": (4, 4), "a.key": (4, 4), "b.down": (4, 16), "b.up": (16, 4)}
+    found = links([(name, "Linear", Part.DENSE, shape) for name, shape in names.items()])
+    assert [(link.first, link.second) for link in found] == [("f.up", "f.down")]
 
 
 def test_what_mixes_units_between_two_layers_keeps_the_width():
