@@ -27,12 +27,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and faiss are load
 
 import compression.methods  # noqa: F401  (fills METHODS)
 from benchmarks.catalogue.cards import write_cards
+from benchmarks.catalogue.frontier_latency import time_jobs
 from benchmarks.catalogue.goals import SEEDS, goal_jobs
 from benchmarks.catalogue.goals import SERIES as GOAL
 from benchmarks.catalogue.jobs import jobs_of
 from benchmarks.catalogue.points import Job, add_point, left_to_do, point_of, read_points
 from benchmarks.catalogue.references import SOURCES, load_reference, one_thread, prepare
-from benchmarks.catalogue.write import write_all
+from benchmarks.catalogue.summary import frontier
+from benchmarks.catalogue.write import dataset_spots, write_all
 from compression.errors import RecPressError
 
 FOLDER = Path(__file__).resolve().parents[1] / ".cache" / "methods"
@@ -102,6 +104,15 @@ def _write_down(path: Path, results: Iterator[tuple[Job, dict[str, Any]]], total
               flush=True)
 
 
+def time_frontiers(folder: Path, keys: list[str]) -> None:
+    """Latency of every file on a frontier, with the first seed."""
+    points = read_points(folder / "points.jsonl")
+    for key in keys:
+        wanted = {spot.digest for spot in frontier(dataset_spots(key, points))}
+        jobs = {job.digest: job for job in [*jobs_of(SOURCES[key]), *goal_jobs()] if job.digest in wanted}
+        time_jobs(folder, jobs.values())
+
+
 def main() -> None:
     """Run what is left, then write the tables and plots."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -113,6 +124,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], metavar="METHOD", help="methods or controls to run now")
     parser.add_argument("--run-only", action="store_true", help="points without tables and plots")
     parser.add_argument("--write-only", action="store_true", help="tables and plots of the points there are")
+    parser.add_argument("--latency", action="store_true", help="time what is on the frontiers; wants a quiet machine")
     parser.add_argument("--cards", action="store_true", help="fill in Measured here of the methods' cards as well")
     for key in ("adult", "criteo", "criteo_indexed"):
         parser.add_argument("--" + key.replace("_", "-"), type=Path, help=f"folder with rows of {SOURCES[key].title}")
@@ -123,6 +135,8 @@ def main() -> None:
     if not options.write_only:
         run_all(options.folder, keys, given, processes=1 if options.quick else options.processes,
                 quick=options.quick, again=options.again, only=options.only)
+    if options.latency:
+        time_frontiers(options.folder, keys)
     if not options.run_only:
         write_all(read_points(options.folder / "points.jsonl"), keys, options.folder)
     if options.cards:

@@ -20,6 +20,7 @@ SERIES = "goal"
 Steps = tuple[tuple[str, dict], ...]
 INT8: Steps = (("quantize.dynamic", {}),)
 INT8_ROWS: Steps = (("embed.quantize_rows", {"n_bits": 8}),)
+INT4_ROWS: Steps = (("embed.quantize_rows", {"n_bits": 4}),)
 TUNE: Steps = ((FINE_TUNE, SOURCES["log"].fine_tune),)
 
 
@@ -39,6 +40,11 @@ class Goal:
         return f"At least {self.ratio:g} times smaller at no more than {self.loss:g} AUC lost, {training}"
 
 
+def users(keep: float) -> Steps:
+    """Row pruning of the one table that is long; the 10,001 items keep their rows."""
+    return (("embed.prune_rows", {"keep": keep, "min_rows": 20_000}),)
+
+
 def nested(bits: float) -> Steps:
     return (("embed.nested_codes", {"bits": bits}),)
 
@@ -47,7 +53,8 @@ GOALS: tuple[Goal, ...] = (
     Goal("8x", 8, 0.0002, 0, (
         ("mixed precision 3.5 bits + int8", (("embed.mixed_precision", {"bits": 3.5}), *INT8_ROWS, *INT8)),
         ("product quantisation 4 + int8", (("embed.product_quantize", {"subspaces": 4}), *INT8)),
-        ("int4 rows + int8", (("embed.quantize_rows", {"n_bits": 4}), *INT8)),
+        ("int4 rows + int8", (*INT4_ROWS, *INT8)),
+        ("half of the users' rows + int4 rows + int8", (*users(0.5), *INT4_ROWS, *INT8)),
         ("nested codes 2 bits + int8", (*nested(2.0), *INT8)),
         ("nested codes 1 bit + int8", (*nested(1.0), *INT8)),
     )),
@@ -55,12 +62,15 @@ GOALS: tuple[Goal, ...] = (
         ("product quantisation 2 + epoch + int8", (("embed.product_quantize", {"subspaces": 2}), *TUNE, *INT8)),
         ("half of the rows + epoch + product quantisation 4 + int8",
          (("embed.prune_rows", {"keep": 0.5}), *TUNE, ("embed.product_quantize", {"subspaces": 4}), *INT8)),
+        ("30 % of the users' rows + int4 rows + int8", (*users(0.3), *INT4_ROWS, *INT8)),
         ("nested codes 1 bit + epoch + int8", (*nested(1.0), *TUNE, *INT8)),
         ("nested codes 0.8 bits + int8", (*nested(0.8), *INT8)),
     )),
     Goal("50x", 50, 0.002, 1, (
         ("a tenth of the rows + epoch + int4 rows + int8",
-         (("embed.prune_rows", {"keep": 0.1}), *TUNE, ("embed.quantize_rows", {"n_bits": 4}), *INT8)),
+         (("embed.prune_rows", {"keep": 0.1}), *TUNE, *INT4_ROWS, *INT8)),
+        ("5 % of the users' rows + int4 rows + int8", (*users(0.05), *INT4_ROWS, *INT8)),
+        ("5 % of the users' rows + epoch + int4 rows + int8", (*users(0.05), *TUNE, *INT4_ROWS, *INT8)),
         ("1 % of hashed rows + epoch + int8",
          (("embed.hash", {"kind": "double-hash", "keep": 0.01}), *TUNE, *INT8_ROWS, *INT8)),
         ("nested codes 0.4 bits + int8", (*nested(0.4), *INT8)),

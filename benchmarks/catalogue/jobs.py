@@ -18,6 +18,7 @@ PARTS = {"movielens": (TABLES, DENSE, BOTH), "log": (TABLES,), "quick": (TABLES,
          "convolutions": ()}
 RECIPES = "recipe"  # what stands for the method of a ready recipe
 MOST = {"log": 4, "adult": 3, "criteo": 3, "criteo_indexed": 3}  # settings of each sweep: those that save most
+TUNED_MOST = {"log": 2, "criteo_indexed": 1}  # of them, those that are tried with an epoch as well
 QUICK_SETTINGS = 1  # of each sweep, in a quick run
 
 
@@ -33,7 +34,8 @@ def jobs_of(source: Source, *, quick: bool = False) -> Iterator[Job]:
                 yield control_job(source, seed, control, value)
         for sweep in sweeps:
             for settings in sweep.settings[:QUICK_SETTINGS] if quick else sweep.settings[-MOST.get(source.key, 99):]:
-                yield from sweep_jobs(source, seed, sweep, settings, both=not quick)
+                both = not quick and settings in sweep.settings[-TUNED_MOST.get(source.key, 99):]
+                yield from sweep_jobs(source, seed, sweep, settings, both=both)
         if BOTH in parts and not quick and seed == source.seeds[0]:
             yield from ready_recipes(source, seed)
 

@@ -29,6 +29,7 @@ class Spot:
     low: float
     high: float
     seeds: int
+    digest: str = ""  # of its first seed's job
 
     @property
     def is_control(self) -> bool:
@@ -61,7 +62,8 @@ def _spot(job: Job, points: Sequence[Point]) -> Spot:
     seeds = sum((point.difference - mean) ** 2 for point in points) / (count - 1) / count if count > 1 else 0.0
     half = _Z * math.sqrt(rows + seeds)
     ratio = math.exp(sum(math.log(point.baseline_bytes / point.bytes) for point in points) / count)
-    return Spot(job.series, job.method, job.on, job.setting, job.tuned, ratio, mean, mean - half, mean + half, count)
+    return Spot(job.series, job.method, job.on, job.setting, job.tuned, ratio, mean, mean - half, mean + half, count,
+                points[0].digest)
 
 
 def frontier(spots: Iterable[Spot]) -> list[Spot]:

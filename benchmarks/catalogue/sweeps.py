@@ -49,8 +49,8 @@ CHANNELS = over("ratio", 0.25, 0.5, 0.7, 0.8, 0.9)
 CONVOLUTIONS = (*over("multiplier", 4, 2, 1), *over("squeeze_ratio", 0.5, 0.25, form="squeeze"))
 
 SWEEPS: tuple[Sweep, ...] = (
-    Sweep("embed.quantize_rows", TABLES, over("n_bits", 8, 4, 2), kind="scale a row"),
-    Sweep("embed.quantize_rows", TABLES, over("n_bits", 8, 4, 2, granularity="field"), kind="scale a table"),
+    Sweep("embed.quantize_rows", TABLES, over("n_bits", 8, 4, 2, 1), kind="scale a row"),
+    Sweep("embed.quantize_rows", TABLES, over("n_bits", 8, 4, 2, 1, granularity="field"), kind="scale a table"),
     Sweep("embed.mixed_precision", TABLES, over("bits", 6.0, 4.0, 3.0, 2.0, 1.5, 1.0)),
     Sweep("embed.product_quantize", TABLES, over("subspaces", 16, 8, 4, 2, 1), kind="256 centroids"),
     Sweep("embed.product_quantize", TABLES, over("subspaces", 16, 8, 4, 2, 1, centroids=32), tuned="both",

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import report
+from benchmarks.catalogue.frontier_latency import TARGET, read_latency
 from benchmarks.catalogue.goals import GOALS, SEEDS, Goal, goal_jobs
 from benchmarks.catalogue.jobs import RECIPES, jobs_of
 from benchmarks.catalogue.points import Point
@@ -26,6 +27,7 @@ where there are several seeds (references trained from different weights) it is 
 their spread too. "+ epoch" has one epoch of fine-tuning behind the method, with smaller steps than the reference was
 trained with; training keeps the epoch of the best validation AUC, and the model before it counts as one, so equal
 figures mean that the epoch didn't help. Every point with its interval is in [methods.csv](methods.csv).
+Latency, of what is on a frontier only, is the median ratio to the fp32 export over pairs in random order, one thread.
 
 The controls: *one row* for all ids of a table (the floor), *random rows* and *largest rows* kept (magnitude), *small
 model* trained anew with fewer columns or units, *stock int8* (onnxruntime.quantization) of the whole or of one part,
@@ -34,15 +36,21 @@ of the same part of the model, with no more training, is at least as small and, 
 """
 
 
+def dataset_spots(key: str, points: dict[str, Point]) -> list[Spot]:
+    """All spots of a dataset; recipes tried for the goals are among them."""
+    spots = spots_of(jobs_of(SOURCES[key]), points)
+    if key == "log":
+        spots += [replace(spot, series=f"recipe {spot.series}", method=RECIPES, on=BOTH)
+                  for _, spot in goal_spots(points)]
+    return spots
+
+
 def write_all(points: dict[str, Point], keys: Sequence[str], folder: Path) -> Path:
     """The report with a section for each dataset that has points; `folder` holds the references."""
     sections = [HEAD, goals_section(points)]
     rows: list[list[object]] = []
     for key in keys:
-        spots = spots_of(jobs_of(SOURCES[key]), points)
-        if key == "log":
-            spots += [replace(spot, series=f"recipe {spot.series}", method=RECIPES, on=BOTH)
-                      for _, spot in goal_spots(points)]
+        spots = dataset_spots(key, points)
         if spots:
             sections.append(section(SOURCES[key], spots, folder))
             rows += csv_rows(key, spots)
@@ -107,11 +115,14 @@ def section(source: Source, spots: Sequence[Spot], folder: Path) -> str:
                 lines.append([label, shown[0].on, compact(shown), told])
                 told = ""
     controls = [[name, members[0].on, compact(members)] for name, members in series.items() if not members[0].method]
-    front = [[spot.name, spot.setting, f"{spot.ratio:.2f}", difference(spot)] for spot in frontier(spots)]
+    latency = read_latency(folder)
+    front = [[spot.name, spot.setting, f"{spot.ratio:.2f}", difference(spot), *ratios(latency.get(spot.digest))]
+             for spot in frontier(spots)]
     return "\n\n".join([
         f"## {source.title}", reference_text(source, folder), f"![{source.title}](methods-{source.key}.svg)",
         "The frontier: nothing tried is both smaller and better.",
-        report.table(["method or control", "setting", "times smaller", "AUC difference [95 %]"], front),
+        report.table(["method or control", "setting", "times smaller", "AUC difference [95 %]", "latency × at B=1",
+                      "latency × at B=512"], front),
         "Every method; × times smaller, AUC difference ± half of its interval.",
         report.table(["method", "part", "settings", "beside the controls"], lines),
         "The controls.", report.table(["control", "part", "settings"], controls)])
@@ -129,6 +140,12 @@ def reference_text(source: Source, folder: Path) -> str:
 
 def difference(spot: Spot) -> str:
     return f"{spot.difference:+.5f} [{spot.low:+.5f}, {spot.high:+.5f}]"
+
+
+def ratios(found: dict[str, list[float]] | None) -> list[str | None]:
+    """Latency beside the fp32 export at each batch size; empty where it wasn't taken."""
+    return [f"{found[size][0]:.2f} [{found[size][1]:.2f}, {found[size][2]:.2f}]" if found and size in found else None
+            for size in map(str, TARGET.batch_sizes)]
 
 
 def compact(spots: Sequence[Spot]) -> str:
