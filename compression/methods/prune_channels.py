@@ -2,6 +2,7 @@
 
 A unit goes with its row in the layer, its entry in the BatchNorm behind it and its column in the next layer.
 Sources: Li et al. 2017, arXiv:1608.08710 (norm of a filter); Liu et al. 2017, arXiv:1708.06519 (BatchNorm's scale).
+Molchanov et al. 2019, arXiv:1906.10771 (Taylor scores, summed over a unit's weights).
 Here: importance is the norm of the unit's incoming weights times |scale| of its BatchNorm. A layer whose output
 feeds something else than the next layer of its MLP keeps its width.
 """
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
+from compression.methods.gradients import training_scores
 from compression.methods.order import needs_float
 from compression.records import Layer, Part, Step, Tensor
 
@@ -29,8 +31,9 @@ class ChannelsParams(Params):
 
     ratio: float = Field(0.5, ge=0, le=0.95, multiple_of=0.01,
                          description="Share of hidden units removed in each layer.")
-    criterion: Literal["l1", "l2"] = Field(
-        "l2", description="Norm of a unit's incoming weights by which it is ranked, times its BatchNorm scale.")
+    criterion: Literal["l1", "l2", "taylor"] = Field(
+        "l2", description="What a unit is worth: the norm of its incoming weights times its BatchNorm scale, or what "
+                          "the loss on training rows says (gradient × weight).")
     round_to: int = Field(4, ge=1, le=64, description="Widths are rounded up to a multiple of this; 8 or 16 suit "
                                                       "vector instructions.")
 
@@ -96,7 +99,8 @@ def _factors(first: str, second: str) -> bool:
         summary="Removes hidden units of the MLPs, so that files and products really get smaller.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs=set(), export=ExportForm.PLAIN,
         gains={Gain.SMALLER, Gain.FASTER},
-        source="Li et al. 2017, arXiv:1608.08710; Liu et al. 2017, arXiv:1708.06519",
+        source="Li et al. 2017, arXiv:1608.08710; Liu et al. 2017, arXiv:1708.06519; "
+               "Molchanov et al. 2019, arXiv:1906.10771",
         tiny={"round_to": 1}, no_op={"ratio": 0.0})
 def prune_channels(model: "nn.Module", params: ChannelsParams, ctx: Context) -> Applied:
     """Remove the least important hidden units of every MLP in the model."""
@@ -109,6 +113,7 @@ def prune_channels(model: "nn.Module", params: ChannelsParams, ctx: Context) -> 
     reasons: dict[str, str] = {}
     linked = links([(path, type(leaf).__name__, part, _shape(leaf))
                     for path, (leaf, part) in found.items()])
+    asked: dict[str, torch.Tensor] = {}  # Taylor scores of all weights, taken before the first unit goes
     for link in linked:
         width = dense[link.first].out_features
         kept = kept_width(width, params)
@@ -116,7 +121,12 @@ def prune_channels(model: "nn.Module", params: ChannelsParams, ctx: Context) -> 
         if reasons[link.first]:
             continue
         norms = [dense[path] for path in link.between]
-        keep = most_important(dense[link.first].weight, norms, kept, params.criterion)
+        if params.criterion == "taylor":
+            asked = asked or training_scores(model, {one.first: dense[one.first] for one in linked}, ctx,
+                                             title="Channel pruning by Taylor scores")
+            keep = highest(asked[link.first].double().sum(1), kept)
+        else:
+            keep = most_important(dense[link.first].weight, norms, kept, params.criterion)
         _narrow(model, link, keep)
         dense = {path: model.get_submodule(path) for path in dense}
         details[link.first] = f"{kept} of {width} hidden units kept"
@@ -139,7 +149,12 @@ def most_important(weight: "torch.Tensor", norms: "list[nn.Module]", kept: int, 
     score = weight.detach().double().norm(p=1 if criterion == "l1" else 2, dim=1)  # (H,)
     for norm in norms:
         score = score * norm.weight.detach().double().abs()
-    return score.argsort(descending=True, stable=True)[:kept].sort().values
+    return highest(score, kept)
+
+
+def highest(scores: "torch.Tensor", kept: int) -> "torch.Tensor":
+    """(H,) → (kept,) int64: the places of the highest scores, ascending; ties go to the earlier."""
+    return scores.argsort(descending=True, stable=True)[:kept].sort().values
 
 
 def _narrow(model: "nn.Module", link: Link, keep: "torch.Tensor") -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.errors import RecipeError
 from compression.method import Applied, Context, ExportForm, Need, Problem, Stage, method
 from compression.methods import unstructured
+from compression.methods.gradients import training_scores
 from compression.records import Layer, Part, Step
 
 if TYPE_CHECKING:
@@ -36,23 +36,15 @@ class TaylorParams(unstructured.SparsityParams):
         tiny={"weights": "both", "n_batches": 4}, no_op={"sparsity": 0.0})
 def prune_taylor(model: "nn.Module", params: TaylorParams, ctx: Context) -> Applied:
     """Zero the weights of the lowest score. Raises RecipeError without a dataset."""
-    from compression.tasks import TASKS
-    from compression.train.batches import to_device
-    from compression.train.losses import LOSSES
     from compression.train.pruning_hook import PruningHook, keep_masks
-    from compression.train.saliency import gradient_scores
 
-    if ctx.dataset is None:
-        raise RecipeError("Taylor pruning asks the loss on training rows; run the recipe with a dataset.")
     applied = Applied(model)
     idle = "" if params.sparsity else "sparsity is 0"
     chosen = unstructured.chosen_leaves(applied, ctx, weights=params.weights, idle=idle)
     if not chosen:
         return applied
-    scores = gradient_scores(
-        model, {path: leaf.weight for path, leaf in chosen.items()}, to_device(ctx.dataset.splits["train"]),
-        criterion=params.criterion, loss=LOSSES[TASKS[ctx.dataset.description.task].loss],
-        batch_size=params.batch_size, n_batches=params.n_batches, generator=ctx.generator)
+    scores = training_scores(model, chosen, ctx, title="Taylor pruning", criterion=params.criterion,
+                             n_batches=params.n_batches, batch_size=params.batch_size)
     hook = PruningHook(tuple(chosen), sparsity=params.sparsity, scope=params.scope, schedule="one-shot")
     unstructured.zero(applied, ctx, chosen, keep_masks(scores, params.sparsity, params.scope), hook)
     return applied

@@ -105,3 +105,16 @@ def test_it_may_stand_twice_but_not_after_dense_quantisation():
     assert check(twice) == []
     late = check(recipe_of(("quantize.dynamic", {}), ("prune.channels", {})))
     assert "step 1 has quantised the dense layers" in late[0].message and late[0].severity == "error"
+
+
+def test_by_taylor_a_unit_that_nothing_reads_goes_whatever_its_weights():
+    """Molchanov et al. 2019: without effect on the loss the gradient is zero, and so is the score."""
+    dataset = ordered_dataset()
+    model = tiny_model("deepfm", dataset, trained=True)
+    with torch.no_grad():
+        model.mlp[0].weight[::2] *= 10
+        model.mlp[4].weight[:, ::2] = 0
+    by_norm, by_loss = (apply("prune.channels", model, dataset, criterion=criterion, ratio=0.5, round_to=1).model
+                        for criterion in ("l2", "taylor"))
+    assert torch.equal(by_loss.mlp[0].weight, model.mlp[0].weight[1::2])
+    assert not torch.equal(by_norm.mlp[0].weight, by_loss.mlp[0].weight)
