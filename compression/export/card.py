@@ -26,7 +26,7 @@ def model_card(result: Result, *, signature: Signature, description: DataDescrip
         f"**{verdict(result, task)}**",
         f"## Numbers\n\nMeasured on the test split, from `model.onnx` itself. {_machine(result)}\n\n{_table(result)}",
         f"## Intended use\n\n{task.title}: scores rows that look like the data it was made from. "
-        f"Each score is a {signature.output_form}.",
+        f"It reads {_columns(signature)}. Each score is a {signature.output_form}.",
         f"## Data\n\n{_data(description)}",
         f"## Recipe\n\nSteps: {steps}.\n\n```yaml\n{recipe.strip()}\n```",
         f"## Limits\n\n{_limits(result, signature)}",
@@ -110,6 +110,12 @@ def _data(description: DataDescription) -> str:
     terms = f" Terms: {_line(description.terms)}." if description.terms else ""
     columns = ", ".join(f"`{_line(column.name)}` ({column.role})" for column in description.columns)
     return f"{_line(description.name)}.{terms} Columns: {columns}."
+
+
+def _columns(signature: Signature) -> str:
+    """The columns that the file asks for: fewer than the data has where inputs were dropped."""
+    names = list(dict.fromkeys(single.column for single in signature.singles))
+    return ", ".join(f"`{_line(name)}`" for name in names)
 
 
 def _limits(result: Result, signature: Signature) -> str:

@@ -168,6 +168,9 @@ def test_a_run_measures_and_bundles_a_file_that_asks_for_no_dropped_column(tmp_p
     inputs = json.loads((tmp_path / "bundle" / "signature.json").read_text())["signature"]["inputs"]
     columns = {item["column"] for item in inputs}
     assert len(columns) == 2
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    asked = ", ".join(f"`{item['column']}`" for item in inputs)
+    assert f"It reads {asked}." in card
     with (data / "clicks.csv").open(newline="") as file, (tmp_path / "rows.csv").open("w", newline="") as out:
         rows = list(csv.DictReader(file))[-300:]
         writer = csv.DictWriter(out, sorted(columns), extrasaction="ignore")
