@@ -6,6 +6,7 @@ from compression.methods import distill_logits as distill_logits
 from compression.methods import distill_ranking as distill_ranking
 from compression.methods import distill_self as distill_self
 from compression.methods import embed_hash as embed_hash
+from compression.methods import embed_learn_dims as embed_learn_dims
 from compression.methods import embed_mixed_precision as embed_mixed_precision
 from compression.methods import embed_nested_codes as embed_nested_codes
 from compression.methods import embed_product_quantize as embed_product_quantize
@@ -29,6 +30,7 @@ from compression.methods import prune_store_sparse as prune_store_sparse
 from compression.methods import prune_taylor as prune_taylor
 from compression.methods import quantize_dynamic as quantize_dynamic
 from compression.methods import quantize_static as quantize_static
+from compression.methods import quantize_weights as quantize_weights
 from compression.methods import reparam_depthwise as reparam_depthwise
 from compression.methods import reparam_overparameterize as reparam_overparameterize
 from compression.methods import share_kmeans as share_kmeans
