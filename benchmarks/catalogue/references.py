@@ -48,6 +48,7 @@ class Source:
     given: bool = False  # whether its rows come from a folder given by argument
     seeds: tuple[int, ...] = (0,)
     architecture: str = "deepfm"
+    about: str = ""  # what a reader should know of it
     training: dict[str, Any] = field(default_factory=dict)  # TrainParams of the reference
     fine_tune: dict[str, Any] = field(default_factory=dict)  # TrainParams of one epoch after a step
 
@@ -124,7 +125,9 @@ SOURCES = {source.key: source for source in (
     Source("convolutions", "MovieLens-100K, field convolutions", _write_movielens, architecture="fieldconv",
            fine_tune=FINE_TUNE),
     Source("log", "Generated click log, 2 million rows", _write_log,
-           training=LOG_TRAINING, fine_tune=LOG_FINE_TUNE),
+           training=LOG_TRAINING, fine_tune=LOG_FINE_TUNE,
+           about=f"The log draws from {LOG_USERS:,} users and {LOG_ITEMS:,} items by Zipf's law; a table has the ids "
+                 "that occur in training, so what is never read saves nothing."),
     Source("adult", "Adult", _write_adult, given=True, fine_tune=FINE_TUNE),
     Source("criteo", "Criteo sample", _write_criteo, given=True, fine_tune=FINE_TUNE),
     Source("criteo_indexed", "Criteo sample, indexed", _write_indexed, given=True, fine_tune=FINE_TUNE),

@@ -68,6 +68,8 @@ SWEEPS: tuple[Sweep, ...] = (
     Sweep("factorize.svd", DENSE, over("rank_ratio", 0.5, 0.4, 0.25, 0.12, 0.06, weights="dense"), tuned="both",
           kind="dense"),
     Sweep("embed.nested_codes", TABLES, over("bits", 4.0, 3.0, 2.0, 1.0, 0.5, 0.3), tuned="both"),
+    Sweep("embed.train_quantized", TABLES, over("n_bits", 8, 4, 2, 1), tuned="always"),
+    Sweep("embed.learn_dims", TABLES, over("price", 0.001, 0.003, 0.01, 0.03, 0.1), tuned="always"),
     Sweep("factorize.activation_svd", DENSE, over("rank_ratio", 0.5, 0.4, 0.25, 0.12, 0.06), tuned="both"),
     Sweep("prune.random", DENSE, over("sparsity", *SPARSITIES), tuned="both", after=SPARSE, control=True),
     Sweep("prune.magnitude", DENSE, over("sparsity", *SPARSITIES), tuned="both", after=SPARSE, control=True,
@@ -85,6 +87,8 @@ SWEEPS: tuple[Sweep, ...] = (
     Sweep("prune.layers", DENSE, over("n_hidden", 1, 2), tuned="both"),
     Sweep("quantize.dynamic", DENSE, over("n_bits", 8, 7)),
     Sweep("quantize.static", DENSE, over("calibrator", "minmax", "percentile", "mse")),
+    Sweep("quantize.weights", DENSE, tuple({"n_bits": bits, "block_size": size} for bits, size in
+                                           ((8, 32), (8, 128), (4, 16), (4, 32), (4, 128)))),
     Sweep("share.kmeans", DENSE, over("n_bits", 8, 4, 2), tuned="both"),
     Sweep("distill.logits", BOTH, over("width_ratio", 0.5, 0.25, 0.1), tuned="always", kind="fewer units"),
     Sweep("distill.logits", BOTH, tuple({"width_ratio": ratio, "embedding_ratio": ratio}

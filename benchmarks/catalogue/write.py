@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import report
 from benchmarks.catalogue.frontier_latency import TARGET, read_latency
-from benchmarks.catalogue.goals import GOALS, SEEDS, Goal, goal_jobs
+from benchmarks.catalogue.goals import GOALS, NOTE, Goal, goal_jobs
 from benchmarks.catalogue.jobs import RECIPES, jobs_of
 from benchmarks.catalogue.points import Point
 from benchmarks.catalogue.references import SOURCES, Source
@@ -52,7 +53,7 @@ def write_all(points: dict[str, Point], keys: Sequence[str], folder: Path) -> Pa
     for key in keys:
         spots = dataset_spots(key, points)
         if spots:
-            sections.append(section(SOURCES[key], spots, folder))
+            sections.append(section(SOURCES[key], spots, points, folder))
             rows += csv_rows(key, spots)
     with (report.RESULTS / "methods.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -75,7 +76,7 @@ def goal_spots(points: dict[str, Point]) -> list[tuple[Goal, Spot]]:
 
 def goals_section(points: dict[str, Point]) -> str:
     """Each goal with its recipes: reached by the estimate, by the whole interval, or not."""
-    parts = ["## Goals on the generated log", f"Whole exported model, mean over up to {len(SEEDS)} seeds."]
+    parts = ["## Goals on the generated log", NOTE]
     tried = goal_spots(points)
     for goal in GOALS:
         spots = [spot for of, spot in tried if of is goal]
@@ -97,7 +98,7 @@ def _yes(kept: bool) -> str:
     return "yes" if kept else "no"
 
 
-def section(source: Source, spots: Sequence[Spot], folder: Path) -> str:
+def section(source: Source, spots: Sequence[Spot], points: dict[str, Point], folder: Path) -> str:
     """One dataset: reference, plot, frontier, methods, controls."""
     plot = report.RESULTS / f"methods-{source.key}.svg"
     plot.write_text(scatter(spots, source.title, lowest=LOWEST.get(source.key, -0.02)), encoding="utf-8")
@@ -119,7 +120,7 @@ def section(source: Source, spots: Sequence[Spot], folder: Path) -> str:
     front = [[spot.name, spot.setting, f"{spot.ratio:.2f}", difference(spot), *ratios(latency.get(spot.digest))]
              for spot in frontier(spots)]
     return "\n\n".join([
-        f"## {source.title}", reference_text(source, folder), f"![{source.title}](methods-{source.key}.svg)",
+        f"## {source.title}", reference_text(source, points, folder), f"![{source.title}](methods-{source.key}.svg)",
         "The frontier: nothing tried is both smaller and better.",
         report.table(["method or control", "setting", "times smaller", "AUC difference [95 %]", "latency × at B=1",
                       "latency × at B=512"], front),
@@ -128,14 +129,24 @@ def section(source: Source, spots: Sequence[Spot], folder: Path) -> str:
         "The controls.", report.table(["control", "part", "settings"], controls)])
 
 
-def reference_text(source: Source, folder: Path) -> str:
-    """What the differences are to, as it was trained."""
+def reference_text(source: Source, points: dict[str, Point], folder: Path) -> str:
+    """What the differences are to: tables, bytes and AUC of the export, and how it was trained."""
+    first = folder / source.key / f"seed-{source.seeds[0]}"
+    config = json.loads((first / "trained" / "config.json").read_text(encoding="utf-8"))
+    rows = sorted(((item["cardinality"], item["name"]) for item in config["signature"]["inputs"]
+                   if item.get("cardinality")), reverse=True)
+    tables = ", ".join(f"{name} {count:,}" for count, name in rows[:3])
     told = []
     for seed in source.seeds:
+        of = [point for point in points.values() if (point.dataset, point.seed) == (source.key, seed) and point.auc]
         path = folder / source.key / f"seed-{seed}" / "training.txt"
-        if path.exists():
-            told.append(f"seed {seed}: {path.read_text(encoding='utf-8').strip()}")
-    return f"References ({source.architecture}): {'; '.join(told)}."
+        if of and path.exists():
+            told.append(f"seed {seed}: test AUC {of[0].auc - of[0].difference:.5f} over {of[0].n:,} rows, "
+                        f"{of[0].baseline_bytes:,} bytes, {path.read_text(encoding='utf-8').strip()}")
+    more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+    about = f" {source.about}" if source.about else ""
+    return (f"References ({source.architecture}; tables by rows: {tables}{more}).{about}\n\n"
+            + "\n".join(f"- {line}" for line in told))
 
 
 def difference(spot: Spot) -> str:
