@@ -21,7 +21,7 @@ import torch
 from benchmarks import report
 from compression.layers.product_rows import encode_product
 from compression.layers.row_codes import encode_rows
-from compression.layers.shared_linear import codebook_of, nearest_codes
+from compression.layers.shared_linear import SharedLinear
 
 MEMCPY = "memcpy"
 GOAL_PACKING, GOAL_PQ, GOAL_SHARING = 0.30, 5.0, 0.3
@@ -97,9 +97,9 @@ def product_quantisation() -> Callable[[], object]:
 
 
 def sharing() -> Callable[[], object]:
-    """A codebook of 16 weights and the code of each."""
-    values = np.random.default_rng(0).normal(size=N_SHARED).astype(np.float32)
-    return lambda: nearest_codes(values, codebook_of(values, 16))
+    """A dense layer of a million weights as a codebook of 16 and packed codes."""
+    linear = torch.nn.Linear(N_SHARED // 1000, 1000)
+    return lambda: SharedLinear(linear, n_bits=4)
 
 
 def main() -> None:
@@ -119,8 +119,8 @@ def main() -> None:
     body += (f"\n\n{options.threads} thread(s); {options.rounds} rounds in random order, {options.repeats} repeats of "
              f"codebooks; seconds are {'processor' if options.threads == 1 else 'wall'} time. Normal values. Packing "
              "counts the bytes of the float table that are read in a second, from the call to finished codes and "
-             "scales; memcpy copies the same table to memory that was written before. torch's operators store a minimum "
-             "and a step a row, in 4 or 8 bytes, and search nothing.")
+             "scales; memcpy copies the same table to memory that was written before. torch's operators store a "
+             "minimum and a step a row, in 4 or 8 bytes, and search nothing.")
     report.write("speed", "Speed of packing and codebooks", body,
                  command=f"python -m benchmarks.speed --values {options.values} --rounds {options.rounds} "
                          f"--repeats {options.repeats} --threads {options.threads}")

@@ -35,7 +35,7 @@ ROW_CANDIDATES = {8: (1.0, 0.95, 0.9), 4: (1.0, 0.9, 0.8, 0.7, 0.6), 2: (1.0, 0.
                   1: (1.0,)}
 N_BINS = 4096  # of the histogram from which one scale a table is chosen
 CHUNK_VALUES = 1 << 17  # 512 KiB of float32: stays in a core's cache
-PACKED_VALUES = 1 << 18  # where each value is touched few times, fewer and larger calls are faster
+PACKED_VALUES = 1 << 19  # where each value is touched few times, fewer and larger calls are faster
 NARROW = 32  # below so many columns a pooling finds their maxima several times faster than a reduction
 LARGEST_SCALE = 65504.0  # fp16
 
@@ -70,7 +70,8 @@ def encode_rows(weight: Tensor, *, n_bits: int, granularity: Granularity = "row"
     n_rows, dim = weight.shape
     n_bits = bits_that_fit(dim, n_bits)
     weight = weight.detach().to("cpu", torch.float32)
-    codes = torch.empty(n_rows, packed_width(dim, n_bits), dtype=torch.int8 if n_bits == 8 else torch.uint8)
+    # numpy asks for huge pages: a large table's codes then cost the kernel few page faults instead of one in 4 KiB
+    codes = torch.from_numpy(np.empty((n_rows, packed_width(dim, n_bits)), np.int8 if n_bits == 8 else np.uint8))
     per_row = has_scale_per_row(dim, granularity)
     scales = torch.empty(n_rows, dtype=torch.float16) if per_row else field_scale(
         weight, n_bits=n_bits, clipping=clipping, frequencies=frequencies)
@@ -132,9 +133,10 @@ def _as_half(scale: Tensor) -> Tensor:
 
     Codes are chosen after it, so that they make up for the rounding, which is coarse below 6e-5.
     """
-    half = scale.clamp(max=LARGEST_SCALE).half()
-    larger = (half.view(torch.int16) + 1).view(torch.float16)  # positive floats are ordered as their bits are
-    return torch.where(half.float() < scale, larger, half).clamp(max=LARGEST_SCALE)
+    scale = scale.clamp(max=LARGEST_SCALE)
+    half = scale.half()
+    half.view(torch.int16).add_(half < scale)  # positive floats are ordered as their bits are
+    return half
 
 
 def _least_squares_scale(rows: Tensor, levels: Tensor) -> Tensor:
@@ -161,7 +163,7 @@ def nearest_levels(values: Tensor, scale: Tensor, n_bits: int) -> Tensor:
 def _on_grid(values: Tensor, scale: Tensor, scratch: Tensor, *, fits: bool = False) -> Tensor:
     """Values over scale, rounded to −127 … 127: `scratch`, of their shape, holds them. `fits`: no value is larger."""
     step = scale.float()
-    inverse = torch.where(step > 0, 1 / step, torch.zeros_like(step))
+    inverse = step.reciprocal().masked_fill_(step == 0, 0)
     grid = torch.mul(values, inverse, out=scratch).round_()
     return grid if fits else grid.clamp_(-TOP, TOP)
 
