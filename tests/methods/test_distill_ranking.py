@@ -89,7 +89,7 @@ def agreement(student, teacher, dataset, *, by_user: bool) -> float:
                                     {"form": "softmax", "lists": "user"}], ids=str)
 def test_a_small_student_comes_to_order_rows_as_its_teacher_does(params, teacher, dataset):
     found = []
-    for weight in (0.0, 2.0):
+    for weight in (0.0, 10.0):
         student = apply_all(
             teacher, dataset, ("distill.logits", {"embedding_ratio": 0.5, "alpha": 0.0}),
             ("distill.ranking", {"weight": weight, "top_k": 50} | params),

@@ -52,7 +52,6 @@ def test_a_cross_layer_of_zeros_goes_first_and_no_score_changes(dataset):
     torch.testing.assert_close(logits(given.model, dataset), logits(model, dataset), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("n_hidden", [1, 2, 8])
 def test_by_the_loss_no_other_layer_would_have_done_less_harm(dataset):
     model = tiny_model("deepfm", dataset, trained=True, n_layers=4)
     rows = to_device(dataset.splits["valid"])
@@ -65,6 +64,7 @@ def test_by_the_loss_no_other_layer_would_have_done_less_harm(dataset):
     assert loss_of(apply(KEY, model, dataset).model, rows) == min(losses) < max(losses)
 
 
+@pytest.mark.parametrize("n_hidden", [1, 2, 8])
 def test_names_and_bytes_are_known_beforehand_whichever_go(n_hidden, dataset):
     model = tiny_model("dcnv2", dataset, n_layers=4, n_cross_layers=4)
     described = describe(model, dataset.signature, architecture="dcnv2")
