@@ -191,7 +191,7 @@ class Tensor(Record):
     """A tensor as the exported file stores it."""
 
     name: str
-    dtype: str  # "float32", "int8", "uint8", "float16", "int32", "int64", "bool"
+    dtype: str  # "float32", "int8", "uint8", "float16", "bfloat16", "int32", "int64", "bool"
     shape: tuple[int, ...]
 
     @property
@@ -199,7 +199,7 @@ class Tensor(Record):
         count = 1
         for length in self.shape:
             count *= length
-        return count * {"float32": 4, "int32": 4, "float16": 2, "int64": 8}.get(self.dtype, 1)
+        return count * {"float32": 4, "int32": 4, "float16": 2, "bfloat16": 2, "int64": 8}.get(self.dtype, 1)
 
 
 class Zeros(Record):

@@ -89,6 +89,8 @@ SWEEPS: tuple[Sweep, ...] = (
     Sweep("quantize.static", DENSE, over("calibrator", "minmax", "percentile", "mse")),
     Sweep("quantize.weights", DENSE, tuple({"n_bits": bits, "block_size": size} for bits, size in
                                            ((8, 32), (8, 128), (4, 16), (4, 32), (4, 128)))),
+    Sweep("quantize.half", TABLES, over("form", "bf16", "fp16", "fp8", weights="tables"), kind="tables"),
+    Sweep("quantize.half", DENSE, over("form", "bf16", "fp16", "fp8", weights="dense"), kind="dense"),
     Sweep("share.kmeans", DENSE, over("n_bits", 8, 4, 2), tuned="both"),
     Sweep("distill.logits", BOTH, over("width_ratio", 0.5, 0.25, 0.1), tuned="always", kind="fewer units"),
     Sweep("distill.logits", BOTH, tuple({"width_ratio": ratio, "embedding_ratio": ratio}

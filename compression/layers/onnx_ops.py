@@ -13,12 +13,32 @@ import onnx
 import onnx_ir as ir
 import torch
 from onnxscript import opset21 as op
+from onnxscript.values import Op, Opset
 
 from compression.layers import quantized_linear, quantized_rows  # noqa: F401  (registers the operators)
+from compression.layers.block_linear import ACCURACY_LEVEL
 from compression.layers.row_codes import byte_levels
 from compression.layers.stored_shapes import packed_width
 
 FLOAT, INT8, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.INT32
+
+
+def _matmul_of_blocks() -> Op:
+    """MatMulNBits of ONNX Runtime, which onnx itself has no schema of: as far as it is used here."""
+    schema, optional = onnx.defs.OpSchema, onnx.defs.OpSchema.FormalParameterOption.Optional
+    floats, codes = (["tensor(float)"], "numbers"), (["tensor(uint8)"], "codes")
+    inputs = [schema.FormalParameter("A", "T"), schema.FormalParameter("B", "C"), schema.FormalParameter("scales", "T"),
+              *(schema.FormalParameter(name, kind, param_option=optional)
+                for name, kind in (("zero_points", "C"), ("g_idx", "I"), ("bias", "T")))]
+    attributes = [schema.Attribute(name, schema.AttrType.INT)
+                  for name in ("K", "N", "bits", "block_size", "accuracy_level")]
+    described = schema("MatMulNBits", "com.microsoft", 1, inputs=inputs, outputs=[schema.FormalParameter("Y", "T")],
+                       type_constraints=[("T", *floats), ("C", *codes), ("I", ["tensor(int32)"], "places")],
+                       attributes=attributes)
+    return Op(Opset("com.microsoft", 1), "MatMulNBits", described)
+
+
+MATMUL_OF_BLOCKS = _matmul_of_blocks()
 
 
 def lookup_rows(codes: ir.Value, scale: ir.Value, ids: ir.Value, n_bits: int, embedding_dim: int) -> ir.Value:
@@ -64,6 +84,14 @@ def linear_static(x: ir.Value, weight: ir.Value, scale: ir.Value, bias: ir.Value
     return op.Gemm(rounded, dense, op.DequantizeLinear(bias, op.Mul(step, scale), axis=0))
 
 
+def linear_blocks(x: ir.Value, codes: ir.Value, scale: ir.Value, bias: ir.Value | None = None, n_bits: int = 4,
+                  block_size: int = 32) -> ir.Value:
+    """One contrib operator; the number of inputs is an attribute, because the last block may be filled up."""
+    shape = {"K": int(x.shape[1]), "N": int(codes.shape[0]), "bits": n_bits, "block_size": block_size}
+    given = (x, codes, scale) if bias is None else (x, codes, scale, None, None, bias)
+    return MATMUL_OF_BLOCKS(*given, **shape, accuracy_level=ACCURACY_LEVEL)
+
+
 def _ints(*values: int) -> ir.Value:
     return op.Constant(value=onnx.helper.make_tensor("ints", onnx.TensorProto.INT64, (len(values),), values))
 
@@ -72,4 +100,5 @@ TRANSLATIONS: dict[Callable, Callable] = {
     torch.ops.recpress.lookup_rows.default: lookup_rows,
     torch.ops.recpress.linear_dynamic.default: linear_dynamic,
     torch.ops.recpress.linear_static.default: linear_static,
+    torch.ops.recpress.linear_blocks.default: linear_blocks,
 }

@@ -39,6 +39,23 @@ def dense_tensors(in_features: int, out_features: int, *, bias: str | None) -> t
     return stored if bias is None else (*stored, Tensor(name="bias", dtype=bias, shape=(out_features,)))
 
 
+def half_tensors(shape: tuple[int, ...], form: str, *, has_bias: bool) -> tuple[Tensor, ...]:
+    """A weight in fp16, bf16 or fp8 (as bytes, with one scale), and a bias in float."""
+    stored = [Tensor(name="weight", dtype={"fp16": "float16", "bf16": "bfloat16"}.get(form, "uint8"), shape=shape)]
+    if form == "fp8":
+        stored.append(Tensor(name="scale", dtype="float32", shape=()))
+    return (*stored, Tensor(name="bias", dtype="float32", shape=(shape[0],))) if has_bias else tuple(stored)
+
+
+def block_tensors(in_features: int, out_features: int, *, n_bits: int, block_size: int,
+                  has_bias: bool) -> tuple[Tensor, ...]:
+    """A dense layer in blocks of codes: the last block is filled up, each has a float scale."""
+    n_blocks = math.ceil(in_features / block_size)
+    stored = (Tensor(name="codes", dtype="uint8", shape=(out_features, n_blocks, block_size * n_bits // 8)),
+              Tensor(name="scale", dtype="float32", shape=(out_features, n_blocks)))
+    return (*stored, Tensor(name="bias", dtype="float32", shape=(out_features,))) if has_bias else stored
+
+
 def slices_that_fit(embedding_dim: int, n_slices: int) -> int:
     """The most slices of equal width, at most `n_slices`: a divisor of the columns."""
     return max(count for count in range(1, min(n_slices, embedding_dim) + 1) if embedding_dim % count == 0)

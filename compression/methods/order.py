@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compression.method import Problem
-from compression.records import Step
+from compression.errors import RecipeError
+from compression.method import METHODS, Problem
+from compression.records import Part, Step
+
+TABLE_CODES = ("embed.quantize_rows", "embed.train_quantized", "embed.mixed_precision", "embed.product_quantize",
+               "embed.nested_codes")
 
 
 def needs_float(title: str, index: int, steps: tuple[Step, ...], *, dense: bool, tables: bool) -> Iterator[Problem]:
     """An error for each kind of weights that a step needs in float and an earlier step has quantised."""
-    wanted = [(("quantize.", "share."), "dense layers", dense),
-              (("embed.quantize_rows", "embed.train_quantized", "embed.mixed_precision", "embed.product_quantize",
-                "embed.nested_codes"), "tables", tables)]
-    for prefixes, what, asked in wanted:
-        earlier = [place for place, step in enumerate(steps[:index]) if step.method.startswith(prefixes)]
+    for has_codes, what, asked in ((_dense_in_codes, "dense layers", dense), (_tables_in_codes, "tables", tables)):
+        earlier = [place for place, step in enumerate(steps[:index]) if has_codes(step)]
         if asked and earlier:
             yield Problem(index, "error", f"{title} needs float weights, and step {earlier[0] + 1} has quantised the "
                                           f"{what}; move {title[0].lower() + title[1:]} before it.")
+
+
+def _dense_in_codes(step: Step) -> bool:
+    """Whether dense layers hold codes after the step, by its own settings."""
+    if step.method.startswith("share."):
+        return True
+    chosen = METHODS.get(step.method)
+    try:
+        return chosen is not None and Part.DENSE in chosen.frozen_parts(chosen.parse(step.params))
+    except RecipeError:  # said at the step itself
+        return False
+
+
+def _tables_in_codes(step: Step) -> bool:
+    on_tables = step.method == "quantize.half" and step.params.get("weights", "both") != "dense"
+    return on_tables or step.method.startswith(TABLE_CODES)
