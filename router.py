@@ -6,7 +6,7 @@ from ui.shell import style
 from ui.state import PAGES, say_kept
 
 TITLES = {"home": "Home", "models": "Models", "datasets": "Datasets", "experiment": "Experiment", "runs": "Runs",
-          "run": "Run", "compare": "Compare", "settings": "Settings"}
+          "run": "Run", "compare": "Compare", "methods": "Methods", "settings": "Settings"}
 DEEP_LINKS = {"run"}  # reached from a list, a plot or a link
 
 st.set_page_config(page_title="RecPress", page_icon="static/icon.svg", layout="wide",

@@ -8,7 +8,8 @@ import streamlit as st
 
 from compression.errors import RecipeError, RecPressError
 from compression.models.signature import Signature
-from compression.recipe import check, dump_recipe, estimate, load_recipe
+from compression.recipe import check, estimate
+from compression.recipe_link import unpack
 from compression.records import ModelDescription, Recipe, RunSpec, Target
 from jobs.submit import submit_many
 from plots.units import human_bytes
@@ -16,25 +17,29 @@ from storage.records import DataRow, ModelRow
 from storage.store import Store
 from ui.format import plural
 from ui.recipe_editor import draw_recipe_editor, draw_size, edited_steps, recipe_of, set_steps
+from ui.recipe_share import SEED, draw_share, load_into_editor
 from ui.state import open_page, query_int, query_text, say_later, set_query
 from ui.sweep import draw_sweep, expand
 
 BATCHES = (1, 16, 64, 256, 512, 1024, 4096)
 LOADED = "experiment.loaded"  # what of the URL is in the form already
 PARENT = "experiment.parent"
+LINK_PROBLEM = "experiment.link_problem"  # what of a shared link could not be taken
 # the review stays in sight while the steps scroll
 STICKY = "<style>.st-key-review { position: sticky; top: 4.25rem; }</style>"
 
 
 def load_from_url(store: Store) -> None:
-    """Fill the form from `?clone=ID` or `?model=…&data=…`, once for each link."""
-    clone = query_int("clone")
-    link = (clone, query_text("model"), query_text("data"))
+    """Fill the form from `?clone=ID` or `?model=…&data=…&recipe=…`, once for each link."""
+    clone, shared = query_int("clone"), query_text("recipe")
+    link = (clone, query_text("model"), query_text("data"), shared)
     if st.session_state.get(LOADED) == link:
         return
     st.session_state[LOADED] = link
     if clone is None:
         _start_at(query_text("model"), query_text("data"))
+        if shared:
+            _load_shared(store, shared)
         return
     try:
         job = store.job(clone)
@@ -47,8 +52,26 @@ def load_from_url(store: Store) -> None:
     _start_at(job.spec.model, job.spec.data)
     _start_target(job.spec.target)
     set_steps(job.spec.recipe.steps)
+    st.session_state[SEED] = job.spec.recipe.seed
     st.session_state[PARENT] = clone
     st.session_state["experiment.name"] = ""
+
+
+def _load_shared(store: Store, token: str) -> None:
+    """The recipe of a link into the editor; says what of the link is not here."""
+    try:
+        load_into_editor(unpack(token))
+    except RecipeError as error:
+        st.session_state[LINK_PROBLEM] = str(error)
+        set_query(recipe=None)
+        return
+    st.session_state[LINK_PROBLEM] = ""
+    missing = [what for what, key, rows in (("model", query_text("model"), store.models()),
+                                            ("dataset", query_text("data"), store.datasets()))
+               if key and key not in {row.id for row in rows}]
+    if missing:
+        which = f"The {missing[0]} of this link is" if len(missing) == 1 else "Model and dataset of this link are"
+        st.session_state[LINK_PROBLEM] = f"{which} not here; the recipe is. Choose what to try it on."
 
 
 def _start_at(model: str | None, data: str | None) -> None:
@@ -84,7 +107,7 @@ def choose_subject(models: Sequence[ModelRow], datasets: Sequence[DataRow]) -> t
         target = _choose_target()
     if query_int("clone") is None:
         set_query(model=model.id, data=data.id)
-        st.session_state[LOADED] = (None, model.id, data.id)
+        st.session_state[LOADED] = (None, model.id, data.id, query_text("recipe"))
     return model, data, target
 
 
@@ -128,11 +151,17 @@ def draw_recipe_and_review(store: Store, model: ModelRow, data: DataRow, target:
     left, right = st.columns([1.9, 1], gap="large")
     with left:
         st.header("Recipe", anchor=False)
-        draw_recipe_editor()
+        if st.session_state.get(LINK_PROBLEM):
+            st.warning(st.session_state[LINK_PROBLEM])
+        draw_recipe_editor(model.description)
     with right, st.container(key="review", border=True):
-        recipe = recipe_of(edited_steps(), name=st.session_state.get("experiment.name", "").strip())
+        recipe = recipe_of(edited_steps(), name=st.session_state.get("experiment.name", "").strip(),
+                           seed=int(st.session_state.setdefault(SEED, 0)))
         draw_size(model.description, recipe)
-        st.text_input("Name", key="experiment.name", placeholder=recipe.name, max_chars=120)
+        name, seed = st.columns([2.6, 1], gap="small")
+        name.text_input("Name", key="experiment.name", placeholder=recipe.name, max_chars=120)
+        seed.number_input("Seed", 0, 2**31 - 1, key=SEED, step=1,
+                          help="Every random draw of the steps follows from it: the same seed, the same model.")
         with st.expander("Sweep: try several values at once"):
             axes = draw_sweep(recipe)
         problem, recipes = _planned(recipe, axes, model, data)
@@ -145,7 +174,7 @@ def draw_recipe_and_review(store: Store, model: ModelRow, data: DataRow, target:
             _queue(store, recipes, model, data, target)
         parent = st.session_state.get(PARENT)
         st.caption(f"{model.name} × {data.name}" + (f" · cloned from run {parent}" if parent else ""))
-        _draw_share(recipe)
+        draw_share(recipe, model=model.id, data=data.id)
 
 
 def _planned(recipe: Recipe, axes: list, model: ModelRow, data: DataRow) -> tuple[str, list[Recipe]]:
@@ -179,26 +208,3 @@ def _queue(store: Store, recipes: list[Recipe], model: ModelRow, data: DataRow, 
     st.session_state.pop(PARENT, None)
     say_later(f"Queued {recipes[0].name}." if len(recipes) == 1 else f"Queued {len(recipes)} runs.")
     open_page("runs")
-
-
-def _draw_share(recipe: Recipe) -> None:
-    def load() -> None:
-        try:
-            loaded = load_recipe(st.session_state["experiment.yaml"])
-        except RecipeError as error:
-            st.session_state["experiment.yaml_error"] = str(error)
-            return
-        st.session_state["experiment.yaml_error"] = ""
-        st.session_state["experiment.name"] = loaded.name
-        set_steps(loaded.steps)
-
-    with st.expander("Share or import as YAML"):
-        try:
-            text = dump_recipe(recipe)
-        except RecipeError:
-            text = ""
-        st.code(text, language="yaml", height=180)
-        st.text_area("Paste a recipe", key="experiment.yaml", height=90, placeholder="version: 1\nname: …\nsteps: …")
-        st.button("Load recipe", on_click=load)
-        if st.session_state.get("experiment.yaml_error"):
-            st.error(st.session_state["experiment.yaml_error"])

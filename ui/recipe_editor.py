@@ -12,17 +12,20 @@ from typing import Any
 import streamlit as st
 
 import compression.methods  # noqa: F401  (fills METHODS)
+from compression.catalogue import by_family, family_title
 from compression.errors import RecipeError
 from compression.method import METHODS, Problem
-from compression.presets import PRESETS, recipe_name
+from compression.presets import GOAL_WORDS, PRESETS, Goal, presets_for, recipe_name
 from compression.recipe import check, estimate
 from compression.records import ModelDescription, Recipe, Step
 from plots.units import format_change, human_bytes
+from ui.method_rows import card_url, open_picker
 from ui.params_form import params_form
 
 STEPS = "experiment.steps"  # session key: list of EditedStep
 COUNTER = "experiment.step_counter"
 PRESET = "experiment.preset"
+GOAL = "experiment.goal"
 
 
 @dataclass
@@ -91,9 +94,12 @@ def stages(description: ModelDescription, recipe: Recipe) -> list[Stage]:
     return found
 
 
-def draw_recipe_editor() -> list[EditedStep]:
-    """Presets, the steps with their sliders, and the control that adds one. Gives the steps as they now stand."""
-    _draw_presets()
+def draw_recipe_editor(description: ModelDescription | None = None) -> list[EditedStep]:
+    """Presets, the steps with their sliders, and the control that adds one. Gives the steps as they now stand.
+
+    With a model, presets and methods are those that suit it.
+    """
+    _draw_presets(description)
     steps = edited_steps()
     problems = check(recipe_of(steps))
     for index, step in enumerate(steps):
@@ -102,28 +108,39 @@ def draw_recipe_editor() -> list[EditedStep]:
     if not steps:
         st.caption("No step yet: the run measures the model as it is, the baseline. Pick a preset, or add a step.")
     draw_problems(problems)
-    _draw_adder()
+    _draw_adder(description)
     return steps
 
 
-def _draw_presets() -> None:
+def _draw_presets(description: ModelDescription | None) -> None:
     def chosen() -> None:
         picked = st.session_state[PRESET]
         if picked:
             set_steps(PRESETS[picked].recipe.steps)
 
-    st.pills("Start from a preset", list(PRESETS), key=PRESET, wrap=True, on_change=chosen,
-             format_func=lambda key: PRESETS[key].recipe.name, help="A ready recipe; every slider stays yours.")
+    goals = [goal for goal in Goal if presets_for(description, goal)]
+    if not goals:
+        return
+    st.segmented_control("Ready recipes for", goals, key=GOAL, format_func=lambda goal: goal.value,
+                         help="Recipes that suit this model, by what matters most. Every slider stays yours.")
+    goal = st.session_state.get(GOAL)
+    if goal is None:
+        return
+    st.caption(GOAL_WORDS[Goal(goal)])
+    keys = [one.key for one in presets_for(description, Goal(goal))]
+    st.pills("Start from", keys, key=PRESET, wrap=True, on_change=chosen, label_visibility="collapsed",
+             format_func=lambda key: PRESETS[key].recipe.name)
     picked = st.session_state.get(PRESET)
     if picked and edited_steps():
-        st.caption(PRESETS[picked].summary)
+        st.caption(f"{PRESETS[picked].summary} Suits: {PRESETS[picked].when}")
 
 
 def _draw_step(step: EditedStep, index: int, count: int) -> None:
     chosen = METHODS.get(step.method)
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.markdown(f"**{index + 1} · {chosen.title if chosen else step.method}**",
+            st.markdown(f"**{index + 1} · {chosen.title if chosen else step.method}**"
+                        + (f" &nbsp; :small[[Card]({card_url(step.method)})]" if chosen else ""),
                         help=f"{chosen.summary} Source: {chosen.source}" if chosen else None, width="stretch")
             key = f"step.{step.id}"
             st.button("Up", key=f"{key}.up", type="tertiary", disabled=index == 0, on_click=move_step,
@@ -143,16 +160,25 @@ def draw_problems(problems: list[Problem]) -> None:
         draw(f"Step {problem.step + 1}: {problem.message}")
 
 
-def _draw_adder() -> None:
+def _draw_adder(description: ModelDescription | None) -> None:
     def add() -> None:
         picked = st.session_state["experiment.add"]
         if picked:
             add_step(picked)
             st.session_state["experiment.add"] = None
 
-    st.selectbox("Add a step", sorted(METHODS, key=lambda key: METHODS[key].title), index=None, key="experiment.add",
-                 placeholder="Choose a method", on_change=add,
-                 format_func=lambda key: f"{METHODS[key].title} — {METHODS[key].summary}")
+    keys = [one.key for members in by_family().values() for one in members]
+    if description:
+        keys = sorted(keys, key=lambda key: bool(METHODS[key].why_not(description)))
+    left, right = st.columns([3.4, 1], gap="small", vertical_alignment="bottom")
+    with left:
+        st.selectbox("Add a step", keys, index=None, key="experiment.add", placeholder="Type to find a method",
+                     on_change=add, format_func=lambda key: f"{METHODS[key].title} · {METHODS[key].summary}",
+                     help="Families: " + ", ".join(family_title(family).lower() for family in by_family()) + ".")
+    with right:
+        if st.button(f"See all {len(METHODS)}", key="experiment.browse", width="stretch",
+                     help="Every method by family, with what it does to the size of this model."):
+            open_picker(description, add_step)
 
 
 def draw_size(description: ModelDescription | None, recipe: Recipe) -> None:

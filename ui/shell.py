@@ -31,6 +31,8 @@ CSS = """
   .rp-download:hover { border-color: var(--rp-accent); }
   .rp-download.rp-primary { background: var(--rp-accent); border-color: var(--rp-accent);
     color: var(--rp-on-accent) !important; }
+  .rp-family { font-weight: 600; margin: 0.75rem 0 0.125rem; display: flex; align-items: center; gap: 0.5rem; }
+  .rp-family i { width: 0.625rem; height: 0.625rem; border-radius: 50%; flex: none; }
   button:focus-visible, a:focus-visible { outline: 2px solid var(--rp-accent); outline-offset: 2px; }
   @media (prefers-reduced-motion: reduce) { * { transition: none !important; animation: none !important; } }
 </style>

@@ -19,6 +19,7 @@ PAGES: dict[str, str] = {
     "runs": "pages/runs.py",
     "run": "pages/run.py",
     "compare": "pages/compare.py",
+    "methods": "pages/methods.py",
     "settings": "pages/settings.py",
 }
 
