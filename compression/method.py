@@ -290,7 +290,12 @@ def bounds_text(params: type[Params], name: str) -> str:
         return "one of " + ", ".join(str(value) for value in prop["enum"])
     if "minimum" in prop and "maximum" in prop:
         whole = "a whole number " if prop.get("type") == "integer" else ""
-        return f"{whole}in [{prop['minimum']:g}, {prop['maximum']:g}]"
+        return f"{whole}in [{_number(prop['minimum'])}, {_number(prop['maximum'])}]"
     if prop.get("type") == "boolean":
         return "true or false"
     return ""
+
+
+def _number(value: float) -> str:
+    """A bound as people read it: 1,000,000 rather than 1e+06."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"

@@ -59,6 +59,7 @@ def test_it_is_written_read_and_checked_without_an_error_and_says_why_and_when(p
     assert preset.summary.endswith(".") and preset.when.endswith(".") and len(preset.summary) < 160
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_it_runs_on_models_that_it_suits_and_weighs_what_was_estimated(preset, zoo, dataset, tmp_path):
     from compression.models.files import LoadedModel

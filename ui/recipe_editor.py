@@ -132,7 +132,8 @@ def _draw_presets(description: ModelDescription | None) -> None:
              format_func=lambda key: PRESETS[key].recipe.name)
     picked = st.session_state.get(PRESET)
     if picked and edited_steps():
-        st.caption(f"{PRESETS[picked].summary} Suits: {PRESETS[picked].when}")
+        when = PRESETS[picked].when
+        st.caption(f"{PRESETS[picked].summary} For: {when[0].lower()}{when[1:]}")
 
 
 def _draw_step(step: EditedStep, index: int, count: int) -> None:

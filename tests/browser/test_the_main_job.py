@@ -69,6 +69,8 @@ def queue_two_recipes_and_a_sweep(page: Page, url: str) -> None:
     """Two presets, then pruned rows at three shares."""
     for preset in ("int8 rows + int8 dense", "int4 rows + int8 dense"):
         go(page, f"{url}/experiment")
+        page.get_by_test_id("stButtonGroup").get_by_text("Smallest file", exact=True).click()
+        settle(page)
         page.get_by_test_id("stButtonGroup").get_by_text(preset, exact=True).click()
         settle(page)
         page.get_by_role("button", name="Queue run", exact=True).click()
