@@ -5,44 +5,26 @@ from __future__ import annotations
 import io
 import json
 import random
-import warnings
 import zipfile
 from collections.abc import Callable
 
 import pytest
-import torch
-from torch import nn
 
 from compression.errors import ModelError
 from compression.models.importers.pt2_file import read_pt2
 from compression.models.importers.reader import read_upload
 from tests.security.hostile import CANARY, pickled
+from tests.security.sound import program_members
 
 pytestmark = pytest.mark.security
 SEEDS = 100
 MODEL, WEIGHTS = "models/model.json", "data/weights/model_weights_config.json"
 
 
-class Small(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.table, self.out = nn.Embedding(9, 4), nn.Linear(4, 1)
-        self.register_buffer("shift", torch.ones(1))
-
-    def forward(self, user):
-        return self.out(torch.relu(self.table(user))).squeeze(-1) + self.shift
-
-
 @pytest.fixture(scope="module")
 def members() -> dict[str, bytes]:
     """The members of a sound file, without the name of the archive."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.export.save(torch.export.export(Small().eval(), (torch.arange(5),),
-                                              dynamic_shapes=({0: torch.export.Dim.DYNAMIC},)), buffer)
-    with zipfile.ZipFile(buffer) as archive:
-        return {name.split("/", 1)[1]: archive.read(name) for name in archive.namelist()}
+    return program_members()
 
 
 @pytest.fixture

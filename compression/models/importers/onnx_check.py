@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from google.protobuf.message import Message
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from compression.errors import ModelError
@@ -51,6 +52,8 @@ def read_checked(path: Path, data: dict[str, Path], *, name: str = "model.onnx")
     except Exception as error:  # protobuf's errors share no base class
         raise ModelError(f"{name} is not a whole ONNX file ({_one_line(error)}). It is truncated or of another "
                          "format; export it again and upload it.") from None
+    if not _is_text(model):
+        raise ModelError(f"{name} has a name that is no text (UTF-8). It was damaged or changed; export it again.")
     _check_frame(model, name)
     for node in model.graph.node:
         _check_node(node, name)
@@ -65,6 +68,21 @@ def read_checked(path: Path, data: dict[str, Path], *, name: str = "model.onnx")
         _check_values(tensor, data, name)
     check_inputs(model, name)
     return model
+
+
+def _is_text(message: Message) -> bool:
+    """Whether every text in it, at any depth, is UTF-8: protobuf gives other bytes as they are, or raises."""
+    try:
+        fields = message.ListFields()
+    except UnicodeDecodeError:
+        return False
+    for field, value in fields:
+        values = value if field.is_repeated else (value,)
+        if field.type == field.TYPE_MESSAGE and not all(map(_is_text, values)):
+            return False
+        if field.type == field.TYPE_STRING and not all(isinstance(text, str) for text in values):
+            return False
+    return True
 
 
 def stored_tensors(model: ModelProto) -> Iterator[TensorProto]:
