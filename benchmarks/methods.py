@@ -6,7 +6,8 @@
 On MovieLens-100K every method over its sweep with three seeds, on a generated click log of 2 million rows those that
 make tables smaller, on Adult and Criteo samples, where their folders are given, those that make dense layers smaller.
 A point is the bytes of the exported file and its AUC beside the fp32 export over the same test rows. Points are
-kept in DIR (default .cache/methods): a run that is stopped goes on where it was, and new sweeps add their points.
+kept in DIR (default .cache/methods): a run that is stopped goes on where it was, and new sweeps add their points; what
+docs/results/methods.csv has from enough seeds already is not run again, unless --again names its method.
 Writes docs/results/methods.md with its plots.
 """
 
@@ -31,10 +32,11 @@ from benchmarks.catalogue.frontier_latency import time_jobs
 from benchmarks.catalogue.goals import SEEDS, goal_jobs
 from benchmarks.catalogue.goals import SERIES as GOAL
 from benchmarks.catalogue.jobs import jobs_of
+from benchmarks.catalogue.kept import is_known, read_kept
 from benchmarks.catalogue.points import Job, add_point, left_to_do, point_of, read_points
 from benchmarks.catalogue.references import SOURCES, load_reference, one_thread, prepare
 from benchmarks.catalogue.summary import frontier
-from benchmarks.catalogue.write import dataset_spots, write_all
+from benchmarks.catalogue.write import TABLE, dataset_spots, write_all
 from compression.errors import RecPressError
 
 FOLDER = Path(__file__).resolve().parents[1] / ".cache" / "methods"
@@ -75,7 +77,9 @@ def run_all(folder: Path, keys: list[str], given: dict[str, Path | None], *, pro
     jobs = [*(goal_jobs() if "log" in keys else ()),
             *(job for key in keys for job in jobs_of(SOURCES[key], quick=quick))]
     jobs.sort(key=lambda job: (job.seed, job.on != GOAL))  # the first seed of everything comes first
-    todo = left_to_do(jobs, read_points(path), again=again)
+    kept = {} if quick else read_kept(TABLE)
+    todo = [job for job in left_to_do(jobs, read_points(path), again=again)
+            if job.method in again or not is_known(job, kept)]
     if only:
         todo = [job for job in todo if any(word in (job.method or job.control) for word in only)]
     if processes == 1:
@@ -108,7 +112,7 @@ def time_frontiers(folder: Path, keys: list[str]) -> None:
     """Latency of every file on a frontier, with the first seed."""
     points = read_points(folder / "points.jsonl")
     for key in keys:
-        wanted = {spot.digest for spot in frontier(dataset_spots(key, points))}
+        wanted = {spot.digest for spot in frontier(dataset_spots(key, points, read_kept(TABLE)))}
         jobs = {job.digest: job for job in [*jobs_of(SOURCES[key]), *goal_jobs()] if job.digest in wanted}
         time_jobs(folder, jobs.values())
 

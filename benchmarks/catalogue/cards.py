@@ -11,10 +11,12 @@ from pathlib import Path
 
 from benchmarks.catalogue.goals import SERIES
 from benchmarks.catalogue.jobs import RECIPES, jobs_of
+from benchmarks.catalogue.kept import read_kept
 from benchmarks.catalogue.points import Point
 from benchmarks.catalogue.references import SOURCES
 from benchmarks.catalogue.summary import SAVES_NOTHING, Spot, by_series, spots_of, verdict
 from benchmarks.catalogue.sweeps import SWEEPS
+from benchmarks.catalogue.write import TABLE
 
 LINK = "In [the benchmark of all methods](../results/methods.md)"
 CARDS = Path(__file__).resolve().parents[2] / "docs" / "methods"
@@ -30,7 +32,8 @@ SHRINKS = {sweep.name: sweep.shrinks for sweep in SWEEPS if sweep.shrinks}
 
 def write_cards(points: dict[str, Point], keys: Sequence[str]) -> list[str]:
     """Fill in every card whose method has points; gives their keys."""
-    spots = {key: spots_of(jobs_of(SOURCES[key]), points) for key in keys}
+    kept = read_kept(TABLE)
+    spots = {key: spots_of(jobs_of(SOURCES[key]), points, kept) for key in keys}
     methods = dict.fromkeys(spot.method for found in spots.values() for spot in found
                             if spot.method not in ("", RECIPES, SERIES))
     written = []

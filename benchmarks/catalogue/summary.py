@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks.catalogue.kept import Kept, Key, key_of
 from benchmarks.catalogue.points import Job, Point
 from benchmarks.catalogue.sweeps import BOTH, SWEEPS
 
@@ -40,17 +41,26 @@ class Spot:
         return f"{self.series} + epoch" if self.tuned and "." in self.method else self.series
 
 
-def spots_of(jobs: Iterable[Job], points: dict[str, Point]) -> list[Spot]:
-    """A spot for every setting of which a point has figures, in the order of the jobs."""
-    found: dict[tuple, list[Point]] = defaultdict(list)
-    jobs_by: dict[tuple, Job] = {}
+def spots_of(jobs: Iterable[Job], points: dict[str, Point], kept: Mapping[Key, Kept] | None = None) -> list[Spot]:
+    """A spot for every setting of which a point has figures, in the order of the jobs; where an earlier run had more
+    seeds, its figures."""
+    found: dict[Key, list[Point]] = defaultdict(list)
+    first: dict[Key, Job] = {}
     for job in jobs:
-        key = (job.series, job.setting, job.tuned)
+        key = key_of(job)
+        first.setdefault(key, job)
         point = points.get(job.digest)
         if point is not None and point.failure is None:
             found[key].append(point)
-            jobs_by[key] = job
-    return [_spot(jobs_by[key], members) for key, members in found.items()]
+    spots = []
+    for key, job in first.items():
+        earlier = (kept or {}).get(key)
+        if earlier is not None and earlier.seeds > len(found[key]):
+            spots.append(Spot(job.series, job.method, job.on, job.setting, job.tuned, earlier.ratio,
+                              earlier.difference, earlier.low, earlier.high, earlier.seeds, job.digest))
+        elif found[key]:
+            spots.append(_spot(job, found[key]))
+    return spots
 
 
 def _spot(job: Job, points: Sequence[Point]) -> Spot:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +12,14 @@ from benchmarks import report
 from benchmarks.catalogue.frontier_latency import TARGET, read_latency
 from benchmarks.catalogue.goals import GOALS, NOTE, Goal, goal_jobs
 from benchmarks.catalogue.jobs import RECIPES, jobs_of
+from benchmarks.catalogue.kept import Kept, Key, read_kept
 from benchmarks.catalogue.points import Point
 from benchmarks.catalogue.references import SOURCES, Source
 from benchmarks.catalogue.summary import CONTROL_SWEEPS, Spot, by_series, frontier, spots_of, verdict
 from benchmarks.catalogue.svg import scatter
 from benchmarks.catalogue.sweeps import BOTH
 
+TABLE = report.RESULTS / "methods.csv"
 LOWEST = {"log": -0.01}  # AUC difference at the lower edge of a plot
 COMMAND = "python -m benchmarks.methods --adult DIR --criteo DIR --criteo-indexed DIR"
 HEAD = """\
@@ -37,25 +39,26 @@ of the same part of the model, with no more training, is at least as small and, 
 """
 
 
-def dataset_spots(key: str, points: dict[str, Point]) -> list[Spot]:
+def dataset_spots(key: str, points: dict[str, Point], kept: Mapping[Key, Kept]) -> list[Spot]:
     """All spots of a dataset; recipes tried for the goals are among them."""
-    spots = spots_of(jobs_of(SOURCES[key]), points)
+    spots = spots_of(jobs_of(SOURCES[key]), points, kept)
     if key == "log":
         spots += [replace(spot, series=f"recipe {spot.series}", method=RECIPES, on=BOTH)
-                  for _, spot in goal_spots(points)]
+                  for _, spot in goal_spots(points, kept)]
     return spots
 
 
 def write_all(points: dict[str, Point], keys: Sequence[str], folder: Path) -> Path:
     """The report with a section for each dataset that has points; `folder` holds the references."""
-    sections = [HEAD, goals_section(points)]
+    kept = read_kept(TABLE)
+    sections = [HEAD, goals_section(points, kept)]
     rows: list[list[object]] = []
     for key in keys:
-        spots = dataset_spots(key, points)
+        spots = dataset_spots(key, points, kept)
         if spots:
             sections.append(section(SOURCES[key], spots, points, folder))
             rows += csv_rows(key, spots)
-    with (report.RESULTS / "methods.csv").open("w", newline="", encoding="utf-8") as file:
+    with TABLE.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["dataset", "series", "setting", "tuned", "times_smaller", "auc_difference", "low", "high",
                          "seeds"])
@@ -68,16 +71,16 @@ def csv_rows(key: str, spots: Sequence[Spot]) -> list[list[object]]:
              f"{spot.low:.6f}", f"{spot.high:.6f}", spot.seeds] for spot in spots]
 
 
-def goal_spots(points: dict[str, Point]) -> list[tuple[Goal, Spot]]:
+def goal_spots(points: dict[str, Point], kept: Mapping[Key, Kept]) -> list[tuple[Goal, Spot]]:
     """The recipes of every goal, as tried so far."""
-    spots = spots_of(goal_jobs(), points)
+    spots = spots_of(goal_jobs(), points, kept)
     return [(goal, spot) for goal in GOALS for spot in spots if spot.setting == goal.key]
 
 
-def goals_section(points: dict[str, Point]) -> str:
+def goals_section(points: dict[str, Point], kept: Mapping[Key, Kept]) -> str:
     """Each goal with its recipes: reached by the estimate, by the whole interval, or not."""
     parts = ["## Goals on the generated log", NOTE]
-    tried = goal_spots(points)
+    tried = goal_spots(points, kept)
     for goal in GOALS:
         spots = [spot for of, spot in tried if of is goal]
         reached = [spot for spot in spots if spot.ratio >= goal.ratio and spot.difference >= -goal.loss]

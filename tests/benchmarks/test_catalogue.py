@@ -13,6 +13,7 @@ import pytest
 import compression.methods  # noqa: F401  (fills METHODS)
 from benchmarks.catalogue.goals import goal_jobs
 from benchmarks.catalogue.jobs import all_sweeps, broken, jobs_of
+from benchmarks.catalogue.kept import is_known, read_kept
 from benchmarks.catalogue.points import Job, add_point, left_to_do, point_of, read_points
 from benchmarks.catalogue.references import SOURCES
 from benchmarks.catalogue.summary import Spot, frontier, spots_of, verdict
@@ -65,6 +66,21 @@ def test_the_mean_over_seeds_has_an_interval_of_rows_and_seeds():
     assert wide.high - wide.low > one.high - one.low
 
 
+def test_figures_of_an_earlier_run_stand_until_there_are_as_many_seeds(tmp_path):
+    jobs = [Job("movielens", seed, "a", "tables", "", "1", control="c", value=1) for seed in range(3)]
+    path = tmp_path / "methods.csv"
+    path.write_text("dataset,series,setting,tuned,times_smaller,auc_difference,low,high,seeds\n"
+                    "movielens,a,1,0,4.000,-0.000500,-0.001000,0.000000,2\n")
+    kept = read_kept(path)
+    points = {job.digest: point_of(job, FIGURES) for job in jobs}
+    one_seed = {jobs[0].digest: points[jobs[0].digest]}
+    assert [(one.ratio, one.seeds) for one in spots_of(jobs, one_seed, kept)] == [(4.0, 2)]
+    assert [(one.ratio, one.seeds) for one in spots_of(jobs, points, kept)] == [(pytest.approx(2.0), 3)]
+    assert not is_known(jobs[0], kept) and not is_known(replace(jobs[0], setting="2"), kept)
+    path.write_text(path.read_text().replace(",2\n", ",3\n"))
+    assert is_known(jobs[0], read_kept(path))
+
+
 def test_the_frontier_holds_what_nothing_beats_on_both_axes():
     spots = [spot(ratio=2, difference=-0.01), spot(ratio=3, difference=-0.02), spot(ratio=2.5, difference=-0.03)]
     assert [(one.ratio, one.difference) for one in frontier(spots)] == [(2, -0.01), (3, -0.02)]
@@ -87,9 +103,10 @@ def test_the_plot_is_an_svg_with_a_mark_for_every_spot():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_quick_run_tries_every_sweep_and_control(tmp_path):
     command = [sys.executable, "-m", "benchmarks.methods", "--quick", "--run-only", "--folder", str(tmp_path)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=280)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=800)
     points = read_points(tmp_path / "points.jsonl").values()
     assert [point.failure for point in points if point.failure] == []
     assert len(points) >= len(list(jobs_of(SOURCES["quick"], quick=True))) - 5  # some sweeps begin with one recipe
