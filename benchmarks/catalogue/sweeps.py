@@ -86,7 +86,7 @@ SWEEPS: tuple[Sweep, ...] = (
     Sweep("prune.channels", DENSE, over("ratio", 0.25, 0.5, 0.7, 0.8, 0.9), tuned="both"),
     Sweep("prune.layers", DENSE, over("n_hidden", 1, 2), tuned="both"),
     Sweep("quantize.dynamic", DENSE, over("n_bits", 8, 7)),
-    Sweep("quantize.static", DENSE, over("calibrator", "minmax", "percentile", "mse")),
+    Sweep("quantize.static", DENSE, over("calibrator", "minmax", "percentile", "mse", "entropy")),
     Sweep("quantize.weights", DENSE, tuple({"n_bits": bits, "block_size": size} for bits, size in
                                            ((8, 32), (8, 128), (4, 16), (4, 32), (4, 128)))),
     Sweep("quantize.half", TABLES, over("form", "bf16", "fp16", "fp8", weights="tables"), kind="tables"),

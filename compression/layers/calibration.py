@@ -1,8 +1,8 @@
 """The range of a layer's inputs, observed while calibration rows pass through the model.
 
 Observed (B, in) float32 → scale and zero point of 8-bit levels 0 … 255.
-Source: Krishnamoorthi 2018, arXiv:1806.08342 (ranges by extremes or percentiles); the squared-error search is
-that of TensorRT-style calibrators without their histogram.
+Source: Krishnamoorthi 2018, arXiv:1806.08342 (ranges by extremes or percentiles); Migacz 2017 (by entropy); the
+squared-error search tries shares of the range.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Calibrator = Literal["minmax", "percentile", "mse"]
+from compression.layers.entropy_range import least_divergence
+
+Calibrator = Literal["minmax", "percentile", "mse", "entropy"]
 SAMPLE_VALUES = 8192  # kept of each batch and layer
 SHARES = torch.linspace(0.2, 1.0, 41)  # of the observed range, tried by "mse"
 
@@ -68,6 +70,8 @@ def levels_of(observed: Observed, calibrator: Calibrator, *, percentile: float =
         if calibrator == "percentile":
             cut = round((1 - percentile / 100) * (len(sample) - 1))
             low, high = min(0.0, float(sample[cut])), max(0.0, float(sample[len(sample) - 1 - cut]))
+        elif calibrator == "entropy":
+            low, high = least_divergence(sample.numpy(), low, high)
         else:
             low, high = _least_error(sample, low, high)
     return _scale_and_zero_point(low, high)

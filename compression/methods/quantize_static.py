@@ -1,7 +1,8 @@
 """Dense layers in 8 bits whose input range is fixed beforehand, on calibration rows.
 
-Source: Krishnamoorthi 2018, arXiv:1806.08342. Here: ranges from training rows by extremes, percentile or
-least squared error; signed weights with one scale an output; written as QuantizeLinear and DequantizeLinear.
+Sources: Krishnamoorthi 2018, arXiv:1806.08342; Migacz 2017 (entropy). Here: ranges from training rows by extremes,
+percentile, least squared error or least divergence; signed weights with one scale an output; written as QuantizeLinear
+and DequantizeLinear.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ BATCH_ROWS = 512
 class StaticParams(Params):
     """Which dense layers are quantised, and how their input ranges are found."""
 
-    calibrator: Literal["minmax", "percentile", "mse"] = Field(
-        "mse", description="Range of the inputs: their extremes, all but the outermost share, or least squared error.")
+    calibrator: Literal["minmax", "percentile", "mse", "entropy"] = Field(
+        "mse", description="Range of the inputs: their extremes, all but the outermost share, least squared error, or "
+                           "least Kullback–Leibler divergence.")
     percentile: float = Field(99.99, ge=90, le=100, multiple_of=0.01,
                               description="Share of values inside the range; used by the percentile calibrator.")
     n_batches: int = Field(16, ge=1, le=256, description=f"Batches of {BATCH_ROWS} training rows to calibrate on.")
@@ -41,7 +43,7 @@ class StaticParams(Params):
         summary="Multiplies dense layers in 8-bit integers, with input ranges fixed on training rows.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs={Need.CALIBRATION}, export=ExportForm.QDQ,
         gains={Gain.SMALLER, Gain.FASTER},
-        source="Krishnamoorthi 2018, arXiv:1806.08342",
+        source="Krishnamoorthi 2018, arXiv:1806.08342; Migacz 2017, GTC S7310",
         no_op={"min_features": 4096})
 def quantize_static(model: "nn.Module", params: StaticParams, ctx: Context) -> Applied:
     """Observe what enters each dense layer, then replace it by int8 weights. Raises RecipeError without rows."""
@@ -52,7 +54,8 @@ def quantize_static(model: "nn.Module", params: StaticParams, ctx: Context) -> A
     applied = Applied(model)
     reasons = chosen(model, min_features=params.min_features, skip_output=params.skip_output)
     linears = {path: model.get_submodule(path) for path, reason in reasons.items() if reason is None}
-    ranges = observe(model, linears, calibration_batches(model, params, ctx), ctx.generator) if linears else {}
+    batches = calibration_batches(model, params.n_batches, ctx) if linears else []
+    ranges = observe(model, linears, batches, ctx.generator)
     for path, reason in reasons.items():
         if path in linears and path not in ranges:
             reason = "no calibration row reached it"
@@ -68,16 +71,17 @@ def quantize_static(model: "nn.Module", params: StaticParams, ctx: Context) -> A
     return applied
 
 
-def calibration_batches(model: "nn.Module", params: StaticParams, ctx: Context) -> "list[dict[str, torch.Tensor]]":
+def calibration_batches(model: "nn.Module", n_batches: int, ctx: Context, *, title: str = "Static int8",
+                        instead: str = "Dynamic int8") -> "list[dict[str, torch.Tensor]]":
     """Random training rows, without repeats, on the model's device. Raises RecipeError where there are none."""
     import torch
 
     rows = ctx.dataset.splits.get("train") if ctx.dataset is not None else None
     if rows is None or len(rows) == 0:
-        raise RecipeError("Static int8 calibrates on training rows, and the dataset has none. "
-                          "Choose a dataset with a training split, or Dynamic int8, which needs no rows.")
+        raise RecipeError(f"{title} calibrates on training rows, and the dataset has none. "
+                          f"Choose a dataset with a training split, or {instead}, which needs no rows.")
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
-    order = torch.randperm(len(rows), generator=ctx.generator)[:params.n_batches * BATCH_ROWS]
+    order = torch.randperm(len(rows), generator=ctx.generator)[:n_batches * BATCH_ROWS]
     return [{name: torch.from_numpy(values[index.numpy()]).to(device) for name, values in rows.inputs.items()}
             for index in order.split(BATCH_ROWS)]
 

@@ -52,7 +52,7 @@ def test_seven_bits_keep_weights_within_63_steps(key, model, dataset):
     assert all(int(given.model.get_submodule(change.module).weight.abs().max()) <= 63 for change in given.changes)
 
 
-@pytest.mark.parametrize("calibrator", ["minmax", "percentile", "mse"])
+@pytest.mark.parametrize("calibrator", ["minmax", "percentile", "mse", "entropy"])
 def test_every_calibrator_gives_ranges_that_hold_zero(calibrator, model, dataset):
     given = apply("quantize.static", model, dataset, calibrator=calibrator, n_batches=2)
     for change in given.changes:
