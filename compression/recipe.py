@@ -65,12 +65,19 @@ def _trained_after_quantisation(recipe: Recipe) -> list[Problem]:
         if earlier:
             message = f"Dense layers are already quantised by step {earlier[0] + 1}; keep one of them."
             problems.append(Problem(index, "error", message))
-        elif Part.DENSE in frozen and not parts and chosen.stage is not Stage.AFTER_TRAINING:
+        elif (Part.DENSE in frozen and not parts and chosen.stage is not Stage.AFTER_TRAINING
+              and not _trains_codes(recipe, frozen[Part.DENSE], index)):
             place = frozen[Part.DENSE] + 1
             message = f"{chosen.title} needs float weights; move it before step {place}, which quantises them."
             problems.append(Problem(index, "error", message))
         frozen |= {part: index for part in parts if part not in frozen}
     return problems
+
+
+def _trains_codes(recipe: Recipe, quantised: int, index: int) -> bool:
+    """Whether the step at `index` is, or comes before, the fine-tuning that trains through the rounding."""
+    between = {step.method for step in recipe.steps[quantised + 1 : index]}
+    return METHODS[recipe.steps[quantised].method].stage is Stage.DURING_TRAINING and FINE_TUNE not in between
 
 
 def estimate(description: ModelDescription, recipe: Recipe) -> ModelDescription:

@@ -89,6 +89,10 @@ SWEEPS: tuple[Sweep, ...] = (
     Sweep("quantize.static", DENSE, over("calibrator", "minmax", "percentile", "mse", "entropy")),
     Sweep("quantize.weights", DENSE, tuple({"n_bits": bits, "block_size": size} for bits, size in
                                            ((8, 32), (8, 128), (4, 16), (4, 32), (4, 128)))),
+    Sweep("quantize.train_dense", DENSE, ({"n_bits": 8}, *({"n_bits": bits, "block_size": size} for bits, size in
+                                                           ((4, 32), (4, 128), (2, 32), (2, 128)))), tuned="always"),
+    Sweep("quantize.mixed", DENSE, over("bits", 16.0, 10.0, 7.0, 5.0, 4.0, 3.0, narrowest=2)),
+    Sweep("quantize.binary", DENSE, tuned="both"),
     Sweep("quantize.half", TABLES, over("form", "bf16", "fp16", "fp8", weights="tables"), kind="tables"),
     Sweep("quantize.half", DENSE, over("form", "bf16", "fp16", "fp8", weights="dense"), kind="dense"),
     Sweep("share.kmeans", DENSE, over("n_bits", 8, 4, 2), tuned="both"),

@@ -1,7 +1,8 @@
-"""Dense layers whose weights are 8- or 4-bit codes in blocks with a scale each, multiplied without being unpacked.
+"""Dense layers of codes of 8, 4 or 2 bits in blocks with a scale each, multiplied without being unpacked.
 
 What ONNX Runtime's MatMulNBits computes at accuracy level 4, repeated in torch: each block of an input row is rounded
-to 8 bits by its own largest value, so that a row's score never depends on the rows beside it.
+to 8 bits by its own largest value, so that a row's score never depends on the rows beside it. Levels are symmetric: at
+2 bits −1, 0 and 1.
 Legend: B batch, K inputs, N outputs, S block size, M = ceil(K / S) blocks.
 """
 
@@ -27,14 +28,27 @@ def encode_blocks(weight: Tensor, scale: Tensor, *, n_bits: int, block_size: int
     top, zero = 2 ** (n_bits - 1) - 1, 2 ** (n_bits - 1)
     levels = in_blocks(weight, block_size) / torch.where(scale > 0, scale, torch.ones_like(scale)).unsqueeze(2)
     codes = (levels.round().clamp(-top, top) + zero).to(torch.uint8)
-    return codes if n_bits == 8 else codes[..., ::2] | (codes[..., 1::2] << 4)
+    per_byte = 8 // n_bits
+    packed = codes[..., ::per_byte].clone()
+    for place in range(1, per_byte):
+        packed |= codes[..., place::per_byte] << (n_bits * place)
+    return packed
 
 
 def block_levels(codes: Tensor, n_bits: int) -> Tensor:
     """Codes → levels (N, M, S) float32 around 0."""
-    if n_bits == 4:
-        codes = torch.stack([codes & 15, codes >> 4], -1).flatten(-2)
+    if n_bits < 8:
+        shifts = [codes >> (n_bits * place) for place in range(8 // n_bits)]
+        codes = torch.stack(shifts, -1).flatten(-2) & (2**n_bits - 1)
     return codes.float() - 2 ** (n_bits - 1)
+
+
+def round_blocks(x: Tensor, block_size: int) -> Tensor:
+    """(B, K) → (B, K): each block of a row in 255 levels of its own largest value."""
+    blocks = in_blocks(x, block_size)
+    scale = blocks.abs().amax(2, keepdim=True) / 127
+    rounded = (blocks / torch.where(scale > 0, scale, torch.ones_like(scale))).round() * scale
+    return rounded.flatten(1)[:, :x.shape[1]]
 
 
 def in_blocks(values: Tensor, block_size: int) -> Tensor:
@@ -46,11 +60,8 @@ def in_blocks(values: Tensor, block_size: int) -> Tensor:
 @torch.library.custom_op("recpress::linear_blocks", mutates_args=())
 def linear_blocks(x: Tensor, codes: Tensor, scale: Tensor, bias: Tensor | None, n_bits: int, block_size: int) -> Tensor:
     """x (B, K) → (B, N)."""
-    blocks = in_blocks(x, block_size)
-    x_scale = blocks.abs().amax(2, keepdim=True) / 127
-    rounded = (blocks / torch.where(x_scale > 0, x_scale, torch.ones_like(x_scale))).round() * x_scale
-    weight = block_levels(codes, n_bits) * scale.unsqueeze(2)
-    result = rounded.flatten(1) @ weight.flatten(1).T
+    weight = (block_levels(codes, n_bits) * scale.unsqueeze(2)).flatten(1)[:, :x.shape[1]]
+    result = round_blocks(x, block_size) @ weight.T
     return result if bias is None else result + bias
 
 

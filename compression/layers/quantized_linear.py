@@ -13,13 +13,15 @@ from compression import records
 from compression.layers.stored_shapes import dense_tensors
 
 
-def quantize_columns(weight: Tensor, *, n_bits: int = 8) -> tuple[Tensor, Tensor]:
+def quantize_columns(weight: Tensor, *, n_bits: int = 8, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """(in, out) float32 → int8 levels and (out,) float32 scales, symmetric for each output.
 
+    Without a scale the largest weight just fits.
     7 bits keep the sum of two products within 16 bits, for CPUs whose int8 instructions would overflow.
     """
     top = 2 ** (n_bits - 1) - 1
-    scale = weight.abs().amax(0).clamp_min(torch.finfo(torch.float32).tiny * 2 * top) / top
+    if scale is None:
+        scale = weight.abs().amax(0).clamp_min(torch.finfo(torch.float32).tiny * 2 * top) / top
     return (weight / scale).round().clamp(-top, top).to(torch.int8), scale
 
 
@@ -94,9 +96,9 @@ class QuantizedLinear(nn.Module):
     is_leaf = True
     rounds_activations = True  # parity allows for an activation that lies on a rounding boundary
 
-    def __init__(self, linear: nn.Linear, *, n_bits: int = 8) -> None:
+    def __init__(self, linear: nn.Linear, *, n_bits: int = 8, scale: Tensor | None = None) -> None:
         super().__init__()
-        weight, scale = quantize_columns(linear.weight.detach().float().T.contiguous(), n_bits=n_bits)
+        weight, scale = quantize_columns(linear.weight.detach().float().T.contiguous(), n_bits=n_bits, scale=scale)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.register_buffer("weight", weight)
         self.register_buffer("scale", scale)
@@ -128,8 +130,10 @@ class DynamicLinear(QuantizedLinear):
 class StaticLinear(QuantizedLinear):
     """A dense layer whose input range was fixed on calibration data: x ≈ (level − zero_point) × x_scale."""
 
-    def __init__(self, linear: nn.Linear, *, x_scale: float, zero_point: int, n_bits: int = 8) -> None:
-        super().__init__(linear, n_bits=n_bits)
+    def __init__(self, linear: nn.Linear, *, x_scale: float, zero_point: int, n_bits: int = 8,
+                 scale: Tensor | None = None) -> None:
+        super().__init__(linear, n_bits=n_bits, scale=scale)
+        self.n_bits = n_bits
         self.x_scale = float(torch.tensor(x_scale, dtype=torch.float32))
         self.zero_point = zero_point
         if self.bias is not None:

@@ -56,6 +56,13 @@ def block_tensors(in_features: int, out_features: int, *, n_bits: int, block_siz
     return (*stored, Tensor(name="bias", dtype="float32", shape=(out_features,))) if has_bias else stored
 
 
+def binary_tensors(in_features: int, out_features: int, *, has_bias: bool) -> tuple[Tensor, ...]:
+    """A dense layer of signs, eight to a byte, with a scale an output, and its bias in float."""
+    stored = (Tensor(name="codes", dtype="uint8", shape=(out_features, packed_width(in_features, 1))),
+              Tensor(name="scale", dtype="float32", shape=(out_features,)))
+    return (*stored, Tensor(name="bias", dtype="float32", shape=(out_features,))) if has_bias else stored
+
+
 def slices_that_fit(embedding_dim: int, n_slices: int) -> int:
     """The most slices of equal width, at most `n_slices`: a divisor of the columns."""
     return max(count for count in range(1, min(n_slices, embedding_dim) + 1) if embedding_dim % count == 0)

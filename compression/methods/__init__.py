@@ -28,9 +28,12 @@ from compression.methods import prune_n_of_m as prune_n_of_m
 from compression.methods import prune_random as prune_random
 from compression.methods import prune_store_sparse as prune_store_sparse
 from compression.methods import prune_taylor as prune_taylor
+from compression.methods import quantize_binary as quantize_binary
 from compression.methods import quantize_dynamic as quantize_dynamic
 from compression.methods import quantize_half as quantize_half
+from compression.methods import quantize_mixed as quantize_mixed
 from compression.methods import quantize_static as quantize_static
+from compression.methods import quantize_train_dense as quantize_train_dense
 from compression.methods import quantize_weights as quantize_weights
 from compression.methods import reparam_depthwise as reparam_depthwise
 from compression.methods import reparam_overparameterize as reparam_overparameterize

@@ -10,6 +10,7 @@ from compression.records import Part, Step
 
 TABLE_CODES = ("embed.quantize_rows", "embed.train_quantized", "embed.mixed_precision", "embed.product_quantize",
                "embed.nested_codes")
+RESHAPING = ("prune.channels", "prune.fields", "prune.layers")  # they make layers smaller and hold no zeros
 
 
 def needs_float(title: str, index: int, steps: tuple[Step, ...], *, dense: bool, tables: bool) -> Iterator[Problem]:
@@ -19,6 +20,32 @@ def needs_float(title: str, index: int, steps: tuple[Step, ...], *, dense: bool,
         if asked and earlier:
             yield Problem(index, "error", f"{title} needs float weights, and step {earlier[0] + 1} has quantised the "
                                           f"{what}; move {title[0].lower() + title[1:]} before it.")
+
+
+def holding_zeros(index: int, steps: tuple[Step, ...]) -> list[int]:
+    """Places of the steps that hold single dense weights at zero during the same fine-tuning as the step at `index`."""
+    return [place for place in _same_training(index, steps)
+            if steps[place].method.startswith("prune.") and steps[place].method not in RESHAPING
+            and steps[place].params.get("weights") != "tables"]
+
+
+def trains_alone(title: str, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
+    """An error where an earlier step would change the same weights in another way during the same fine-tuning."""
+    expanded = [place for place in _same_training(index, steps) if steps[place].method == "reparam.overparameterize"]
+    for places, what in ((holding_zeros(index, steps), "holds single weights at zero"),
+                         (expanded, "trains dense layers in parts")):
+        earlier = [place for place in places if place < index]
+        if earlier:
+            yield Problem(index, "error", f"Step {earlier[0] + 1} {what}, and {title[0].lower() + title[1:]} "
+                                          "would train other weights in their place; put a fine-tune step between "
+                                          "the two.")
+
+
+def _same_training(index: int, steps: tuple[Step, ...]) -> range:
+    """Places of the steps between the fine-tuning before `index` and the one after it."""
+    trainings = [place for place, step in enumerate(steps) if step.method == "train.fine_tune"]
+    start = max((place for place in trainings if place < index), default=-1)
+    return range(start + 1, min((place for place in trainings if place > index), default=len(steps)))
 
 
 def _dense_in_codes(step: Step) -> bool:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
+from compression.methods.order import holding_zeros, needs_float
 from compression.records import Part, Step
 
 if TYPE_CHECKING:
     from torch import nn
 
 PARTS = (Part.DENSE, Part.INTERACTION, Part.OUTPUT)
-RESHAPING = ("prune.channels", "prune.fields", "prune.layers")  # they make layers smaller and hold no zeros
 
 
 class OverparameterizeParams(Params):
@@ -66,12 +66,8 @@ def overparameterize(model: "nn.Module", params: OverparameterizeParams, ctx: Co
 @overparameterize.check
 def _check(params: OverparameterizeParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
     """Masks hold single weights of a layer at zero, and the parts of a weight have no such places."""
-    trainings = [place for place, step in enumerate(steps) if step.method == "train.fine_tune"]
-    start = max((place for place in trainings if place < index), default=-1)
-    end = min((place for place in trainings if place > index), default=len(steps))
-    masked = [place for place in range(start + 1, end)
-              if steps[place].method.startswith("prune.") and steps[place].method not in RESHAPING
-              and steps[place].params.get("weights") != "tables"]
+    yield from needs_float("Over-parameterised training", index, steps, dense=True, tables=False)
+    masked = holding_zeros(index, steps)
     if masked and params.n_parts > 1:
         yield Problem(index, "error", f"Step {masked[0] + 1} holds single weights at zero, which over-parameterised "
                                       "layers would fill again; put a fine-tune step between the two.")
