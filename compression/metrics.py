@@ -97,6 +97,24 @@ def _specs() -> tuple[MetricSpec, ...]:
             "Zhu et al. 2017, arXiv:1706.06978",
         ),
         quality(
+            "hit_rate_10",
+            "HR@10",
+            True,
+            1.0,
+            "Share of users with a positive among the ten best of their test rows (sure for ten rows or fewer); "
+            "equal scores in random order. Users whose rows are of one class are left out.",
+            "He et al. 2017, arXiv:1708.05031",
+        ),
+        quality(
+            "ndcg_10",
+            "NDCG@10",
+            True,
+            1.0,
+            "How near the positives are to the top ten of each user's test rows, 1 is the best order; equal scores "
+            "in random order. Users whose rows are of one class are left out.",
+            "Järvelin & Kekäläinen 2002, gain 2^rel − 1; ties as in McSherry & Najork 2008",
+        ),
+        quality(
             "calibration_error",
             "Calibration error",
             False,

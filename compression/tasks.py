@@ -28,7 +28,7 @@ TASKS: dict[str, Task] = {
         key="ctr",
         title="Click prediction",
         label_help="1 if the person clicked, bought or liked it; 0 if not.",
-        metrics=("auc", "logloss", "gauc", "calibration_error"),
+        metrics=("auc", "logloss", "gauc", "hit_rate_10", "ndcg_10", "calibration_error"),
         loss="binary_cross_entropy",
         tolerance=0.001,
     ),

@@ -6,6 +6,7 @@ say how far the value would move on other rows of the same kind, not on another 
     auc                 DeLong's variance; the difference from the paired components
     logloss             mean over rows, normal interval
     gauc                bootstrap over users; above 20,000 users the normal interval of a ratio
+    hit_rate_10, ndcg_10   the same over users of equal weight (ranking.py)
     calibration_error   normal bootstrap of the gaps of the bins, its bias taken off
 """
 
@@ -20,25 +21,13 @@ import numpy as np
 from compression.data.dataset import Rows
 from compression.errors import MeasureError
 from compression.measure.delong import auc_components
+from compression.measure.estimates import N_RESAMPLES, Estimate, Z, around, plain_mean, weighted_mean
+from compression.measure.ranking import hit_rate, ndcg
 from compression.records import Measurement
 from compression.tasks import TASKS
 
 N_BINS = 20
-N_RESAMPLES = 1000
-_Z = 1.959963984540054  # 97.5 % point of the normal distribution
-_MAX_BOOTSTRAP_USERS = 20_000
 _EPS = float(np.finfo(np.float32).eps)  # probabilities are kept this far from 0 and 1, as scikit-learn does for float32
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A value with its interval, and the paired difference to the baseline with its own."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    difference: tuple[float, float, float] | None = None  # difference, low, high
 
 
 Metric = Callable[[np.ndarray, "np.ndarray | None", Rows, np.random.Generator], "Estimate | None"]
@@ -49,7 +38,7 @@ def measure_quality(
 ) -> list[Measurement]:
     """The task's metrics of `scores` (N,); with baseline scores also the paired differences over the same rows.
 
-    GAUC is absent where the rows have no user, or no user with both classes.
+    GAUC, HR@10 and NDCG@10 are absent where the rows have no user, or no user with both classes.
     Raises MeasureError if scores are no probabilities, or the rows hold one class only.
     """
     scores = _checked(scores, rows, "scores")
@@ -77,16 +66,16 @@ def auc(scores: np.ndarray, baseline: np.ndarray | None, rows: Rows, generator: 
     difference = None
     if baseline is not None:
         paired = components.minus(auc_components(baseline, positive))
-        change, low, high = _around(paired.auc, paired.standard_error)
+        change, low, high = around(paired.auc, paired.standard_error)
         difference = (change, max(-1.0, low), min(1.0, high))
-    return Estimate(value, max(0.0, value - _Z * error), min(1.0, value + _Z * error), len(rows), difference)
+    return Estimate(value, max(0.0, value - Z * error), min(1.0, value + Z * error), len(rows), difference)
 
 
 def logloss(scores: np.ndarray, baseline: np.ndarray | None, rows: Rows, generator: np.random.Generator) -> Estimate:
     """Mean of −log p of what happened, natural logarithm, p kept within [1.2e-7, 1 − 1.2e-7]."""
     loss = row_loss(scores, rows.label)
-    value, low, high = _mean(loss)
-    difference = None if baseline is None else _mean(loss - row_loss(baseline, rows.label))
+    value, low, high = plain_mean(loss)
+    difference = None if baseline is None else plain_mean(loss - row_loss(baseline, rows.label))
     return Estimate(value, max(0.0, low), high, len(rows), difference)
 
 
@@ -108,10 +97,10 @@ def gauc(
     weight, per_user = user_auc(scores, rows.label, rows.user)
     if len(weight) == 0:
         return None
-    value, low, high = _weighted(per_user, weight, generator)
+    value, low, high = weighted_mean(per_user, weight, generator)
     difference = None
     if baseline is not None:  # who is counted depends on the labels alone: the same users for both
-        difference = _weighted(per_user - user_auc(baseline, rows.label, rows.user)[1], weight, generator)
+        difference = weighted_mean(per_user - user_auc(baseline, rows.label, rows.user)[1], weight, generator)
     return Estimate(value, max(0.0, low), min(1.0, high), len(weight), difference)
 
 
@@ -217,34 +206,6 @@ def _interval(value: float, resampled: np.ndarray) -> tuple[float, float]:
     return value + float(low), value + float(high)
 
 
-def _weighted(values: np.ndarray, weight: np.ndarray, generator: np.random.Generator) -> tuple[float, float, float]:
-    """Weighted mean over users with its 95 % interval from resampled users."""
-    n = len(weight)
-    mean = float(values @ weight / weight.sum())
-    if not (values != values[0]).any():
-        return mean, mean, mean
-    if n > _MAX_BOOTSTRAP_USERS:
-        influence = weight * (values - mean) / weight.sum()
-        return _around(mean, float(np.sqrt((influence**2).sum())))
-    sums = values * weight
-    means = np.empty(N_RESAMPLES)
-    step = max(1, 2_000_000 // n)
-    for start in range(0, N_RESAMPLES, step):
-        drawn = generator.integers(0, n, (min(step, N_RESAMPLES - start), n))
-        means[start:start + len(drawn)] = sums[drawn].sum(1) / weight[drawn].sum(1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return mean, float(low), float(high)
-
-
-def _mean(values: np.ndarray) -> tuple[float, float, float]:
-    error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-    return _around(float(values.mean()), error)
-
-
-def _around(value: float, error: float) -> tuple[float, float, float]:
-    return value, value - _Z * error, value + _Z * error
-
-
 def _checked(scores: np.ndarray, rows: Rows, what: str) -> np.ndarray:
     scores = np.asarray(scores, np.float64)
     if scores.shape != (len(rows),):
@@ -270,5 +231,7 @@ QUALITY: dict[str, Metric] = {
     "auc": auc,
     "logloss": logloss,
     "gauc": gauc,
+    "hit_rate_10": hit_rate,
+    "ndcg_10": ndcg,
     "calibration_error": calibration_error,
 }
