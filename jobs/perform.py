@@ -119,7 +119,7 @@ def _new_dataset(folder: Path, files: Files, report: Report, *, origin: str) -> 
     description = load_description(folder)
     report(Progress(stage="store"))
     # only what the description names: nothing else of an upload is kept
-    names = {"data.yaml", *description.files.values()}
+    names = {"data.yaml", *description.file_names}
     manifest = {name: files.put(folder / name) for name in sorted(names)}
     return NewData(name=description.name, manifest=manifest, description=description,
                    summary=summary.model_dump(mode="json"), origin=origin)

@@ -15,13 +15,14 @@ from compression.data.schema import Column, DataDescription, Role
 from compression.tasks import TASKS
 
 ROLE_HELP = {
-    Role.LABEL: "what the model predicts", Role.USER: "who; groups rows for GAUC", Role.ITEM: "what is shown",
+    Role.LABEL: "what the model predicts", Role.USER: "who; groups rows for GAUC, HR@10 and NDCG@10",
+    Role.ITEM: "what is shown",
     Role.TIME: "orders the rows for the split; not an input", Role.CATEGORY: "an id or a word",
     Role.NUMBER: "a quantity", Role.MULTI: "several ids in a cell", Role.IGNORE: "left out"}
-SPLIT_TITLES = {"time": "By time", "user_time": "By time within user", "random": "At random", "user": "By user",
-                "given": "By file"}
+SPLIT_TITLES = {"time": "By time", "user_time": "By time within user", "leave_one_out": "Leave one out",
+                "random": "At random", "user": "By user", "given": "By file"}
 SPLIT_HELP = ("By time: train on the past, test on what came after, as in production. Within user: each person's "
-              "latest rows. By user: test on people the model has not seen.")
+              "latest rows. Leave one out: what each person did last. By user: test on people the model has not seen.")
 MOST_EXAMPLES = 3
 
 

@@ -29,10 +29,14 @@ def draw_upload(store: Store) -> None:
     draw_back("All datasets", "datasets")
     page_title("Add a dataset", "One table that RecPress splits, or tables for train, valid and test.")
     files = uploader("Data files", kind="data", key=UPLOAD)
-    st.caption("CSV, TSV, Parquet, JSON lines, libsvm or libFM, or lists of a user and their items; packed with gzip "
-               "or zstd, or not. Files of MovieLens, Criteo, Avazu, Amazon and RecBole are recognised. A data.yaml "
-               "beside them is taken as the description.")
+    st.caption("CSV, TSV, Parquet, JSON lines, libsvm or libFM (with .query sizes), or lists of users and items; "
+               "packed with gzip or zstd, or not. Files of MovieLens, Criteo, Avazu, Amazon, RecBole and NCF are "
+               "recognised. A data.yaml beside them is taken as the description.")
     if not files:
+        return
+    told = preview.collection_words(store, files)
+    if told:
+        st.info(told)
         return
     key = f"{UPLOAD}.{'.'.join(sorted(one.digest[:8] for one in files))}"
     try:
@@ -77,7 +81,7 @@ def _draw_review(store: Store, files: list[Upload], guess: DataDescription, key:
     st.header("Label and split", anchor=False)
     chosen = draw_label_and_split(guess, key=key)
     if frame.width:
-        with st.expander(f"First {plural(frame.height, 'row')} of {guess.files.get('all', guess.files.get('train'))}, "
+        with st.expander(f"First {plural(frame.height, 'row')} of {next(iter(guess.files.values()))}, "
                          f"{human_bytes(sum(one.size for one in files))} in all"):
             st.dataframe(frame.to_dicts(), hide_index=True)
     name = st.text_input("Name", value=guess.name, key=f"{key}.name", max_chars=200, width=520)
@@ -101,7 +105,7 @@ def _checked(guess: DataDescription, rows: list[dict], name: str,
 
 
 def _queue(store: Store, files: list[Upload], description: DataDescription) -> None:
-    named = set(description.files.values())
+    named = set(description.file_names)
     spec = ImportDataSpec(files={one.name: one.digest for one in files if one.name in named}, name=description.name,
                           description=description.model_dump(mode="json"))
     try:

@@ -9,18 +9,21 @@ from pathlib import Path
 
 import polars as pl
 
+from compression.data.collections import recognise_collection
 from compression.data.columns import as_text
 from compression.data.description import load_description
 from compression.data.formats import FORMATS
+from compression.data.formats.query_sizes import COLUMN
 from compression.data.ingest import guess_description
 from compression.data.packed import single_delimiter, unpacked
 from compression.data.schema import Column, DataDescription, Role, Split
 from compression.errors import DataError
 from storage.store import Store
-from ui.uploads import TABLES, Upload
+from ui.uploads import COLLECTIONS, COMPANIONS, TABLES, Upload
 
 ROWS = 20
 LOOKED_AT = 1 << 20  # bytes
+NEGATIVES = ".negative"
 DESCRIPTIONS = (".yaml", ".yml")
 SPLIT_WORDS = {"valid": ("valid", "val", "dev"), "test": ("test",), "train": ("train",)}
 
@@ -35,9 +38,13 @@ def laid_out(store: Store, files: list[Upload]) -> Iterator[Path]:
 def guess_files(names: list[str]) -> dict[str, str]:
     """Which file is which split, by name: {"all": …} for one, else train, valid and test as far as names say.
 
+    Of NCF's files the ratings of the test split are left out: the negatives name the same positives.
+
     Raises DataError where several files are not recognisable as splits.
     """
     tables = [name for name in names if name.lower().endswith(TABLES)]
+    said = {f"{name[:-len(NEGATIVES)]}.rating" for name in tables if name.lower().endswith(NEGATIVES)}
+    tables = [name for name in tables if name not in said]
     if len(tables) == 1:
         return {"all": tables[0]}
     found: dict[str, str] = {}
@@ -69,10 +76,35 @@ def described(store: Store, files: list[Upload], name: str) -> DataDescription:
                 raise DataError(f"{written[0].name} names {', '.join(missing)}, which was not uploaded; add it.")
             return description
         places = guess_files([one.name for one in tables])
-        guessed = guess_description(folder / places.get("all", places.get("train", "")), name)
-    if "all" in places:
-        return guessed
-    return guessed.model_copy(update={"files": places, "split": Split(kind="given")})
+        told = next((file for file in places.values() if file.lower().endswith(NEGATIVES)), "")
+        guessed = guess_description(folder / (told or places.get("all") or places["train"]), name)
+    if "all" not in places:
+        guessed = guessed.model_copy(update={"files": places, "split": Split(kind="given")})
+    return with_companions(guessed, [one.name for one in files])
+
+
+def with_companions(description: DataDescription, names: list[str]) -> DataDescription:
+    """The description with the sizes of queries that lie beside its files; their groups stand for users."""
+    found = {file: name for file in description.files.values() for name in names
+             if name.lower().endswith(COMPANIONS) and name.rsplit(".", 1)[0] in (file, file.rsplit(".", 1)[0])}
+    if len(found) < len(description.files) or any(one.role is Role.USER for one in description.columns):
+        return description
+    split = Split(kind="user") if "all" in description.files else description.split
+    columns = (*description.columns[:1], Column(name=COLUMN, role=Role.USER), *description.columns[1:])
+    return description.model_copy(update={"companions": found, "columns": columns, "split": split})
+
+
+def collection_words(store: Store, files: list[Upload]) -> str:
+    """What a collection of text holds and is good for, or what is wrong with a zip; "" where files are tables."""
+    with laid_out(store, files) as folder:
+        try:
+            found = recognise_collection([folder / one.name for one in files])
+        except DataError as error:
+            return str(error)
+    if found is None and any(one.name.lower().endswith(COLLECTIONS) for one in files):
+        return ("These files are no table and no collection of text (BEIR or TREC) that is known here. Unpack them, "
+                "and upload the tables inside.")
+    return found.sentence() if found else ""
 
 
 def first_rows(store: Store, files: list[Upload], description: DataDescription) -> pl.DataFrame:
@@ -80,7 +112,7 @@ def first_rows(store: Store, files: list[Upload], description: DataDescription) 
 
     Without a header the columns are called as described, or column_1, column_2 … where their number differs.
     """
-    wanted = description.files.get("all") or description.files.get("train")
+    wanted = description.files.get("all") or description.files.get("train") or description.files["test"]
     chosen = [one for one in files if one.name == wanted]
     with laid_out(store, chosen) as folder, unpacked(folder / wanted, most=LOOKED_AT) as path:
         try:
@@ -113,6 +145,9 @@ def _head(path: Path) -> Path:
 
 def _first_of(path: Path, description: DataDescription) -> pl.DataFrame:
     """The first rows of a file that is no table, as text."""
+    if description.companions:
+        description = description.model_copy(update={"columns": tuple(
+            one for one in description.columns if one.name != COLUMN)})
     frame = FORMATS[description.format].read(_head(path), description).head(ROWS)
     return frame.select(as_text(frame[column]).alias(column) for column in frame.columns)
 
@@ -123,7 +158,7 @@ def reread(description: DataDescription, names: list[str]) -> DataDescription:
     Others are categories; where the label is gone, the first column takes its role until the person corrects it.
     """
     known = {one.name: one for one in description.columns}
-    if not names or list(known) == names:
+    if not names or list(known) == names or description.companions:
         return description
     columns = [known.get(name, Column(name=name, role=Role.CATEGORY)) for name in names]
     if description.label.column not in names:

@@ -27,12 +27,14 @@ from storage.files import Files
 
 Kind = Literal["model", "data"]
 PLAIN_TABLES = (".csv", ".tsv", ".txt", ".dat", ".data", ".rating", ".inter", ".train", ".test", ".libsvm",
-                ".libfm", ".svm", ".json", ".jsonl", ".ndjson")
+                ".libfm", ".svm", ".negative", ".json", ".jsonl", ".ndjson")
 TABLES = (*PLAIN_TABLES, ".parquet", *(f"{ending}{packed}" for ending in PLAIN_TABLES for packed in (".gz", ".zst")))
+COMPANIONS = (".query", ".group")  # sizes of queries beside a table
+COLLECTIONS = (".zip", ".xml", ".trec", ".qrels")  # of text: looked at, not yet read
 SUFFIXES: dict[Kind, tuple[str, ...]] = {
     "model": (".safetensors", ".json", ".yaml", ".onnx", ".data", ".onnx_data", ".weights", ".zip", ".pt", ".pt2",
               ".pth", ".bin", ".ckpt", ".model", ".th"),
-    "data": (*TABLES, ".yaml", ".yml"),
+    "data": (*TABLES, *COMPANIONS, *COLLECTIONS, ".yaml", ".yml"),
 }
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".sav")
 NAME = re.compile(r"[^\W_][\w .()+=@-]{0,149}")  # starts with a letter or a digit, no folder

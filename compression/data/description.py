@@ -115,8 +115,9 @@ def dump_description(description: DataDescription) -> str:
     """The description as YAML text that `load_description` reads back to an equal record."""
     content = description.model_dump(mode="json", exclude_none=True)
     content["columns"] = [_plain_column(column) for column in description.columns]
-    if not content["terms"]:
-        del content["terms"]
+    for key in ("terms", "companions"):
+        if not content[key]:
+            del content[key]
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
 
 
@@ -140,10 +141,15 @@ def file_path(folder: Path, name: str) -> Path:
 def _check_files(description: DataDescription, where: str) -> None:
     """Either {all} or {train, test} or {train, valid, test}, each a relative path that stays inside."""
     keys = set(description.files)
-    if keys not in ({"all"}, {"train", "test"}, {"train", "valid", "test"}):
-        raise DataError(f"{where}: files must name 'all', or 'train' and 'test', or 'train', 'valid' and 'test'; "
+    if keys not in ({"all"}, {"test"}, {"train", "test"}, {"train", "valid", "test"}):
+        raise DataError(f"{where}: files must name 'all', or 'train' and 'test', or 'train', 'valid' and 'test', or "
+                        f"'test' alone; "
                         f"got {_quoted(sorted(keys)) or 'none'}. With one file, name it 'all' and choose a split.")
-    for name in description.files.values():
+    strangers = sorted(set(description.companions) - set(description.files.values()))
+    if strangers:
+        raise DataError(f"{where}: companions names the file '{strangers[0]}', which is none of files. A companion "
+                        "belongs to one of the files.")
+    for name in description.file_names:
         parts = name.replace("\\", "/").split("/")
         if not name.strip() or name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
             raise DataError(f"{where}: the file '{name}' leaves the dataset's folder. Files are named relative to "
@@ -157,11 +163,13 @@ def _check_split(split: Split, description: DataDescription, where: str) -> None
     one_file = "all" in description.files
     if split.kind == "given" and one_file:
         raise DataError(f"{where}: split.kind is given, but there is one file for all rows. "
-                        "Choose time, user_time, random or user, or name the files train, valid and test.")
+                        "Choose time, user_time, leave_one_out, random or user, or name the files train, valid "
+                        "and test.")
     if split.valid + split.test > 0.7:
         raise DataError(f"{where}: split.valid + split.test must leave at least 0.3 of the rows for train; "
                         f"got {split.valid:g} + {split.test:g}. Make one of them smaller.")
-    for kind, role in (("time", Role.TIME), ("user", Role.USER), ("user_time", Role.TIME), ("user_time", Role.USER)):
+    for kind, role in (("time", Role.TIME), ("user", Role.USER), ("user_time", Role.TIME), ("user_time", Role.USER),
+                       ("leave_one_out", Role.TIME), ("leave_one_out", Role.USER)):
         if one_file and split.kind == kind and not description.by_role(role):
             raise DataError(f"{where}: split.kind is {kind}, but no column has the role {role}. "
                             f"Give a column the role {role}, or choose split.kind random.")

@@ -26,7 +26,7 @@ SAMPLE_ROWS = 10_000
 DELIMITERS = (",", "\t", ";", "|", "::")
 NAMES = {
     Role.LABEL: {"label", "click", "clicked", "is_click", "target", "y", "is_clicked", "purchase", "purchased",
-                 "converted", "conversion", "like", "liked", "rating", "ratings", "score", "stars", "overall"},
+                 "converted", "conversion", "like", "liked", "cnt", "rating", "ratings", "score", "stars", "overall"},
     Role.USER: {"user", "userid", "uid", "user_name", "username", "member", "memberid", "customer", "customerid",
                 "reviewerid", "visitor", "visitorid"},
     Role.ITEM: {"item", "itemid", "iid", "movie", "movieid", "product", "productid", "asin", "ad", "adid", "sku",

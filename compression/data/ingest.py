@@ -11,6 +11,7 @@ import polars as pl
 from compression.data.columns import numbers
 from compression.data.description import check_description, file_path, load_description
 from compression.data.formats import FORMATS
+from compression.data.formats.query_sizes import COLUMN, with_groups
 from compression.data.guess import guess_description
 from compression.data.packed import single_delimiter, unpacked
 from compression.data.schema import DataDescription
@@ -28,6 +29,7 @@ def read_splits(folder: Path, description: DataDescription | None = None) -> dic
     """The raw rows of "train", "valid" and "test": the described columns, as the files hold them.
 
     Columns of a CSV or TSV are text, of a Parquet file typed. `description` is read from the folder when not given.
+    Where the files are of a test split only, train and valid have no rows.
     Raises DataError: a file that can't be read as described, a column that is absent, a label that is
     no number, empty, or of one class in a split, a split without rows.
     """
@@ -36,11 +38,15 @@ def read_splits(folder: Path, description: DataDescription | None = None) -> dic
     check_description(description)
     tables = {}
     for name, file in description.files.items():
-        table = tables[name] = read_table(file_path(folder, file), description)
+        table = tables[name] = _read_whole(folder, file, description)
         if not table.height:
             headed = description.header and description.is_text_table
             what = "has a header but no rows" if headed else "has no rows"
             raise DataError(f"{file} {what}. Every split needs rows: upload the file again or choose another.")
+    if description.is_test_only:  # measured, never trained on
+        splits = {"train": tables["test"].clear(), "valid": tables["test"].clear(), "test": tables["test"]}
+        _check_classes(label_of(splits["test"], description), "test", splits["test"], description)
+        return splits
     if "all" in tables:
         splits = split_rows(tables["all"], description)
     elif "valid" in tables:
@@ -64,6 +70,17 @@ def read_table(path: Path, description: DataDescription) -> pl.DataFrame:
                 return _read_text(lines, description.model_copy(update={"delimiter": delimiter}))
         read_first_line(plain, ",")  # complains of an empty or binary file
         return FORMATS[description.format].read(plain, description)
+
+
+def _read_whole(folder: Path, file: str, description: DataDescription) -> pl.DataFrame:
+    """A file with what its companion says of its rows."""
+    companion = description.companions.get(file)
+    if companion is None:
+        return read_table(file_path(folder, file), description)
+    plain = [column for column in description.columns if column.name != COLUMN]
+    frame = read_table(file_path(folder, file), description.model_copy(update={"columns": tuple(plain)}))
+    frame = with_groups(frame, file_path(folder, companion))
+    return frame.select(column.name for column in description.columns)
 
 
 def label_of(frame: pl.DataFrame, description: DataDescription) -> np.ndarray:

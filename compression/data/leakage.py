@@ -27,7 +27,8 @@ def find_leakage(splits: dict[str, pl.DataFrame], description: DataDescription) 
     """Look for leakage between train and test, and from a column to the label.
 
     Rows are compared over the described columns that are not ignored. A future is looked for where there is a time
-    and the split doesn't follow it; within users (`user_time`) train and test overlap in time by intent.
+    and the split doesn't follow it; within users (`user_time`, `leave_one_out`) train and test overlap in time by
+    intent.
     """
     train, test = (splits[name].head(MAX_ROWS) for name in ("train", "test"))
     return Leakage(repeated_rows=_repeated(train, test, description), future_rows=_future(train, test, description),

@@ -45,9 +45,10 @@ class Split(Record):
     """How rows become train, validation and test when the files are not split already.
 
     time: the latest rows are test. user_time: each user's latest rows are. user: whole users are. random: any rows.
+    leave_one_out: what each user did last is test, what they did before it valid.
     """
 
-    kind: Literal["time", "user_time", "random", "user", "given"] = "time"
+    kind: Literal["time", "user_time", "leave_one_out", "random", "user", "given"] = "time"
     valid: float = Field(0.1, ge=0.01, le=0.4)
     test: float = Field(0.1, ge=0.01, le=0.4)
     seed: int = 0
@@ -59,7 +60,7 @@ class DataDescription(Record):
     version: Literal[1] = 1
     name: str
     files: dict[Literal["all", "train", "valid", "test"], str]  # path relative to the description
-    format: Literal["csv", "tsv", "parquet", "jsonl", "libsvm", "lists"] = "csv"
+    format: Literal["csv", "tsv", "parquet", "jsonl", "libsvm", "lists", "candidates"] = "csv"
     delimiter: str | None = Field(None, min_length=1, max_length=2)  # two characters as in user::item
     header: bool = True
     label: Label
@@ -67,7 +68,18 @@ class DataDescription(Record):
     split: Split = Split()
     task: str = "ctr"
     min_count: int = Field(1, ge=1, le=1000)  # rarer categories become "unknown" in vocabularies built from the data
+    companions: dict[str, str] = {}  # file → the file that tells the sizes of its queries
     terms: str = ""  # licence or terms shown beside the data
+
+    @property
+    def file_names(self) -> list[str]:
+        """Every file that belongs to the dataset."""
+        return [*self.files.values(), *self.companions.values()]
+
+    @property
+    def is_test_only(self) -> bool:
+        """Whether there are rows to measure with and none to train on."""
+        return set(self.files) == {"test"}
 
     @property
     def is_text_table(self) -> bool:

@@ -15,12 +15,16 @@ def split_rows(frame: pl.DataFrame, description: DataDescription) -> dict[str, p
 
     time: the latest `test` share is test, the share before it valid; rows of equal time stay together.
     user_time: the latest rows of each user, so that test users are known to the model.
+    leave_one_out: the last moment of each user is test and the one before it valid; users with fewer than three
+    moments stay in train. Rows of one moment stay together (a choice and the negative drawn beside it are two).
     random: drawn with `seed`. user: whole users are drawn, so that test users are unknown to the model.
     Raises DataError where times are missing or all equal, or a split would be empty.
     """
     split = description.split
     if split.kind == "user_time":
         parts = _by_user_time(frame, description)
+    elif split.kind == "leave_one_out":
+        parts = _leave_one_out(frame, description)
     elif split.kind == "time":
         frame, (first, second) = _by_time(frame, description)
         parts = {"train": frame[:first], "valid": frame[first:second], "test": frame[second:]}
@@ -78,6 +82,17 @@ def _by_user_time(frame: pl.DataFrame, description: DataDescription) -> dict[str
     first, second = 1 - description.split.valid - description.split.test, 1 - description.split.test
     names = {"train": place < first, "valid": (place >= first) & (place < second), "test": place >= second}
     return {name: frame.filter(chosen) for name, chosen in names.items()}
+
+
+def _leave_one_out(frame: pl.DataFrame, description: DataDescription) -> dict[str, pl.DataFrame]:
+    """Rows by how many later moments their user has: 0 is test, 1 valid, more is train."""
+    frame, values = _sorted_by_time(frame, description)
+    moments = pl.DataFrame({"user": _users(frame, description), "time": values}).select(
+        from_last=pl.col("time").rank("dense", descending=True).over("user").cast(pl.Int64) - 1,
+        count=pl.col("time").n_unique().over("user"))
+    later, several = moments["from_last"], moments["count"] >= 3
+    return {"train": frame.filter(~several | (later > 1)), "valid": frame.filter(several & (later == 1)),
+            "test": frame.filter(several & (later == 0))}
 
 
 def _sorted_by_time(frame: pl.DataFrame, description: DataDescription) -> tuple[pl.DataFrame, np.ndarray]:

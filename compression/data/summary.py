@@ -63,7 +63,7 @@ class DataSummary(Record):
     label_rate: dict[str, float]
     columns: tuple[ColumnSummary, ...]
     preview_columns: tuple[str, ...]
-    preview: tuple[tuple[str, ...], ...]  # the first train rows, as text, long cells cut
+    preview: tuple[tuple[str, ...], ...]  # the first train rows (or test rows), as text, long cells cut
     leakage: Leakage = Leakage()
 
 
@@ -71,16 +71,20 @@ def summarise(folder: Path) -> DataSummary:
     """The summary of the dataset in a folder. Raises DataError as `read_splits` does."""
     description = load_description(folder)
     splits = read_splits(folder, description)
-    preview = splits["train"].head(PREVIEW_ROWS).select(_shown(splits["train"][column.name].head(PREVIEW_ROWS))
-                                                        for column in description.columns)
+    first = splits["test" if description.is_test_only else "train"].head(PREVIEW_ROWS)
+    preview = first.select(_shown(first[column.name]) for column in description.columns)
+    filled = {split: frame for split, frame in splits.items() if frame.height}
+    columns = tuple(_summarise_column(column, splits) for column in description.columns)
+    if description.is_test_only:
+        columns = tuple(_of_test_only(column, splits["test"]) for column in description.columns)
     return DataSummary(
         name=description.name,
-        rows={split: frame.height for split, frame in splits.items()},
-        label_rate={split: float(label_of(frame, description).mean()) for split, frame in splits.items()},
-        columns=tuple(_summarise_column(column, splits) for column in description.columns),
+        rows={split: frame.height for split, frame in filled.items()},
+        label_rate={split: float(label_of(frame, description).mean()) for split, frame in filled.items()},
+        columns=columns,
         preview_columns=tuple(preview.columns),
         preview=tuple(tuple(row) for row in preview.iter_rows()),
-        leakage=find_leakage(splits, description),
+        leakage=Leakage() if description.is_test_only else find_leakage(splits, description),
     )
 
 
@@ -109,6 +113,12 @@ def _summarise_column(column: Column, splits: dict[str, pl.DataFrame]) -> Column
     values = {split: categories(part, what=what) for split, part in raw.items()}
     missing = sum(part.null_count() for part in values.values())
     return _of_values(column, {split: part.drop_nulls() for split, part in values.items()}, missing, None)
+
+
+def _of_test_only(column: Column, test: pl.DataFrame) -> ColumnSummary:
+    """What test rows hold, where there are no others: nothing to drift from, nothing unknown."""
+    found = _summarise_column(column, {"train": test, "valid": test.clear(), "test": test.clear()})
+    return found.model_copy(update={"drift": None, "unknown_share": None})
 
 
 def _of_numbers(column: Column, values: dict[str, np.ndarray]) -> ColumnSummary:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from compression.data.formats import json_lines, libsvm, user_lists
+from compression.data.formats import candidates, json_lines, libsvm, user_lists
 from compression.data.schema import DataDescription
 
 LOOKED_AT = 1 << 20
@@ -34,6 +34,8 @@ class Format:
 FORMATS: dict[str, Format] = {one.key: one for one in (
     Format("jsonl", "JSON lines", json_lines.looks_like, json_lines.describe, json_lines.read),
     Format("libsvm", "libsvm, libFM or svmlight", libsvm.looks_like, libsvm.describe, libsvm.read),
+    Format("candidates", "pairs with their negatives, as NCF is evaluated", candidates.looks_like, candidates.describe,
+           candidates.read),
     Format("lists", "a user and their items on each line", user_lists.looks_like, user_lists.describe,
            user_lists.read),
 )}

@@ -39,7 +39,7 @@ def describe(lines: list[str], file: str, name: str) -> DataDescription:
 def read(path: Path, description: DataDescription) -> pl.DataFrame:
     """label, user, item, place: each choice, then the item drawn beside it. Raises DataError."""
     users, items, places = _choices(path)
-    drawn = _unchosen(users, items)
+    drawn = unchosen(users, items)
     frame = pl.DataFrame({
         "label": np.repeat([1.0, 0.0], len(users)), "user": np.tile(users, 2), "item": np.concatenate([items, drawn]),
         "place": np.tile(places, 2)}).sort("user", "place", "label", descending=[False, False, True],
@@ -73,7 +73,7 @@ def _choices(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.concatenate(users), np.concatenate(items), np.concatenate(places)
 
 
-def _unchosen(users: np.ndarray, items: np.ndarray) -> np.ndarray:
+def unchosen(users: np.ndarray, items: np.ndarray) -> np.ndarray:
     """(N,) an item for each choice that its user did not choose, as far as TRIES draws find one."""
     draw = np.random.default_rng(SEED)
     known, coded = np.unique(items, return_inverse=True)
