@@ -67,6 +67,8 @@ SWEEPS: tuple[Sweep, ...] = (
     Sweep("factorize.svd", TABLES, over("rank_ratio", 0.75, 0.5, 0.25, 0.12, 0.06), tuned="both", kind="tables"),
     Sweep("factorize.svd", DENSE, over("rank_ratio", 0.5, 0.4, 0.25, 0.12, 0.06, weights="dense"), tuned="both",
           kind="dense"),
+    Sweep("factorize.tensor_train", TABLES, over("rank", 12, 8, 4, 2, 1), tuned="both", kind="3 cores"),
+    Sweep("factorize.tensor_train", TABLES, over("rank", 12, 8, 4, 2, 1, n_cores=2), tuned="both", kind="2 cores"),
     Sweep("embed.nested_codes", TABLES, over("bits", 4.0, 3.0, 2.0, 1.0, 0.5, 0.3), tuned="both"),
     Sweep("embed.train_quantized", TABLES, over("n_bits", 8, 4, 2, 1), tuned="always"),
     Sweep("embed.learn_dims", TABLES, over("price", 0.001, 0.003, 0.01, 0.03, 0.1), tuned="always"),

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from compression.layers.id_digits import id_digit
+
 N_SWEEPS = 20
 PRIME = 2_147_483_647  # 2³¹ − 1; with a factor below it and ids below it, the product stays within int64
 FACTOR = 1_103_515_245
@@ -57,7 +59,7 @@ class QuotientRemainderRows(HashedRows):
 
     @staticmethod
     def rows(ids: Tensor, lengths: tuple[int, ...]) -> tuple[Tensor, ...]:
-        return ids // lengths[1], ids % lengths[1]
+        return id_digit(ids, lengths[1], 0), ids % lengths[1]
 
     @staticmethod
     def combine(*vectors: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from onnxscript import opset21 as op
 from onnxscript.values import Op, Opset
 
-from compression.layers import quantized_linear, quantized_rows  # noqa: F401  (registers the operators)
+from compression.layers import id_digits, quantized_linear, quantized_rows  # noqa: F401  (registers the operators)
 from compression.layers.block_linear import ACCURACY_LEVEL
 from compression.layers.row_codes import byte_levels
 from compression.layers.stored_shapes import packed_width
@@ -62,6 +62,12 @@ def _unpack(codes: ir.Value, n_bits: int, embedding_dim: int, *, rank: int) -> i
     return levels if width == embedding_dim else op.Slice(levels, _ints(0), _ints(embedding_dim), _ints(rank))
 
 
+def id_digit(ids: ir.Value, step: int, length: int) -> ir.Value:
+    """Whole numbers divide without a remainder in ONNX, and no id is below zero."""
+    shifted = op.Div(ids, _int(step)) if step > 1 else ids
+    return op.Mod(shifted, _int(length)) if length else shifted
+
+
 def linear_dynamic(x: ir.Value, weight: ir.Value, scale: ir.Value, bias: ir.Value | None = None) -> ir.Value:
     """The pattern that ONNX Runtime fuses into one DynamicQuantizeMatMul on the CPU."""
     levels, x_scale, zero_point = op.DynamicQuantizeLinear(x)
@@ -92,11 +98,16 @@ def linear_blocks(x: ir.Value, codes: ir.Value, scale: ir.Value, bias: ir.Value 
     return MATMUL_OF_BLOCKS(*given, **shape, accuracy_level=ACCURACY_LEVEL)
 
 
+def _int(value: int) -> ir.Value:
+    return op.Constant(value=onnx.helper.make_tensor("int", onnx.TensorProto.INT64, (), [value]))
+
+
 def _ints(*values: int) -> ir.Value:
     return op.Constant(value=onnx.helper.make_tensor("ints", onnx.TensorProto.INT64, (len(values),), values))
 
 
 TRANSLATIONS: dict[Callable, Callable] = {
+    torch.ops.recpress.id_digit.default: id_digit,
     torch.ops.recpress.lookup_rows.default: lookup_rows,
     torch.ops.recpress.linear_dynamic.default: linear_dynamic,
     torch.ops.recpress.linear_static.default: linear_static,

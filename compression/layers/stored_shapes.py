@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from compression.records import Tensor
 
@@ -97,3 +98,59 @@ def centroids_for(n_rows: int, dim: int) -> int:
     """Entries of a codebook that weighs no more than half a byte a row: a power of two from 16 to 256."""
     fitting = n_rows // (8 * dim)
     return 2 ** min(8, max(4, fitting.bit_length() - 1))
+
+
+class TrainShape(NamedTuple):
+    """A table as a tensor train: a digit of the id and a slice of the columns for each core, and the ranks between."""
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    ranks: tuple[int, ...]  # one fewer than cores
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"core_{place}" for place in range(len(self.rows)))
+
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """The rank before and after each core."""
+        return tuple(zip((1, *self.ranks), (*self.ranks, 1), strict=True))
+
+    def tables(self) -> tuple[tuple[int, int], ...]:
+        """(rows, columns) of each core as a table."""
+        return tuple((rows, before * columns * after) for rows, columns, (before, after)
+                     in zip(self.rows, self.columns, self.pairs(), strict=True))
+
+
+def train_shape(n_rows: int, dim: int, *, n_cores: int, rank: int) -> TrainShape:
+    """Digits and slices as equal as they come, the least of each in the middle, where both ranks meet.
+
+    No rank is above what the whole table could need there.
+    """
+    rows, columns = _inner_least(_digits(n_rows, n_cores)), _inner_least(_slices(dim, n_cores))
+    sizes = [length * width for length, width in zip(rows, columns, strict=True)]
+    ranks = tuple(min(rank, math.prod(sizes[:place]), math.prod(sizes[place:])) for place in range(1, n_cores))
+    return TrainShape(rows, columns, ranks)
+
+
+def _digits(n_rows: int, count: int) -> list[int]:
+    """`count` numbers whose product is at least `n_rows`, as equal as they come."""
+    found: list[int] = []
+    for left in range(count, 0, -1):
+        needed = -(-n_rows // math.prod(found))
+        found.append(next(root for root in range(int(needed ** (1 / left)), needed + 1) if root ** left >= needed))
+    return found
+
+
+def _slices(dim: int, count: int) -> list[int]:
+    """`count` divisors whose product is `dim`, each the nearest to an equal share of what is left."""
+    found: list[int] = []
+    for left in range(count, 1, -1):
+        rest = dim // math.prod(found)
+        divisors = [number for number in range(1, rest + 1) if rest % number == 0]
+        found.append(min(divisors, key=lambda number: abs(math.log(number) - math.log(rest) / left)))
+    return [*found, dim // math.prod(found)]
+
+
+def _inner_least(numbers: list[int]) -> tuple[int, ...]:
+    """The two largest at the ends, the others between."""
+    first, *rest = sorted(numbers, reverse=True)
+    return (first, *rest[1:], rest[0])

@@ -17,6 +17,7 @@ from compression.methods import embed_train_quantized as embed_train_quantized
 from compression.methods import factorize_activation_svd as factorize_activation_svd
 from compression.methods import factorize_cross as factorize_cross
 from compression.methods import factorize_svd as factorize_svd
+from compression.methods import factorize_tensor_train as factorize_tensor_train
 from compression.methods import prune_channels as prune_channels
 from compression.methods import prune_fields as prune_fields
 from compression.methods import prune_iterative as prune_iterative
