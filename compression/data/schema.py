@@ -68,7 +68,7 @@ class DataDescription(Record):
     split: Split = Split()
     task: str = "ctr"
     min_count: int = Field(1, ge=1, le=1000)  # rarer categories become "unknown" in vocabularies built from the data
-    companions: dict[str, str] = {}  # file → the file that tells the sizes of its queries
+    companions: dict[str, str] = Field(default_factory=dict)  # file → the file with the sizes of its queries
     terms: str = ""  # licence or terms shown beside the data
 
     @property

@@ -121,7 +121,7 @@ def test_leave_one_out_takes_the_last_moment_of_each_user_and_the_one_before(tmp
 def test_leave_one_out_needs_users_and_times():
     content = {"name": "a", "files": {"all": "a.csv"}, "label": {"column": "click"}, "split": {"kind": "leave_one_out"},
                "columns": [{"name": "click", "role": "label"}, {"name": "user", "role": "user"}]}
-    with pytest.raises(DataError, match="split.kind is leave_one_out, but no column has the role time"):
+    with pytest.raises(DataError, match=r"split.kind is leave_one_out, but no column has the role time"):
         make_description(content)
 
 
