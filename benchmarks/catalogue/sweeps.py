@@ -109,5 +109,7 @@ SWEEPS: tuple[Sweep, ...] = (
     Sweep("reparam.overparameterize", DENSE, CHANNELS, shrinks="prune.channels", tuned="always"),
     Sweep("train.fine_tune", DENSE, CHANNELS, shrinks="prune.channels", tuned="always", control=True),
     Sweep("factorize.cross", DENSE, over("rank_ratio", 0.5, 0.25, 0.12, 0.06, 0.02), tuned="both", only="crosses"),
+    Sweep("reparam.fold", DENSE),
+    Sweep("reparam.fold", DENSE, after=(("quantize.dynamic", {}),), kind="before int8"),
     Sweep("reparam.depthwise", DENSE, CONVOLUTIONS, tuned="both", only="convolutions"),
 )

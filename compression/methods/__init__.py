@@ -37,6 +37,7 @@ from compression.methods import quantize_static as quantize_static
 from compression.methods import quantize_train_dense as quantize_train_dense
 from compression.methods import quantize_weights as quantize_weights
 from compression.methods import reparam_depthwise as reparam_depthwise
+from compression.methods import reparam_fold as reparam_fold
 from compression.methods import reparam_overparameterize as reparam_overparameterize
 from compression.methods import share_kmeans as share_kmeans
 from compression.methods import train_fine_tune as train_fine_tune
