@@ -238,6 +238,20 @@ class Layer(Record):
         return self.zeros.count if known else 0
 
 
+class Question(Record):
+    """What weights alone don't say. `key` is answered in a binding's `answers`; no choices: a number or names.
+
+    decided_by: the file, the answer, the loss on data, or a guess. `losses` of each choice that was tried on data.
+    """
+
+    key: str
+    text: str
+    choices: tuple[Any, ...] = ()
+    answer: Any = None
+    decided_by: Literal["guess", "data", "file", "answer"] = "guess"
+    losses: tuple[float, ...] = ()
+
+
 class ModelDescription(Record):
     """A model without its weights: what it reads, what it is made of."""
 
@@ -246,6 +260,7 @@ class ModelDescription(Record):
     signature: Any  # compression.models.signature.Signature as plain data
     graph_bytes: int = 0  # what the exported file weighs beyond the layers' tensors
     notes: tuple[str, ...] = ()  # sentences a reader should know, such as why a file can only be measured as it is
+    questions: tuple[Question, ...] = ()  # what weights without a config left open, and how it was decided
 
     @property
     def size_bytes(self) -> int:

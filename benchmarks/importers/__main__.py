@@ -67,18 +67,27 @@ def tried(foreign: Foreign, form: str, folder: Path) -> str:
         files = write(model, foreign, form, folder / "upload")
     except Exception as error:  # torch's exporters raise whatever they meet
         return f"torch can't write it: {_short(error)}"
+    binding = {"answers": foreign.answers} if form == "state dict" else dict(foreign.binding)
     try:
-        description = read_upload(files, folder / "imported", binding=dict(foreign.binding) or None)
+        description = read_upload(files, folder / "imported", binding=binding or None)
     except RecPressError as error:
         return f"refused: {_short(error)}"
     loaded = load_model(folder / "imported")
     if loaded.module is None:
         return f"measured as it is: {_short(description.notes[0])}"
     with torch.no_grad():
-        apart = float((loaded.module(foreign.inputs) - model(*foreign.inputs.values())).abs().max())
+        apart = float((loaded.module(_as_read(loaded, foreign)) - model(*foreign.inputs.values())).abs().max())
     if apart > IMPORT_TOLERANCE:
         return f"differs by {apart:.1e} at import"
     return f"passed: {apart:.0e}" + _families(loaded, folder)
+
+
+def _as_read(loaded: LoadedModel, foreign: Foreign) -> dict[str, torch.Tensor]:
+    """The example's rows by the imported model's inputs: weights alone give an input a column, whatever was wide."""
+    rows = dict(foreign.inputs)
+    for name, choice in foreign.binding.get("inputs", {}).items():
+        rows |= {column: foreign.inputs[name][:, place] for place, column in enumerate(choice.get("columns", ()))}
+    return {item.name: rows[item.name] for item in loaded.signature.inputs}
 
 
 def _families(loaded: LoadedModel, folder: Path) -> str:

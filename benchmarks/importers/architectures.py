@@ -18,13 +18,14 @@ USERS, ITEMS, GENRES, LENGTH = 200, 300, 20, 12
 
 @dataclass(frozen=True)
 class Foreign:
-    """A model, example inputs of 5 rows, and the columns its wide inputs are bound to."""
+    """A model, example inputs of 5 rows, the columns its wide inputs are bound to, and what weights alone don't say."""
 
     key: str
     title: str
     make: Callable[[], nn.Module]
     inputs: dict[str, Tensor]
     binding: dict[str, object] = field(default_factory=dict)
+    answers: dict[str, object] = field(default_factory=dict)
 
 
 def ids(high: int, *shape: int) -> Tensor:
@@ -193,19 +194,23 @@ HISTORY = {"history": ids(ITEMS, 5, LENGTH), "item": ids(ITEMS, 5)}
 LIST = {"kind": "multi", "column": "history", "ids": "as-is"}
 ARCHITECTURES = (
     Foreign("mf", "MF", MF, PAIR),
-    Foreign("neumf", "NeuMF", NeuMF, PAIR),
+    Foreign("neumf", "NeuMF", NeuMF, PAIR, answers={"mlp.last": "plain"}),
     Foreign("dlrm", "DLRM (EmbeddingBag)", DLRM,
             {"dense": torch.randn(5, 2), "user": ids(USERS, 5), "genres": ids(GENRES, 5, 4)},
-            {"inputs": {"dense": {"columns": ["age", "price"]}, "genres": LIST | {"column": "genres"}}}),
+            {"inputs": {"dense": {"columns": ["age", "price"]}, "genres": LIST | {"column": "genres"}}},
+            {"fields": ["user", "genres"], "numbers": ["age", "price"], "lists": ["genres"], "pooling": "sum",
+             "skip_padding": False, "bottom.last": "plain"}),
     Foreign("deepfm", "DeepFM (one table)", DeepFM, {"ids": torch.stack([ids(USERS, 5), ids(ITEMS, 5)], 1)},
-            {"inputs": {"ids": {"columns": ["user", "item"], "ids": "as-is"}}}),
+            {"inputs": {"ids": {"columns": ["user", "item"], "ids": "as-is"}}}, {"fields": ["user", "item"]}),
     Foreign("dcnv2", "DCN v2", DCNv2,
             {"cat": torch.stack([ids(USERS, 5), ids(ITEMS, 5)], 1), "dense": torch.randn(5, 2)},
-            {"inputs": {"cat": {"columns": ["user", "item"]}, "dense": {"columns": ["age", "price"]}}}),
+            {"inputs": {"cat": {"columns": ["user", "item"]}, "dense": {"columns": ["age", "price"]}}},
+            {"fields": ["user", "item"], "numbers": ["age", "price"], "mlp.last": "plain"}),
     Foreign("sasrec", "SASRec (tied table)", SASRec, HISTORY, {"inputs": {"history": LIST}}),
-    Foreign("twotower", "Two towers", TwoTower, PAIR),
-    Foreign("gru4rec", "GRU4Rec", GRU4Rec, HISTORY, {"inputs": {"history": LIST}}),
+    Foreign("twotower", "Two towers", TwoTower, PAIR, answers={"scale": 5.0}),
+    Foreign("gru4rec", "GRU4Rec", GRU4Rec, HISTORY, {"inputs": {"history": LIST}}, {"length": LENGTH}),
     Foreign("cross", "Cross-encoder", CrossEncoder, {"tokens": ids(ITEMS, 5, LENGTH)}, {"inputs": {
-        "tokens": LIST}}),
-    Foreign("textcnn", "Text CNN", TextCNN, {"tokens": ids(ITEMS, 5, LENGTH)}, {"inputs": {"tokens": LIST}}),
+        "tokens": LIST}}, {"blocks.heads": 2}),
+    Foreign("textcnn", "Text CNN", TextCNN, {"tokens": ids(ITEMS, 5, LENGTH)}, {"inputs": {"tokens": LIST}},
+            {"length": LENGTH}),
 )

@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from compression.errors import ModelError
+from compression.models.foreign import build, parse_config
 from compression.models.signature import Signature
-from compression.models.zoo import build, parse_config
 
 CONFIG, WEIGHTS, VOCABULARIES = "config.json", "model.safetensors", "vocabularies.json"
 ONNX = "model.onnx"

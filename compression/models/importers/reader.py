@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -48,7 +49,9 @@ def read_upload(files: dict[str, Path], out: Path, *, data_folder: Path | None =
                              f"or checkpoint with its config.json and vocabularies.json, or a RecPress bundle (.zip). "
                              f"Got: {found}.")
         if weights:
-            return _read_zoo(files, weights[0], out, binding)
+            if _has_config(files, weights[0]):
+                return _read_zoo(files, weights[0], out, binding)
+            return _read_weights(files, weights[0], out, binding or {}, data_folder)
         from compression.models.importers.onnx_reader import read_onnx
         from compression.models.importers.pt2_reader import read_exported_program
 
@@ -112,17 +115,13 @@ def _read_zoo(files: dict[str, Path], weights: str, out: Path, binding: dict[str
     from compression.models.structure import describe
 
     out.mkdir(parents=True, exist_ok=True)
-    checkpoint = Path(weights).suffix.lower() in CHECKPOINT_ENDINGS
+    checkpoint = _is_checkpoint(weights)
     metadata = {} if checkpoint else safetensors_metadata(files[weights], weights)
     for name in (CONFIG, VOCABULARIES):
         if name in files:
             plain = _json(files[name], name)
         elif name.removesuffix(".json") in metadata:
             plain = _parsed(metadata[name.removesuffix(".json")], f"the metadata of {weights}")
-        elif name == CONFIG:
-            raise ModelError(f"{weights} has no {CONFIG} beside it and none in its metadata, so nothing says which "
-                             "architecture it is. Upload config.json and vocabularies.json with it, or export the "
-                             "model to ONNX.")
         else:
             continue
         (out / name).write_text(json.dumps(plain, ensure_ascii=False), encoding="utf-8")
@@ -137,6 +136,58 @@ def _read_zoo(files: dict[str, Path], weights: str, out: Path, binding: dict[str
     loaded = load_model(out)
     graph_bytes = exported_graph_bytes(loaded.module, loaded.signature, out.parent)
     return describe(loaded.module, loaded.signature, architecture=loaded.architecture, graph_bytes=graph_bytes)
+
+
+def _has_config(files: dict[str, Path], weights: str) -> bool:
+    """Whether a config.json of ours lies beside the weights or in their metadata; other tools' files count as none."""
+    from compression.models.files import CONFIG
+
+    if CONFIG in files:
+        plain = _json(files[CONFIG], CONFIG)
+        return not isinstance(plain, dict) or "format" in plain or "signature" in plain
+    return not _is_checkpoint(weights) and CONFIG.removesuffix(".json") in safetensors_metadata(files[weights], weights)
+
+
+def _read_weights(files: dict[str, Path], weights: str, out: Path, binding: dict[str, Any], data_folder: Path | None
+                  ) -> ModelDescription:
+    """Weights that nothing of ours describes: their family is recognised, with the settings other tools left."""
+    from compression.models.importers.state_dict.frameworks import told_by
+    from compression.models.importers.state_dict.read import read_state_dict
+    from compression.models.importers.torch_file import TorchFile, as_plain_types, read_torch_file, weights_of
+
+    if _is_checkpoint(weights):
+        found = read_torch_file(files[weights], weights)
+        state = weights_of(found)
+    else:
+        safetensors_metadata(files[weights], weights)
+        found = TorchFile()
+        state = as_plain_types(_safetensors(files[weights], weights))
+    if not state:
+        raise ModelError(f"{weights} holds no tensors. Save the weights: torch.save(model.state_dict(), …).")
+    told = told_by(found.values, files)
+    out.mkdir(parents=True, exist_ok=True)
+    return read_state_dict(state, weights, out, given=binding, data_folder=data_folder, came=told.settings,
+                           notes=told.notes, vocabularies=told.vocabularies | _vocabularies(files))
+
+
+def _is_checkpoint(name: str) -> bool:
+    return Path(name).suffix.lower() in CHECKPOINT_ENDINGS
+
+
+def _safetensors(path: Path, name: str) -> dict[str, Any]:
+    """The tensors by name, with numbers in names as numbers: the format doesn't keep the order of the layers."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in sorted(file.keys(), key=_natural)}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{name} is not a whole safetensors file ({error}). It is truncated or of another format; "
+                         "save it again with safetensors.") from None
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"[._]", name)]
 
 
 def _convert(path: Path, name: str, out: Path) -> None:

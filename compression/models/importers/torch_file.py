@@ -164,6 +164,11 @@ def weights_of(found: TorchFile) -> dict[str, torch.Tensor]:
     for prefix in ("module.", "model.", "_orig_mod."):
         if tensors and all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return as_plain_types(tensors)
+
+
+def as_plain_types(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Fractions as float32, whole numbers as int64."""
     return {name: tensor.float() if tensor.is_floating_point() else tensor.long() for name, tensor in tensors.items()}
 
 

@@ -1,0 +1,144 @@
+"""Settings of foreign architectures: what shapes say, and what they don't (activation, heads). No torch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from compression.method import Params
+
+Activation = Literal["relu", "tanh", "sigmoid", "gelu", "leaky_relu", "elu", "silu", "none"]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+Dim = Annotated[int, Field(ge=0, le=8192)]
+
+
+class ChainParams(Params):
+    """A chain of dense layers. `batch_norm`: before or after the activation; `last`: what follows the last layer."""
+
+    widths: tuple[Width, ...] = Field(min_length=1, max_length=64)
+    activation: Activation = "relu"
+    batch_norm: Literal["none", "before", "after"] = "none"
+    last: Literal["plain", "activated"] = "plain"
+    bias: bool = True
+    dropout: float = Field(0.0, ge=0, le=0.95)
+
+
+class PairParams(Params):
+    """Matrix factorisation, GMF, NeuMF. A dim of 0 leaves the part out.
+
+    output: sum adds product and network; product, network and joined put a dense layer over them.
+    """
+
+    product_dim: Dim = 0
+    user_mlp_dim: Dim = 0
+    item_mlp_dim: Dim = 0
+    mlp: ChainParams | None = None
+    biases: bool = False
+    mean: bool = False
+    output: Literal["sum", "product", "network", "joined"] = "sum"
+    output_bias: bool = True
+    first: Literal["product", "network"] = "product"
+    networks_order: Literal["user first", "item first"] = "user first"
+
+
+class FieldRankerParams(Params):
+    """Fields' vectors through the parts that are there.
+
+    numbers: vectors multiplies each by a learned vector; values puts them beside the vectors; bottom is a network whose
+    result stands first among the vectors. first_order: a weight an id. pairs: the dot products' sum (FM); dots: each
+    of them below the diagonal, beside what the network reads (DLRM).
+    """
+
+    embedding_dim: int = Field(ge=1, le=8192)
+    pooling: Literal["mean", "sum"] = "mean"
+    skip_padding: bool = True
+    numbers: Literal["none", "vectors", "values", "bottom"] = "none"
+    numbers_place: Literal["last", "first"] = "last"
+    vectors: bool = True
+    first_order: bool = False
+    bias: bool = False
+    pairs: bool = False
+    dots: bool = False
+    bottom: ChainParams | None = None
+    cross_layers: int = Field(0, ge=0, le=64)
+    structure: Literal["parallel", "stacked"] = "parallel"
+    mlp: ChainParams | None = None
+    output: bool = False
+    output_bias: bool = True
+    output_order: Literal["cross first", "network first"] = "cross first"
+
+
+class TowersParams(Params):
+    """Two towers; `scale` multiplies the cosine, and is no part of the weights."""
+
+    user_dim: Width
+    item_dim: Width
+    user_tower: ChainParams
+    item_tower: ChainParams
+    compare: Literal["cosine", "dot"] = "cosine"
+    scale: float = Field(1.0, ge=-10_000, le=10_000)
+
+
+class BlocksParams(Params):
+    """Transformer blocks. norm: post is after each sum, pre before each part, query before the queries alone (and
+    the sum starts from them)."""
+
+    n_blocks: int = Field(1, ge=0, le=96)
+    heads: int = Field(1, ge=1, le=128)
+    norm: Literal["post", "pre", "query"] = "post"
+    feed_width: Width
+    activation: Activation = "relu"
+    attention_bias: bool = True
+    attention_output: bool = True
+    eps: float = Field(1e-5, ge=0, le=0.1)
+
+
+class SequenceParams(Params):
+    """SASRec and its like. scale: times √D; position_from: row of the place table that the first place reads."""
+
+    embedding_dim: Width
+    length: Width
+    place_rows: Width
+    blocks: BlocksParams
+    scale: Literal["root", "none"] = "root"
+    position_from: int = Field(0, ge=0, le=4)
+    padding: Literal["front", "end"] = "front"
+    embedding_norm: bool = False
+    final_norm: bool = True
+
+
+class RecurrentParams(Params):
+    """GRU4Rec: a GRU, and a dense layer back to the width of the item table where there is one."""
+
+    embedding_dim: Width
+    length: Width
+    hidden: Width
+    n_layers: int = Field(1, ge=1, le=16)
+    bias: bool = True
+    output: bool = True
+    padding: Literal["front", "end"] = "front"
+
+
+class TextEncoderParams(Params):
+    """A cross-encoder: token and place tables, blocks, one score from the first token or the mean of all."""
+
+    embedding_dim: Width
+    length: Width
+    blocks: BlocksParams
+    embedding_norm: bool = False
+    final_norm: bool = False
+    pool: Literal["first", "mean"] = "first"
+    pool_layer: bool = False
+    pool_activation: Activation = "tanh"
+
+
+class TextCNNParams(Params):
+    """Convolutions over tokens, the largest answer of each filter, a chain to one score."""
+
+    embedding_dim: Width
+    length: Width
+    filters: tuple[tuple[Width, Annotated[int, Field(ge=1, le=64)]], ...] = Field(min_length=1, max_length=32)
+    same_length: bool = True
+    activation: Activation = "relu"
+    mlp: ChainParams

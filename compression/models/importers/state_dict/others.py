@@ -1,0 +1,93 @@
+"""Recognise two towers, recurrent histories and convolutions over tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compression.models.importers.state_dict.recognised import Field, Recognised, Settings, chain_parts, with_bias
+from compression.models.importers.state_dict.skeleton import Leaf, chained, of_kind
+from compression.records import Question
+
+GUESSED_LENGTH = 50
+PADDING = Question(key="padding", text="Do the zeros of a short history stand in front of it or at its end?",
+                   choices=("front", "end"), answer="front")
+
+
+def recognise_towers(leaves: tuple[Leaf, ...], settings: Settings) -> Recognised | None:
+    """Two tables, a chain of dense layers from each, both as wide at the end."""
+    tables, linears = of_kind(leaves, "table"), of_kind(leaves, "linear")
+    chains: dict[str, list[Leaf]] = {}
+    for leaf in linears:
+        chains.setdefault(leaf.path.split(".")[0], []).append(leaf)
+    scales = [leaf for leaf in of_kind(leaves, "tensor") if leaf.weight.numel() == 1]
+    if len(tables) != 2 or len(chains) != 2 or len(leaves) != len(tables) + len(linears) + len(scales):
+        return None
+    sides = sorted(zip(tables, chains.values(), strict=True), key=lambda side: not side[0].named("user|query|left"))
+    if any(len(chained(chain)) != 1 or chain[0].n_in != table.n_in for table, chain in sides):
+        return None
+    if sides[0][1][-1].n_out != sides[1][1][-1].n_out or sides[0][1][-1].n_out == 1 or len(scales) > 1:
+        return None
+    config: dict[str, Any] = {"compare": "cosine", "scale": settings.get("scale", 1.0)}
+    weights, asked = {}, []
+    for name, (table, chain) in zip(("user", "item"), sides, strict=True):
+        parts = chain_parts(f"{name}_tower", chain, [], settings, followed=False)
+        config |= {f"{name}_dim": table.n_in, f"{name}_tower": parts[0]}
+        weights |= parts[1] | {f"{name}.weight": table.weight}
+        asked += parts[2]
+    asked.append(Question(key="compare", text="Are the towers compared by cosine or by dot product?",
+                          choices=("cosine", "dot"), answer="cosine"))
+    if scales:
+        held = float(scales[0].weight)
+        config["scale"] = 1 / held if scales[0].named("temp|tau|^t$") and held else held
+    else:
+        asked.append(Question(key="scale", text="By which number is the comparison multiplied (1 / temperature)?",
+                              answer=1.0))
+    fields = tuple(Field(name, rows=table.n_out) for name, (table, _) in zip(("user", "item"), sides, strict=True))
+    return Recognised("towers", "two towers", config, fields, weights, tuple(asked))
+
+
+def recognise_recurrent(leaves: tuple[Leaf, ...], settings: Settings) -> Recognised | None:
+    """A GRU after a table, and perhaps a dense layer back to the table's width."""
+    tables, grus, linears = (of_kind(leaves, kind) for kind in ("table", "gru", "linear"))
+    if len(grus) != 1 or len(tables) != 1 or len(linears) > 1 or len(leaves) != 2 + len(linears):
+        return None
+    gru, table = grus[0].tensors, tables[0]
+    hidden = gru["weight_hh_l0"].shape[1]
+    if gru["weight_ih_l0"].shape[1] != table.n_in or (linears and (
+            linears[0].n_in, linears[0].n_out) != (hidden, table.n_in)) or (not linears and hidden != table.n_in):
+        return None
+    length = int(settings.get("length", GUESSED_LENGTH))
+    config = {"embedding_dim": table.n_in, "length": length, "hidden": hidden, "bias": "bias_ih_l0" in gru,
+              "n_layers": sum(name.startswith("weight_ih_l") for name in gru), "output": bool(linears),
+              "padding": "front"}
+    weights = {"item.weight": table.weight} | {f"gru.{name}": tensor for name, tensor in gru.items()}
+    if linears:
+        weights |= with_bias("output", linears[0])
+    asked = (Question(key="length", text="How many items of the history does the model read?", answer=length), PADDING)
+    fields = (Field("history", "multi", table.n_out, length), Field("item", rows=table.n_out))
+    return Recognised("recurrent", "GRU4Rec", config, fields, weights, asked)
+
+
+def recognise_text_cnn(leaves: tuple[Leaf, ...], settings: Settings) -> Recognised | None:
+    """One table, convolutions that read its width, and a chain from all filters to one score."""
+    tables, convs, linears = (of_kind(leaves, kind) for kind in ("table", "conv", "linear"))
+    if len(tables) != 1 or not convs or not linears or len(leaves) != 1 + len(convs) + len(linears):
+        return None
+    if any(leaf.n_in != tables[0].n_in or "bias" not in leaf.tensors for leaf in convs):
+        return None
+    if len(chained(linears)) != 1 or linears[0].n_in != sum(leaf.n_out for leaf in convs) or linears[-1].n_out != 1:
+        return None
+    length = int(settings.get("length", GUESSED_LENGTH))
+    network, weights, asked = chain_parts("mlp", linears, [], settings, followed=False)
+    config = {"embedding_dim": tables[0].n_in, "length": length, "mlp": network, "same_length": True,
+              "activation": "relu", "filters": [[leaf.n_out, leaf.weight.shape[2]] for leaf in convs]}
+    weights |= {"token.weight": tables[0].weight}
+    for place, leaf in enumerate(convs):
+        weights |= with_bias(f"filters.{place}", leaf)
+    asked += [Question(key="length", text="How many tokens does the model read?", answer=length),
+              Question(key="activation", text="Which activation follows the convolutions?",
+                       choices=("relu", "tanh", "none"), answer="relu"),
+              Question(key="same_length", text="Are the convolutions padded to keep the length?",
+                       choices=(True, False), answer=True)]
+    fields = (Field("tokens", "multi", tables[0].n_out, length),)
+    return Recognised("text_cnn", "convolutions over tokens", config, fields, weights, tuple(asked))

@@ -1,0 +1,145 @@
+"""Recognise users and items: MF, GMF, NeuMF, and a network over both vectors."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+from torch import Tensor
+
+from compression.models.importers.state_dict.recognised import Field, Recognised, Settings, chain_parts, with_bias
+from compression.models.importers.state_dict.skeleton import Leaf, chained, of_kind
+from compression.records import Question
+
+_USER = r"user|uid|customer|member|_u\b|\bu_|\bu\b|_p\b"
+_ITEM = r"item|iid|movie|product|book|song|_i\b|\bi_|\bi\b|_q\b"
+
+
+def recognise_pair(leaves: tuple[Leaf, ...], settings: Settings) -> Recognised | None:
+    """A model of users and items by its two or four tables; None where anything in it doesn't fit one."""
+    tables, linears = of_kind(leaves, "table"), of_kind(leaves, "linear")
+    wide = [leaf for leaf in tables if leaf.n_in > 1]
+    if any(leaf.named("token_embedding_table|first_order|lr_layer") for leaf in tables):
+        return None  # fields, as RecBole and FuxiCTR name them
+    users, items = _sides(wide)
+    if len(users) != len(items) or len(users) not in (1, 2) or len(users) + len(items) != len(wide):
+        return None
+    rows = users[0].n_out, items[0].n_out
+    if any(leaf.n_out != count for side, count in zip((users, items), rows, strict=True) for leaf in side):
+        return None
+    vectors = [leaf for leaf in tables if leaf.n_in == 1] + [
+        leaf for leaf in of_kind(leaves, "tensor") if leaf.weight.dim() == 1 and leaf.weight.numel() in rows]
+    means = [leaf for leaf in of_kind(leaves, "tensor") if leaf.weight.numel() == 1]
+    used = {*wide, *linears, *vectors, *means, *of_kind(leaves, "batch_norm")}
+    if len(vectors) not in (0, 2) or len(means) > 1 or used != set(leaves):
+        return None
+    found = _parts(users, items, linears, of_kind(leaves, "batch_norm"), settings)
+    if found is None:
+        return None
+    config, weights, asked = found
+    if vectors:
+        by_side = _sides(vectors) if rows[0] == rows[1] else (
+            [leaf for leaf in vectors if leaf.weight.shape[0] == rows[0]],
+            [leaf for leaf in vectors if leaf.weight.shape[0] == rows[1]])
+        if [len(side) for side in by_side] != [1, 1]:
+            return None
+        config["biases"] = True
+        weights |= {"user_bias.weight": by_side[0][0].weight.reshape(-1, 1),
+                    "item_bias.weight": by_side[1][0].weight.reshape(-1, 1)}
+    if means:
+        config["mean"] = True
+        weights["mean.bias"] = means[0].weight.reshape(1)
+    fields = (Field("user", rows=rows[0]), Field("item", rows=rows[1]))
+    return Recognised("pair", _title(config), config, fields, weights, tuple(asked))
+
+
+def _sides(leaves: list[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
+    """Tables of users and of items: by name, else in turn."""
+    users = [leaf for leaf in leaves if leaf.named(_USER) and not leaf.named(r"item")]
+    items = [leaf for leaf in leaves if leaf.named(_ITEM) and leaf not in users]
+    if len(users) == len(items) and len(users) + len(items) == len(leaves):
+        return users, items
+    numbered = leaves and all(leaf.path.split(".")[-1].isdigit() for leaf in leaves)
+    return ([], []) if numbered else (leaves[::2], leaves[1::2])
+
+
+def _parts(users: list[Leaf], items: list[Leaf], linears: list[Leaf], norms: list[Leaf], settings: Settings
+           ) -> tuple[dict[str, Any], dict[str, Tensor], list[Question]] | None:
+    """Which tables are multiplied, which go through the network, and what stands at the end."""
+    for roles in _roles(users, items):
+        mine, theirs = roles.get("product"), roles.get("mlp")
+        if mine and mine[0].n_in != mine[1].n_in:
+            continue
+        found = _ended(mine[0].n_in if mine else 0, theirs[0].n_in + theirs[1].n_in if theirs else 0, linears)
+        if found is None:
+            continue
+        network, output = found
+        config: dict[str, Any] = {"product_dim": mine[0].n_in if mine else 0}
+        weights, asked = {}, []
+        for part, pair in roles.items():
+            weights |= {f"user_{part}.weight": pair[0].weight, f"item_{part}.weight": pair[1].weight}
+        if theirs:
+            config |= {"user_mlp_dim": theirs[0].n_in, "item_mlp_dim": theirs[1].n_in}
+            parts = chain_parts("mlp", network, norms, settings, followed=output is not None)
+            if parts is None:
+                continue
+            config["mlp"], more, asked = parts
+            weights |= more
+            config["networks_order"] = "user first"
+            asked.append(Question(key="networks_order", choices=("user first", "item first"), answer="user first",
+                                  text="Whose vector does the network read first?"))
+        elif norms:
+            continue
+        over = "joined" if mine and theirs else "network" if theirs else "product"
+        config["output"] = "sum" if output is None else over
+        if output is not None:
+            config["output_bias"] = "bias" in output.tensors
+            weights |= with_bias("output", output)
+        if config["output"] == "joined":
+            guess = "network" if output.named("affine") else "product"
+            config["first"] = guess
+            asked.append(Question(key="first", choices=("product", "network"), answer=guess,
+                                  text="What does the last layer read first: the vectors' product or the network?"))
+        return config, weights, asked
+    return None
+
+
+def _roles(users: list[Leaf], items: list[Leaf]) -> list[dict[str, tuple[Leaf, Leaf]]]:
+    """Ways to read the tables: which pair is multiplied, which feeds the network; the likeliest first."""
+    if len(users) == 1:
+        return [{"product": (users[0], items[0])}, {"mlp": (users[0], items[0])}]
+    found = [{"product": (users[a], items[b]), "mlp": (users[1 - a], items[1 - b])}
+             for a, b in product((0, 1), (0, 1))]
+
+    def unlikely(roles: dict[str, tuple[Leaf, Leaf]]) -> int:
+        return sum(leaf.named("mlp|deep|dnn") for leaf in roles["product"]) + sum(
+            leaf.named("mf|gmf|prod") for leaf in roles["mlp"])
+    return sorted(found, key=unlikely)
+
+
+def _ended(n_product: int, n_network: int, linears: list[Leaf]) -> tuple[list[Leaf], Leaf | None] | None:
+    """The network and the layer at the end, if these dense layers are them and nothing more."""
+    if not n_network:
+        if not linears:
+            return [], None
+        last = linears[0]
+        return ([], last) if len(linears) == 1 and (last.n_out, last.n_in) == (1, n_product) else None
+    chains = chained(linears)
+    if len(chains) == 1 and chains[0][0].n_in == n_network and chains[0][-1].n_out == 1:
+        chain = chains[0]
+        if n_product:  # a network of width 1 is added to the product
+            return chain, None
+        ends = len(chain) > 1 and chain[-1].path.split(".")[0] != chain[-2].path.split(".")[0]
+        return (chain[:-1], chain[-1]) if ends else (chain, None)
+    ordered = sorted(chains, key=lambda one: (one[-1].n_out == 1, one[0].n_in != n_network))  # made in any order
+    if len(ordered) != 2 or ordered[0][0].n_in != n_network or len(ordered[1]) != 1:
+        return None
+    last = ordered[1][0]
+    return (ordered[0], last) if (last.n_out, last.n_in) == (1, n_product + ordered[0][-1].n_out) else None
+
+
+def _title(config: dict[str, Any]) -> str:
+    if config.get("mlp"):
+        return "NeuMF" if config["product_dim"] else "network over users and items"
+    return "GMF" if config["output"] == "product" else "matrix factorisation"
+

@@ -1,0 +1,122 @@
+"""What a recogniser gives: a foreign architecture, its settings, inputs and weights, and what it could not tell."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, zeros
+
+from compression.models.importers.state_dict.skeleton import Leaf
+from compression.records import Question
+
+
+@dataclass(frozen=True)
+class Field:
+    """An input the weights ask for. `rows` of its table; `length` of a list that is fixed."""
+
+    name: str
+    kind: Literal["category", "multi", "number"] = "category"
+    rows: int | None = None
+    length: int | None = None
+
+
+@dataclass
+class Recognised:
+    """`config` has every setting that is known or guessed; the key of a question is the path of a setting in it."""
+
+    architecture: str
+    title: str
+    config: dict[str, Any]
+    fields: tuple[Field, ...]
+    weights: dict[str, Tensor]
+    questions: tuple[Question, ...] = ()
+
+
+class Settings:
+    """What is known besides the weights: answers of the person first, then what came in the upload."""
+
+    def __init__(self, answers: dict[str, Any], came: dict[str, Any] | None = None) -> None:
+        self.answers, self.came = answers, came or {}
+
+    def get(self, key: str, guess: Any = None) -> Any:
+        return self.answers.get(key, self.came.get(key, guess))
+
+    def decided(self, key: str) -> str | None:
+        """Who said it: "answer", "file", or None."""
+        return "answer" if key in self.answers else "file" if key in self.came else None
+
+
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "leaky_relu", "elu", "silu", "none")
+
+
+def chain_parts(prefix: str, linears: list[Leaf], norms: list[Leaf], settings: Settings, *, followed: bool
+                ) -> tuple[dict[str, Any], dict[str, Tensor], list[Question]] | None:
+    """Settings, weights and questions of a chain of dense layers; None where its norms don't fit between them.
+
+    `followed`: another layer reads the chain, so that an activation may stand after its last layer.
+    """
+    widths = [leaf.n_out for leaf in linears]
+    config: dict[str, Any] = {"widths": widths, "activation": "relu", "last": "plain", "batch_norm": "none",
+                              "bias": any("bias" in leaf.tensors for leaf in linears),
+                              "dropout": settings.get("dropout", 0.0)}
+    if len(norms) not in (0, len(widths) - 1, len(widths)) or any(
+            norm.n_out != width for norm, width in zip(norms, widths, strict=False)):
+        return None
+    asked = []
+    if len(widths) > 1 or followed:
+        asked.append(Question(key=f"{prefix}.activation", choices=ACTIVATIONS, answer="relu",
+                              text=f"Which activation stands between the layers of {_range(linears)}?"))
+    if norms:
+        place = _norm_place(linears, norms)
+        config |= {"batch_norm": place or "before"}
+        if place is None:
+            asked.append(Question(key=f"{prefix}.batch_norm", choices=("before", "after"), answer="before",
+                                  text="Does batch normalisation stand before or after the activation?"))
+    if norms and len(norms) == len(widths):
+        config["last"] = "activated"
+    elif followed and not norms:
+        config["last"] = "activated"
+        asked.append(Question(key=f"{prefix}.last", choices=("activated", "plain"), answer="activated",
+                              text=f"Is there an activation after the last layer of {_range(linears)} "
+                                   f"({linears[-1].path})?"))
+    weights = {}
+    for place, leaf in enumerate(linears):
+        weights[f"{prefix}.linear.{place}.weight"] = leaf.weight
+        if config["bias"]:
+            weights[f"{prefix}.linear.{place}.bias"] = leaf.tensors.get("bias", zeros(leaf.n_out))
+    for place, leaf in enumerate(norms):
+        for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+            weights[f"{prefix}.norm.{place}.{name}"] = leaf.tensors.get(name, zeros((), dtype=int))
+    return config, weights, asked
+
+
+def with_bias(name: str, leaf: Leaf) -> dict[str, Tensor]:
+    """A layer's weight and, if it has one, its bias, under another name."""
+    return {f"{name}.{last}": tensor for last, tensor in leaf.tensors.items() if last in ("weight", "bias")}
+
+
+def clean(path: str) -> str:
+    """A table's path as the name of a field: "emb.tables.user_emb" → "user"."""
+    parts = [part for part in re.split(r"\.", path) if part not in ("weight", "embedding", "table")]
+    last = parts[-1] if parts else path
+    if last.isdigit():
+        return f"field_{last}"
+    plain = re.sub(r"^(emb(edding)?s?|table)_|_?(emb(edding)?s?|table|lookup|factors?)$", "", last)
+    return re.sub(r"\W", "_", plain) or last
+
+
+def _range(linears: list[Leaf]) -> str:
+    return linears[0].path if len(linears) == 1 else f"{linears[0].path} … {linears[-1].path}"
+
+
+def _norm_place(linears: list[Leaf], norms: list[Leaf]) -> str | None:
+    """Before or after the activation, by the numbers in a Sequential; None where they don't tell."""
+    (before, _, first), (path, _, second) = linears[0].path.rpartition("."), norms[0].path.rpartition(".")
+    if before != path or not first.isdigit() or not second.isdigit() or len(linears) < 2:
+        return None
+    following = linears[1].path.rpartition(".")[2]
+    if not following.isdigit() or int(following) - int(first) < 3:
+        return None
+    return {1: "before", 2: "after"}.get(int(second) - int(first))
