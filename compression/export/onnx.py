@@ -179,12 +179,17 @@ def _tidy(model: "onnx_ir.Model", signature: Signature, stored: set[str]) -> int
 
 
 def _share_constants(graph: "onnx_ir.Graph", own: set[str]) -> None:
-    """One initializer for equal constants of the exporter; weights are never merged, so that their bytes add up."""
+    """One initializer for equal constants of the exporter; weights are never merged, so that their bytes add up.
+
+    Nor are zero points of weights: ONNX Runtime, on a CPU without VNNI, shifts each once, and refuses a second time.
+    """
     first: dict[tuple, Any] = {}
     for name, value in list(graph.initializers.items()):
         if name in own:
             continue
         array = value.const_value.numpy()
+        if str(array.dtype) == "int8":
+            continue
         kept = first.setdefault((str(array.dtype), array.shape, array.tobytes()), value)
         if kept is not value:
             value.replace_all_uses_with(kept)

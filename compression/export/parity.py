@@ -19,6 +19,7 @@ from compression.errors import ExportError
 from compression.export.onnx import TORCH_DTYPES, Scored, evaluating
 from compression.models.signature import Signature
 from compression.models.structure import read_signature
+from compression.runtime_options import session_options
 
 FLOAT_TOLERANCE = 1e-4
 ROUNDING_TOLERANCE = 5e-3
@@ -54,9 +55,7 @@ def check_parity(model: nn.Module, signature: Signature, path: Path, rows: Rows,
 def _open(path: Path, device: str):
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    options = session_options()
     cuda = [("CUDAExecutionProvider", {"use_tf32": "0"})] if device == "cuda" else []  # TF32 would hide a wrong scale
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=[*cuda, "CPUExecutionProvider"])

@@ -46,7 +46,9 @@ def encode(item, rows):
     return np.array([(ids + [0] * length)[:length] for ids in lists], item["dtype"]) + item["offset"]
 
 
-session = onnxruntime.InferenceSession(str(HERE / "model.onnx"), providers=["CPUExecutionProvider"])
+options = onnxruntime.SessionOptions()  # CPUs without VNNI would let 8-bit products overflow, and take exact ones so
+options.add_session_config_entry("session.x64quantprecision", "1")
+session = onnxruntime.InferenceSession(str(HERE / "model.onnx"), options, providers=["CPUExecutionProvider"])
 with open(sys.argv[1], encoding="utf-8-sig", newline="") as file:
     rows = csv.DictReader(file, SAVED["columns"], delimiter=SAVED["delimiter"])
     while batch := [row for _, row in zip(range(BATCH_ROWS), rows, strict=False)]:

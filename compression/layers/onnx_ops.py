@@ -82,8 +82,9 @@ def linear_static(x: ir.Value, weight: ir.Value, scale: ir.Value, bias: ir.Value
     step = op.Constant(value=onnx.helper.make_tensor("step", FLOAT, (), [x_scale]))
     zero = op.Constant(value=onnx.helper.make_tensor("zero", onnx.TensorProto.UINT8, (), [zero_point]))
     rounded = op.DequantizeLinear(op.QuantizeLinear(x, step, zero), step, zero)
-    # without zero points, even of 0, the Gemm isn't fused; written by a node, they weigh nothing
-    zeros = op.ConstantOfShape(_ints(weight.shape[1]), value=onnx.helper.make_tensor("zero", INT8, (1,), [0]))
+    # without zero points, even of 0, the Gemm isn't fused; constants, because CPUs without VNNI have them shifted
+    width = int(weight.shape[1])
+    zeros = op.Constant(value=onnx.helper.make_tensor("zeros", INT8, (width,), [0] * width))
     dense = op.DequantizeLinear(weight, scale, zeros, axis=1)
     if bias is None:
         return op.Gemm(rounded, dense)

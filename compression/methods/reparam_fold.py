@@ -1,8 +1,9 @@
 """Folded BatchNorm: with fixed statistics it is a scale and a shift, and the dense layer beside it takes both in.
 
-Sources: Ioffe & Szegedy 2015, arXiv:1502.03167 (a BatchNorm at inference is affine); Jacob et al. 2018, arXiv:1712.05877
-(folded into the weights, so that what is quantised is what is multiplied). Here: into the layer before it, or into the
-one behind it where nothing else lies between. Neither the export nor ONNX Runtime does this for a dense layer.
+Sources: Ioffe & Szegedy 2015, arXiv:1502.03167 (a BatchNorm at inference is affine); Jacob et al. 2018,
+arXiv:1712.05877 (folded into the weights, so that what is quantised is what is multiplied). Here: into the layer
+before it, or into the one behind it where nothing else lies between. Neither the export nor ONNX Runtime does this
+for a dense layer.
 """
 
 from __future__ import annotations

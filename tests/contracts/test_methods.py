@@ -16,6 +16,7 @@ from compression.export.onnx import export_onnx
 from compression.method import METHODS, Stage
 from compression.models.structure import describe, leaves, part_of
 from compression.recipe import check, estimate
+from compression.runtime_options import session_options
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import TINY_CONFIG, tiny_model
 
@@ -227,9 +228,7 @@ def largest_difference(model, path, dataset) -> float:
     """max |score by ONNX Runtime − score by torch| over the test rows."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path, session_options(), providers=["CPUExecutionProvider"])
     inputs = dataset.splits["test"].inputs
     scores = session.run(None, {item.name: inputs[item.name] for item in session.get_inputs()})[0]
     return float((torch.from_numpy(scores) - torch.sigmoid(logits(model, dataset))).abs().max())

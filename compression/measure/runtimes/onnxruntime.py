@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 
 from compression.errors import MeasureError
+from compression.runtime_options import session_options
 
 KEY = "onnxruntime"
 BATCH = 4096  # rows scored in one call, where the caller doesn't say
@@ -142,11 +143,8 @@ def open_session(path: Path, *, device: str = "cpu", threads: int = 1) -> Sessio
         raise MeasureError(f"Device {device!r} is unknown; allowed are {', '.join(_PROVIDERS)}.")
     if device == "cuda":
         _prepare_cuda()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
+    options = session_options(threads=threads)
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = _ERROR_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     try:
