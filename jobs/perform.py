@@ -5,6 +5,7 @@ Files go into the artifact store, which takes the same file twice as one; what w
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -88,19 +89,38 @@ def perform_import_data(assignment: Assignment, spec: ImportDataSpec, files: Fil
 
 def perform_import_model(assignment: Assignment, spec: ImportModelSpec, files: Files, report: Report) -> Outcome:
     """Check an uploaded model, and bind its inputs to a dataset's columns."""
+    from compression.first_look import first_look
     from compression.models.importers import import_model
+    from compression.models.importers.vocabularies import prepare
 
     upload = files.materialise(spec.files, _inputs(assignment, "upload"))
     data_folder = _data_folder(assignment, files) if spec.data else None
     folder = assignment.work / "imported"
     shutil.rmtree(folder, ignore_errors=True)  # of an attempt before
     report(Progress(stage="check"))
-    description = import_model({name: upload / name for name in spec.files}, folder, data_folder=data_folder,
-                               binding=spec.binding or None)
+    given, binding = {name: upload / name for name in spec.files}, spec.binding
+    if data_folder and binding.get("inputs"):
+        binding, built = prepare(binding, given, data_folder)
+        if built:
+            given["vocabularies.json"] = _with_vocabularies(given.get("vocabularies.json"), built, assignment.work)
+    description = import_model(given, folder, data_folder=data_folder, binding=binding or None)
+    notes: dict[str, Any] = {}
+    if data_folder:  # a model that doesn't fit its data is kept: its binding can be corrected on its page
+        notes["first_look"] = first_look(folder, data_folder, scratch=assignment.work / "look", report=report)
+        notes["binding"] = spec.binding
     report(Progress(stage="store"))
     return Outcome(model=NewModel(
         name=spec.name, architecture=description.architecture, manifest=files.put_folder(folder),
-        description=description, origin="uploaded", data=spec.data))
+        description=description, origin="uploaded", data=spec.data, notes=plain(notes)))
+
+
+def _with_vocabularies(path: Path | None, built: dict[str, list[str]], folder: Path) -> Path:
+    """vocabularies.json with the built lists in it, beside the upload: what was uploaded is never written to."""
+    there = json.loads(path.read_bytes()) if path else {}
+    written = folder / "built" / "vocabularies.json"
+    written.parent.mkdir(exist_ok=True)
+    written.write_text(json.dumps((there if isinstance(there, dict) else {}) | built), encoding="utf-8")
+    return written
 
 
 def plain(notes: dict[str, Any]) -> dict[str, Any]:

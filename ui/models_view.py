@@ -15,6 +15,7 @@ from plots.verdict import largest_batch_key
 from storage.records import ModelRow, Value
 from storage.rows import point_key, whole
 from storage.store import Store
+from ui.first_look import draw_first_look
 from ui.format import (
     MISSING,
     ago,
@@ -64,6 +65,7 @@ def draw_model(store: Store, row: ModelRow) -> None:
     """One model: figures, where its bytes are, its layers, what it reads, its files."""
     _draw_head(store, row)
     _draw_figures(store, row)
+    draw_first_look(row.notes.get("first_look"))
     sentence = bytes_sentence(row.description)
     if sentence:
         st.markdown(escaped(sentence))

@@ -25,16 +25,18 @@ INPUT_ROLES = (Role.USER, Role.ITEM, Role.CATEGORY, Role.NUMBER, Role.MULTI)
 
 
 def load_dataset(folder: Path, *, signature: Signature | None = None,
-                 vocabularies: dict[str, list[str]] | None = None) -> Dataset:
+                 vocabularies: dict[str, list[str]] | None = None,
+                 description: DataDescription | None = None) -> Dataset:
     """The dataset of a folder (data.yaml and the files it names), encoded.
 
     Without a signature, inputs, vocabularies and transforms are fitted on the train rows. With one, rows
     are encoded as that model needs them: its inputs, its vocabularies (column → values), its transforms.
+    A `description` takes the place of the folder's own.
     Raises DataError: everything `read_splits` raises, a column that the model reads and the data lacks, a
     vocabulary that is absent or longer than its table, an as-is id outside [0, V).
     """
     folder = Path(folder)
-    description = load_description(folder)
+    description = description or load_description(folder)
     splits = read_splits(folder, description)
     if signature is None:
         signature, vocabularies = fit(splits["train"], description)
@@ -125,7 +127,7 @@ def _encode(frame: pl.DataFrame, column: Column, item: Input, ids: pl.DataFrame 
             found = numbers(frame[column.name], what=_what(column))
             return _in_range(found, item, column, split)
         values = categories(frame[column.name], what=_what(column))
-        return _look_up(values, ids)
+        return np.maximum(_look_up(values, ids) - (1 - item.first_id), 0)
     lists = _lists(frame, column)
     rows = np.repeat(np.arange(len(lists)), lists.list.len().to_numpy())
     values = lists.filter(lists.list.len() > 0).explode()
@@ -186,10 +188,11 @@ def _of_model(signature: Signature, vocabularies: dict[str, list[str]],
             raise DataError(f"The model has no vocabulary for the column '{item.column}' (input '{item.name}'), so its "
                             "values can't become ids. Upload the model with its vocabularies.json, or set ids: as-is "
                             "where the column already holds row numbers.")
-        if item.cardinality and len(vocabularies[item.column]) + 1 > item.cardinality:
-            raise DataError(f"The vocabulary of '{item.column}' has {len(vocabularies[item.column]):,} values, but the "
-                            f"table of the input '{item.name}' has {item.cardinality:,} rows, of which row 0 is for "
-                            "unknown. Use the vocabulary the model was trained with.")
+        if item.cardinality and len(vocabularies[item.column]) + item.first_id > item.cardinality:
+            raise DataError(f"The vocabulary of '{item.column}' has {len(vocabularies[item.column]):,} values, but "
+                            f"the table of the input '{item.name}' has {item.cardinality:,} rows"
+                            f"{', of which row 0 is for unknown' * item.first_id}. Use the vocabulary the model was "
+                            "trained with.")
     used = {item.column for item in signature.singles if item.kind != "number" and item.ids == "vocabulary"}
     return {column: values for column, values in vocabularies.items() if column in used}
 

@@ -37,6 +37,7 @@ NAMES = {
 ROW_KEYS = {"id", "rowid", "row", "index", "unnamed0", "", "eventid", "impressionid", "sessionid", "requestid"}
 MULTI_SEPARATORS = ("|", ";", " ", ",")
 EPOCH = ((5e8, 5e9), (5e11, 5e12), (5e14, 5e15))  # seconds, milliseconds, microseconds since 1970
+MANY_IDS, DENSE = 100, 0.3  # whole numbers of a headerless table are ids where so many fill so much of their range
 FEW_NUMBERS = 31  # whole numbers with at most so many values are categories
 
 
@@ -91,6 +92,9 @@ def described_frame(frame: pl.DataFrame, file: str, name: str, *, format: str, d
     """The description of the first rows of a file: roles by names and contents, a label, a split."""
     facts = [_facts(frame[column]) for column in frame.columns]
     roles = {fact.name: _role(fact, frame[fact.name].dtype) for fact in facts}
+    for fact in facts:  # without a name, only the numbers themselves can say that they are ids
+        if not header and roles[fact.name][0] is Role.NUMBER and _looks_like_ids(fact):
+            roles[fact.name] = (Role.CATEGORY, " ")
     label = _pick_label(facts)
     for role in (Role.LABEL, Role.USER, Role.TIME):  # one of each; a second item stays an item
         named = [column for column, found in roles.items() if found[0] is role]
@@ -216,6 +220,12 @@ def _role(fact: _Facts, dtype: pl.DataType) -> tuple[Role, str]:
     if rows >= 100 and fact.distinct > 0.95 * rows:
         return Role.IGNORE, " "  # titles, texts, row keys
     return Role.CATEGORY, " "
+
+
+def _looks_like_ids(fact: _Facts) -> bool:
+    """Whether whole numbers are many, come again and again, and leave few gaps."""
+    return fact.whole and fact.numbers.min() >= 0 and fact.distinct >= MANY_IDS and (
+        2 * fact.distinct <= len(fact.values)) and fact.distinct >= DENSE * (fact.numbers.max() - fact.numbers.min())
 
 
 def _looks_like_time(fact: _Facts) -> bool:

@@ -52,6 +52,7 @@ class ColumnSummary(Record):
     unknown_share: float | None = None  # share of test occurrences whose value train does not hold
     drift: float | None = None  # population stability index train → test; above 0.2 is usually called a shift
     profile: tuple[ProfilePoint, ...] = ()
+    largest_id: int | None = None  # over all splits, where every value is a whole number from 0 on
     mean_length: float | None = None  # values in a multi cell
 
 
@@ -112,7 +113,14 @@ def _summarise_column(column: Column, splits: dict[str, pl.DataFrame]) -> Column
         return _of_values(column, values, missing, length)
     values = {split: categories(part, what=what) for split, part in raw.items()}
     missing = sum(part.null_count() for part in values.values())
-    return _of_values(column, {split: part.drop_nulls() for split, part in values.items()}, missing, None)
+    found = _of_values(column, {split: part.drop_nulls() for split, part in values.items()}, missing, None)
+    return found.model_copy(update={"largest_id": _largest_id(pl.concat(values.values()).drop_nulls())})
+
+
+def _largest_id(values: pl.Series) -> int | None:
+    """The largest of the values; None where one is no whole number from 0 on."""
+    found = values.cast(pl.Int64, strict=False)
+    return int(found.max()) if len(found) and not found.null_count() and found.min() >= 0 else None
 
 
 def _of_test_only(column: Column, test: pl.DataFrame) -> ColumnSummary:
@@ -123,6 +131,9 @@ def _of_test_only(column: Column, test: pl.DataFrame) -> ColumnSummary:
 
 def _of_numbers(column: Column, values: dict[str, np.ndarray]) -> ColumnSummary:
     missing = sum(int(np.isnan(part).sum()) for part in values.values())
+    present = np.concatenate([part[~np.isnan(part)] for part in values.values()])
+    is_ids = column.role is Role.NUMBER and len(present) and (present >= 0).all() and (present == present.round()).all()
+    largest_id = int(present.max()) if is_ids else None
     train, test = (values[split][~np.isnan(values[split])] for split in ("train", "test"))
     if not len(train):
         return ColumnSummary(name=column.name, role=column.role, missing=missing)
@@ -131,7 +142,7 @@ def _of_numbers(column: Column, values: dict[str, np.ndarray]) -> ColumnSummary:
                         np.isnan(values[split]).sum()) for split, part in (("train", train), ("test", test))]
     return ColumnSummary(name=column.name, role=column.role, missing=missing, lower=float(train.min()),
                          upper=float(train.max()), mean=float(train.mean()), cardinality=pl.Series(train).n_unique(),
-                         drift=stability_index(*counts))
+                         largest_id=largest_id, drift=stability_index(*counts))
 
 
 def _of_values(column: Column, values: dict[str, pl.Series], missing: int, length: float | None) -> ColumnSummary:

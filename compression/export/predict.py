@@ -36,7 +36,9 @@ def encode(item, rows):
     known = VOCABULARIES.get(item["column"])  # None where the column holds row numbers
 
     def row_of(value):
-        return int(np.nan_to_num(number(value))) if known is None else known.get(value, 0)
+        if known is None:
+            return int(np.nan_to_num(number(value)))
+        return max(0, known.get(value, 0) - (1 - item["first_id"]))  # 0: the model keeps no row for unknown values
 
     if item["kind"] == "category":
         return np.array([row_of(cell) for cell in cells], item["dtype"]) + item["offset"]

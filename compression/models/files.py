@@ -122,10 +122,10 @@ def read_vocabularies(path: Path, signature: Signature) -> dict[str, list[str]]:
             raise ModelError(f"{path.name} has no vocabulary for the column {item.column!r} of input {item.name!r}; it "
                              f"has: {', '.join(plain) or 'none'}. Add it, or set ids to 'as-is' in {CONFIG}.")
         count = len(plain[item.column])
-        if count + 1 > item.cardinality:
+        if count + item.first_id > item.cardinality:
             raise ModelError(f"The vocabulary of {item.column!r} has {count} values, but the table of {item.name!r} "
-                             f"has {item.cardinality} rows, the first for unknown values. The table needs at least one "
-                             "row more than there are values.")
+                             f"has {item.cardinality} rows{', the first for unknown values' * item.first_id}. Every "
+                             "value needs a row of its own.")
     return plain
 
 

@@ -31,6 +31,7 @@ class Input(Record):
     std: float = Field(1.0, gt=0)
     dtype: Literal["int64", "int32", "float32"] = "int64"
     ids: Literal["vocabulary", "as-is"] = "vocabulary"  # as-is: the column already holds row numbers
+    first_id: int = Field(1, ge=0, le=1)  # row of the vocabulary's first value; 0: no row is kept for unknown values
     offset: int = Field(0, ge=0)  # added to the ids by us, where the parts of a wide input share a table
     shift: int = Field(0, ge=0)  # added to the ids by the model itself before it looks up a shared table
     parts: tuple["Input", ...] = ()

@@ -1,7 +1,8 @@
 """Bind the inputs of a foreign file to dataset columns: by what the person said, else by name, type and width.
 
 A binding is {"inputs": {input name: {"column": …} or {"columns": [...]}, …}, "output": …, "output_form": …}; each input
-may also have kind, ids, max_length, cardinality, offsets, transform, mean and std. A whole Signature is taken as it is.
+may also have kind, ids, first_id, max_length, cardinality, offsets, transform, mean and std; of these, first_id,
+transform, mean and std may be one for each column, as {column: value}. A whole Signature is taken as it is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from compression.models.signature import Input, Signature
 
 DEFAULT_LENGTH = 50  # values kept of a list whose length is free
 MAX_WIDTH = 1000
-_ALLOWED = {"column", "columns", "kind", "ids", "max_length", "cardinality", "offsets", "transform", "mean", "std"}
+_ALLOWED = {"column", "columns", "kind", "ids", "first_id", "max_length", "cardinality", "offsets", "transform", "mean",
+            "std"}
 _ID_ROLES = (Role.USER, Role.ITEM, Role.CATEGORY)
 _SAME = {"uid": "user", "iid": "item", "movie": "item", "product": "item", "ad": "item", "customer": "user"}
 
@@ -67,6 +69,41 @@ def bind(inputs: list[ModelInput], given: dict[str, Any] | None, *, description:
         raise ModelError(_cannot_bind(failed, description))
     task = given.get("task") or (description.task if description else "ctr")
     return Signature(inputs=tuple(bound), task=task)
+
+
+def propose(inputs: list[ModelInput], description: DataDescription, *, largest: dict[str, int] | None = None
+            ) -> dict[str, list[str]]:
+    """Columns for each input, for a person to correct; an input without a guess is left out.
+
+    By name, type and width; where that says nothing, by the table: the one free column whose largest id is its last
+    row, else the only free one that fits in and fills more than half of it.
+    """
+    found: dict[str, list[str]] = {}
+    taken: set[str] = set()
+    for item in inputs:
+        columns = _proposed(item, inputs, description, taken)
+        if columns:
+            found[item.name] = columns
+            taken |= set(columns)
+    for item in inputs:
+        rows = item.rows.get(None)
+        if item.name in found or item.width not in (None, 1) or rows is None:
+            continue
+        free = {name: last for name, last in (largest or {}).items()
+                if name not in taken and name != description.label.column}
+        fitting = [name for name, last in free.items() if last == rows - 1] or [
+            name for name, last in free.items() if rows // 2 < last < rows]
+        if len(fitting) == 1:
+            found[item.name] = fitting
+            taken.add(fitting[0])
+    left = [item for item in inputs if item.name not in found]
+    if len(left) == 1 and left[0].width and left[0].width > 1:  # the only one without columns reads what is left
+        role = (Role.NUMBER,) if left[0].dtype == "float32" else _ID_ROLES
+        free_columns = [column.name for column in description.columns if column.name not in taken
+                        and column.role in role and column.name != description.label.column]
+        if len(free_columns) == left[0].width:
+            found[left[0].name] = free_columns
+    return found
 
 
 def _whole_signature(inputs: list[ModelInput], given: dict[str, Any]) -> Signature:
@@ -160,7 +197,7 @@ def _single(item: ModelInput, name: str, column: str, choice: dict[str, Any], pl
     kind = "number" if is_number else "multi" if is_multi else "category"
     fields: dict[str, Any] = {"name": name, "kind": kind, "column": column, "dtype": item.dtype}
     if is_number:
-        fields |= {key: choice[key] for key in ("transform", "mean", "std") if key in choice}
+        fields |= _settings(choice, column, ("transform", "mean", "std"))
     else:
         rows = choice.get("cardinality") or item.rows.get(place) or item.rows.get(None)
         if rows is None:
@@ -168,7 +205,16 @@ def _single(item: ModelInput, name: str, column: str, choice: dict[str, Any], pl
                              f"are allowed. Give its cardinality in the binding, or cast it to float in the model.")
         fields |= {"cardinality": rows, "ids": choice.get("ids") or (
             "vocabulary" if column in vocabularies else "as-is")}
+        if fields["ids"] == "vocabulary" and kind == "category":
+            fields |= _settings(choice, column, ("first_id",))
     return _input(fields)
+
+
+def _settings(choice: dict[str, Any], column: str, keys: tuple[str, ...]) -> dict[str, Any]:
+    """Those of the choice's settings that are said for this column, or for all of the input's."""
+    found = {key: choice[key].get(column) if isinstance(choice[key], dict) else choice[key]
+             for key in keys if key in choice}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _copy(item: Input, **changes: Any) -> Input:

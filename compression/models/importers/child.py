@@ -19,7 +19,8 @@ def main(request_path: str) -> int:
     leave_network()
     result = {"ok": False, "message": "", "description": None}
     try:
-        result |= {"ok": True, "description": _read(request)}
+        found = {"inputs": _look(request)} if request.get("look") else {"description": _read(request)}
+        result |= {"ok": True, **found}
     except MemoryError:
         result["message"] = _memory_sentence(limits["memory_bytes"])
     except Exception as error:  # everything has to become a sentence here: the parent trusts nothing else
@@ -39,6 +40,13 @@ def _read(request: dict) -> dict:
     data_folder = Path(request["data_folder"]) if request["data_folder"] else None
     description = read_upload(files, Path(request["out"]), data_folder=data_folder, binding=request["binding"])
     return description.model_dump(mode="json")
+
+
+def _look(request: dict) -> list[dict]:
+    from compression.models.importers.onnx_inputs import look_at_inputs
+
+    close_doors()
+    return look_at_inputs({name: Path(path) for name, path in request["files"].items()})
 
 
 def _sentence(error: Exception, memory_bytes: int) -> str:

@@ -12,7 +12,6 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-import onnx
 from onnx import ModelProto, TensorProto, helper
 from pydantic import ValidationError
 
@@ -174,11 +173,3 @@ def graph_output(model: ModelProto, given: dict[str, Any]) -> str:
         return OUTPUT if OUTPUT in names else names[0]
     raise ModelError(f"The model has several outputs: {', '.join(names)}. Name the one that is the score in the "
                      f'binding: {{"output": "{names[0]}"}}.')
-
-
-def input_width(value: onnx.ValueInfoProto) -> int | None:
-    """F of (batch, F), None of (batch,), 0 where the second axis is free."""
-    axes = value.type.tensor_type.shape.dim
-    if len(axes) == 1:
-        return None
-    return int(axes[1].dim_value) if axes[1].HasField("dim_value") else 0

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto
 
 from compression.errors import MeasureError, ModelError
-from compression.models.importers.binding import ModelInput, bind
+from compression.models.importers.binding import bind
 from compression.models.importers.onnx_check import graph_inputs, read_checked
 from compression.models.importers.onnx_folder import (
     ARCHITECTURE,
@@ -19,18 +19,16 @@ from compression.models.importers.onnx_folder import (
     describe_file,
     ends_in_sigmoid,
     graph_output,
-    input_width,
     read_onnx_folder,
     with_one_score,
     write_onnx_folder,
 )
-from compression.models.importers.onnx_origin import table_rows
+from compression.models.importers.onnx_inputs import model_inputs
 from compression.models.importers.onnx_values import Unsupported
 from compression.models.signature import Input, Signature
 from compression.records import ModelDescription
 
 TOLERANCE = 1e-4  # between ONNX Runtime and our reading of the same file, on probabilities
-_DTYPES = {TensorProto.INT64: "int64", TensorProto.INT32: "int32", TensorProto.FLOAT: "float32"}
 _TRIED_ROWS = (3, 5)
 
 
@@ -57,22 +55,6 @@ def read_onnx(path: Path, name: str, files: dict[str, Path], out: Path, *, given
     if reason:
         return describe_file(out / "model.onnx", kept, signature, reason)
     return _describe(out, signature)
-
-
-def model_inputs(model: ModelProto) -> list[ModelInput]:
-    """The inputs as the file declares them, with the rows of the tables they read."""
-    values = graph_inputs(model)
-    rows, shifts = table_rows(model, [value.name for value in values])
-    found = []
-    for value in values:
-        mine: dict[int | None, int] = {}
-        for source, count in rows.items():
-            name, bracket, place = source.partition("[")
-            if name == value.name:
-                mine[int(place.removesuffix("]")) if bracket else None] = count
-        found.append(ModelInput(value.name, _DTYPES[value.type.tensor_type.elem_type], input_width(value), mine,
-                                tuple(int(shift) for shift in shifts.get(value.name, ()))))
-    return found
 
 
 def trial_inputs(signature: Signature, n_rows: int, generator: np.random.Generator) -> dict[str, np.ndarray]:

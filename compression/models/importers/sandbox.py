@@ -14,23 +14,26 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from compression.errors import ModelError
+from compression.models.importers.binding import ModelInput
 from compression.models.importers.onnx_check import PLAIN_NAME
 from compression.records import ModelDescription
 
 BASE_MEMORY_BYTES = 3 << 30  # torch and ONNX Runtime themselves, with room for graphs
 MEMORY_TIMES = 5  # bytes of memory for a byte of the upload: read, mapped, exported, tried
-SECONDS = 120.0
+SECONDS, LOOK_SECONDS = 120.0, 30.0
 SECONDS_A_GIGABYTE = 60.0
 FILE_TIMES = 40  # a bundle unpacks to more than it weighs
 _MAX_RESULT_BYTES = 64 << 20
 _MAX_SENTENCE = 4000
 _ROOT = Path(__file__).resolve().parents[3]
+Answer = TypeVar("Answer")
 _KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV")
 
 
@@ -49,13 +52,32 @@ def read_in_sandbox(files: dict[str, Path], out: Path, *, data_folder: Path | No
             "result": str(scratch / "result.json"),
             "data_folder": str(Path(data_folder).resolve()) if data_folder else None,
             "binding": binding or None,
-            "limits": {"memory_bytes": BASE_MEMORY_BYTES + MEMORY_TIMES * size, "cpu_seconds": int(allowed) + 10,
-                       "file_bytes": (64 << 20) + FILE_TIMES * size},
+            "look": False,
+            "limits": _limits(size, allowed),
         }
         _run_child(request, scratch, allowed)
         description = _result(scratch / "result.json")
         _take(scratch / "model", out)
     return description
+
+
+def look_in_sandbox(path: Path, name: str, *, seconds: float = LOOK_SECONDS) -> list[ModelInput]:
+    """The inputs that an uploaded ONNX file declares, without reading its weights. Raises ModelError."""
+    def read(plain: list[dict[str, Any]]) -> list[ModelInput]:
+        return [ModelInput(str(item["name"]), item["dtype"], item["width"], {
+            place: int(rows) for place, rows in item["rows"]}, tuple(map(int, item["shifts"]))) for item in plain]
+
+    with tempfile.TemporaryDirectory(prefix="looking-") as folder:
+        scratch = Path(folder).resolve()
+        request = {"files": {name: str(Path(path).resolve())}, "result": str(scratch / "result.json"), "look": True,
+                   "limits": _limits(path.stat().st_size, seconds)}
+        _run_child(request, scratch, seconds)
+        return _result(scratch / "result.json", read, "inputs")
+
+
+def _limits(size: int, seconds: float) -> dict[str, int]:
+    return {"memory_bytes": BASE_MEMORY_BYTES + MEMORY_TIMES * size, "cpu_seconds": int(seconds) + 10,
+            "file_bytes": (64 << 20) + FILE_TIMES * size}
 
 
 def _run_child(request: dict[str, Any], scratch: Path, seconds: float) -> None:
@@ -92,14 +114,15 @@ def _stop(child: subprocess.Popen) -> None:
         child.wait()
 
 
-def _result(path: Path) -> ModelDescription:
+def _result(path: Path, read: Callable[[Any], Answer] = ModelDescription.model_validate,
+            key: str = "description") -> Answer:
     """The child's answer, checked. Raises ModelError with the child's sentence."""
     if not path.is_file() or path.is_symlink() or path.stat().st_size > _MAX_RESULT_BYTES:
         raise ModelError("The process that read the file left no answer: the file is broken. Export it again.")
     try:
         answer = json.loads(path.read_bytes())
         if answer["ok"] is True:
-            return ModelDescription.model_validate(answer["description"])
+            return read(answer[key])
         message = str(answer["message"])[:_MAX_SENTENCE]
     except (ValueError, KeyError, TypeError, ValidationError):
         raise ModelError("The process that read the file gave an answer that makes no sense; it was dropped.") from None

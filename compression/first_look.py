@@ -1,0 +1,167 @@
+"""How good an imported model is on its data, beside a constant and a logistic regression: is it bound rightly?
+
+A model that does no better than a constant was most likely given the wrong columns, or ids that number its tables
+otherwise. Said at once, in words, before anybody compresses it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from compression.data.columns import categories
+from compression.data.dataset import Dataset, Rows
+from compression.data.encode import load_dataset
+from compression.data.ingest import read_splits
+from compression.data.schema import Column, DataDescription, Role
+from compression.errors import DataError, MeasureError
+from compression.machine import compute_device
+from compression.measure.quality import measure_quality
+from compression.measure.runtimes import RUNTIMES
+from compression.models import zoo
+from compression.models.files import LoadedModel, load_model
+from compression.models.signature import Signature
+from compression.records import Measurement, Progress, Record, Report
+from compression.run import RUNTIME, SCORED_SPLIT, export_baseline
+from compression.tasks import TASKS
+from compression.train.loop import train
+from compression.train.params import TrainParams
+
+MODEL, CONSTANT, REGRESSION = "This model", "Constant", "Logistic regression"
+MOST_ROWS = 1_000_000  # of the test split that are scored
+TRAIN_ROWS, EPOCHS = 200_000, 5  # of the logistic regression
+TELLING_UNKNOWN = 0.05  # share of values that a vocabulary doesn't hold, from which it is worth a sentence
+
+
+class Line(Record):
+    """One way to predict, and its quality on the same test rows."""
+
+    name: str
+    measurements: tuple[Measurement, ...]
+
+    def find(self, metric: str) -> Measurement | None:
+        return next((one for one in self.measurements if one.metric == metric), None)
+
+
+class FirstLook(Record):
+    """What was measured and what it suggests. `problem`: why nothing could be measured; the binding is to correct."""
+
+    rows: int = 0
+    lines: tuple[Line, ...] = ()
+    hints: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def first_look(model_folder: Path, data_folder: Path, *, scratch: Path, report: Report, seed: int = 0) -> FirstLook:
+    """Score the test rows with the model, a constant and a quickly trained logistic regression.
+
+    Never raises for what the binding can mend: data that doesn't fit the model becomes `problem`.
+    """
+    report(Progress(stage="measure quality"))
+    loaded = load_model(model_folder)
+    try:
+        dataset = load_dataset(data_folder, signature=loaded.signature, vocabularies=loaded.vocabularies)
+        rows = dataset.splits[SCORED_SPLIT].take(slice(0, MOST_ROWS))
+        scores = score(loaded, rows, scratch)
+        own = _measured(MODEL, scores, rows, dataset, seed)
+    except (DataError, MeasureError) as error:
+        return FirstLook(problem=str(error))
+    known = dataset.splits["train"].label if len(dataset.splits["train"]) else rows.label
+    lines = [own, _measured(CONSTANT, np.full(len(rows), float(known.mean())), rows, dataset, seed)]
+    if len(dataset.splits["train"]):
+        report(Progress(stage="train", message="a logistic regression to compare with"))
+        lines.append(_measured(REGRESSION, regression_scores(loaded.signature, data_folder, dataset.description,
+                                                             len(rows), scratch, seed), rows, dataset, seed))
+    hints = [*doubts(lines, TASKS[dataset.description.task].primary_metric),
+             *_unknown_words(loaded, data_folder, dataset.description)]
+    return FirstLook(rows=len(rows), lines=tuple(lines), hints=tuple(hints))
+
+
+def score(loaded: LoadedModel, rows: Rows, scratch: Path) -> np.ndarray:
+    """Probabilities (N,) of the exported file, as a run would measure it."""
+    exported = export_baseline(loaded, scratch / "model")
+    return RUNTIMES[RUNTIME].open(exported.path).score(rows.inputs)
+
+
+def regression_scores(signature: Signature, data_folder: Path, description: DataDescription, n_rows: int,
+                      scratch: Path, seed: int) -> np.ndarray:
+    """Probabilities (N,) of a logistic regression over the columns that the model reads."""
+    dataset = load_dataset(data_folder, description=described_as_read(signature, description))
+    few = np.sort(np.random.default_rng(seed).permutation(len(dataset.splits["train"]))[:TRAIN_ROWS])
+    splits = dataset.splits | {"train": dataset.splits["train"].take(few)}
+    dataset = Dataset(dataset.description, dataset.signature, dataset.vocabularies, splits)
+    model = zoo.build("lr", dataset.signature, {}, seed=seed)
+    train(model, dataset, TrainParams(epochs=EPOCHS), device=compute_device(), seed=seed, task=description.task)
+    loaded = LoadedModel(model.cpu().eval(), dataset.signature, dataset.vocabularies, "lr", model.config)
+    return score(loaded, dataset.splits[SCORED_SPLIT].take(slice(0, n_rows)), scratch / "lr")
+
+
+def described_as_read(signature: Signature, description: DataDescription) -> DataDescription:
+    """The description with the model's columns alone as inputs, of the kind that the model reads them as."""
+    kinds = {one.column: one.kind for one in signature.singles}
+    roles = {"number": Role.NUMBER, "category": Role.CATEGORY, "multi": Role.MULTI}
+
+    def read(column: Column) -> Column:
+        if column.role in (Role.LABEL, Role.TIME) or column.name == description.label.column:
+            return column
+        kind = kinds.get(column.name)
+        if kind == "category" and column.role in (Role.USER, Role.ITEM, Role.CATEGORY):
+            return column
+        return column.model_copy(update={"role": roles[kind] if kind else Role.IGNORE})
+
+    columns = tuple(read(column) for column in description.columns)
+    kept = description.model_copy(update={"columns": columns})
+    if description.by_role(Role.USER) and not kept.by_role(Role.USER):  # the split needs them
+        columns = tuple(column if column.role is not Role.USER else now
+                        for column, now in zip(description.columns, columns, strict=True))
+    return kept.model_copy(update={"columns": columns})
+
+
+def doubts(lines: list[Line], metric: str) -> list[str]:
+    """What the first metric (AUC) of the lines says about the binding; empty where the model does well."""
+    own = lines[0].find(metric)
+    if own is None or own.ci_high is None:
+        return []
+    columns = ("which column goes to which input, whether ids number the tables as in training, and from which value "
+               "on a label is positive")
+    if own.ci_high < 0.5:
+        return [f"The scores are upside down (AUC {own.value:.4f}): rows that should score high score low. The binding "
+                f"is probably wrong: check {columns}."]
+    if own.ci_low <= 0.5:
+        return [f"No better than a constant (AUC {own.value:.4f}, interval from {own.ci_low:.4f}). The binding is "
+                f"probably wrong: check {columns}."]
+    regression = next((line.find(metric) for line in lines if line.name == REGRESSION), None)
+    told = []
+    if regression and regression.ci_low is not None and regression.ci_low > own.ci_high:
+        told.append(f"A logistic regression on the same columns does better (AUC {regression.value:.4f} against "
+                    f"{own.value:.4f}). One of the columns may be bound wrongly: check {columns}.")
+    constant = next(line.find("logloss") for line in lines if line.name == CONSTANT)
+    loss = lines[0].find("logloss")
+    if loss.value > constant.value:
+        told.append("The order of the rows is right, but the probabilities are not (log loss above a constant's): the "
+                    "model was trained on another label or another share of positives. AUC and ranks are sound.")
+    return told
+
+
+def _unknown_words(loaded: LoadedModel, data_folder: Path, description: DataDescription) -> list[str]:
+    """Columns of which many test values are not in the model's vocabulary."""
+    looked_up = {one.column: one for one in loaded.signature.singles if one.kind == "category"
+                 and one.ids == "vocabulary" and one.column in loaded.vocabularies}
+    if not looked_up:
+        return []
+    test, told = read_splits(data_folder, description)[SCORED_SPLIT], []
+    for column, one in looked_up.items():
+        values = categories(test[column], what=f"Column '{column}'")
+        share = 1 - float(values.is_in(loaded.vocabularies[column]).fill_null(False).mean())
+        if share > TELLING_UNKNOWN:
+            where = "row 0, the model's row for unknown" if one.first_id else \
+                f"row 0, which belongs to '{loaded.vocabularies[column][0]}'"
+            told.append(f"{share:.0%} of the test values of '{column}' are not in the model's vocabulary and read "
+                        f"{where}. Is this the data the model was trained on?")
+    return told
+
+
+def _measured(name: str, scores: np.ndarray, rows: Rows, dataset: Dataset, seed: int) -> Line:
+    return Line(name=name, measurements=tuple(measure_quality(
+        scores, None, rows, task=dataset.description.task, split=SCORED_SPLIT, seed=seed)))

@@ -1,0 +1,40 @@
+"""What an uploaded ONNX file reads is looked at in the sandbox, and columns are proposed for it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from compression.data.description import make_description
+from compression.errors import ModelError
+from compression.models.importers.binding import ModelInput, propose
+from compression.models.importers.sandbox import look_in_sandbox
+from tests.models.importers.graphs import Columns, export
+
+DATA = make_description({
+    "name": "a", "files": {"all": "a.csv"}, "header": False, "label": {"column": "column_5"}, "split": {"kind": "random"},
+    "columns": [{"name": "column_1", "role": "category"}, {"name": "column_2", "role": "category"},
+                {"name": "column_3", "role": "number"}, {"name": "column_4", "role": "number"},
+                {"name": "column_5", "role": "label"}]})
+
+
+def test_inputs_are_read_with_the_rows_of_their_tables(tmp_path):
+    arguments = {"cat": torch.zeros(3, 2, dtype=torch.int64), "dense": torch.zeros(3, 2)}
+    path = export(Columns(sizes=(31, 41)), arguments, tmp_path / "model.onnx")
+    cat, dense = look_in_sandbox(path, "model.onnx")
+    assert (cat.name, cat.dtype, cat.width, cat.rows) == ("cat", "int64", 2, {0: 31, 1: 41})
+    assert (dense.name, dense.dtype, dense.width) == ("dense", "float32", 2)
+
+
+def test_a_broken_file_is_a_sentence(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(b"no graph at all")
+    with pytest.raises(ModelError, match=r"model\.onnx is not a whole ONNX file"):
+        look_in_sandbox(tmp_path / "model.onnx", "model.onnx")
+
+
+def test_columns_without_telling_names_are_proposed_by_the_size_of_the_tables():
+    inputs = [ModelInput("who", "int64", None, {None: 500}), ModelInput("what", "int64", None, {None: 300}),
+              ModelInput("x", "float32", 2, {})]
+    assert propose(inputs, DATA, largest={"column_1": 299, "column_2": 499}) == {
+        "who": ["column_2"], "what": ["column_1"], "x": ["column_3", "column_4"]}
+    assert propose(inputs, DATA, largest={"column_1": 299, "column_2": 299}) == {"x": ["column_3", "column_4"]}

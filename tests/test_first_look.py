@@ -1,0 +1,104 @@
+"""An imported model is measured at once beside a constant and a regression, and a wrong binding is told in words."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from compression.first_look import first_look
+from compression.models.importers.reader import read_upload
+from compression.models.importers.vocabularies import mappings_in, ordered, prepare, values_of
+from tests.data.write import write_data
+from tests.models.importers.graphs import export, files_of
+from ui.first_look import quality_rows
+
+COLUMNS = [{"name": "click", "role": "label"}, {"name": "u", "role": "user"}, {"name": "i", "role": "item"}]
+USERS, ITEMS = 40, 30
+BOTH = {"inputs": {"a": {"column": "u"}, "b": {"column": "i"}}}
+
+
+class Product(nn.Module):
+    """A stranger's matrix factorisation that knows the truth of the planted log."""
+
+    def __init__(self, users, items):
+        super().__init__()
+        self.user, self.item = (nn.Embedding.from_pretrained(torch.tensor(table)) for table in (users, items))
+
+    def forward(self, a, b):
+        return (self.user(a) * self.item(b)).sum(1)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(folder of the data, files of the model); ids in the file are 10 more than the rows they stand for."""
+    folder, draw = tmp_path_factory.mktemp("made"), np.random.default_rng(0)
+    users, items = (draw.normal(0, 1.2, (count, 3)).astype(np.float32) for count in (USERS, ITEMS))
+    user, item = draw.integers(0, USERS, 4000), draw.integers(0, ITEMS, 4000)
+    click = draw.random(4000) < 1 / (1 + np.exp(-(users[user] * items[item]).sum(1)))
+    rows = [[str(int(c)), str(u), str(i)] for c, u, i in zip(click, user, item, strict=True)]
+    write_data(folder, text="click,u,i\n" + "\n".join(map(",".join, rows)) + "\n", columns=COLUMNS,
+               split={"kind": "random"})
+    arguments = {name: torch.zeros(3, dtype=torch.int64) for name in ("a", "b")}
+    return folder, files_of(export(Product(users, items), arguments, folder / "model" / "mf.onnx"))
+
+
+def looked(made, tmp_path, binding, **extra):
+    data, files = made
+    tmp_path.mkdir(exist_ok=True)
+    read_upload(files | extra, tmp_path / "imported", data_folder=data, binding=binding)
+    return first_look(tmp_path / "imported", data, scratch=tmp_path / "scratch", report=lambda progress: None)
+
+
+def test_a_model_bound_rightly_beats_both_and_raises_no_doubt(made, tmp_path):
+    found = looked(made, tmp_path, BOTH)
+    auc = {line.name: line.find("auc").value for line in found.lines}
+    assert auc["This model"] > 0.75 and auc["Constant"] == 0.5
+    assert auc["This model"] > auc["Logistic regression"]
+    assert found.hints == () and found.rows == 400
+    rows, keys = quality_rows(found.model_dump(mode="json"))
+    assert keys[0] == "auc" and [row["On the test rows"] for row in rows] == list(auc)
+
+
+def test_a_model_of_swapped_columns_is_no_better_than_a_constant_and_that_is_said(made, tmp_path):
+    swapped = {"inputs": {"a": {"column": "i"}, "b": {"column": "i"}}}
+    found = looked(made, tmp_path, swapped)
+    assert any("The binding is probably wrong: check which column" in hint for hint in found.hints), found
+
+
+def test_ids_beyond_the_table_are_a_sentence_and_the_model_is_kept(made, tmp_path):
+    swapped = {"inputs": {"a": {"column": "i"}, "b": {"column": "u"}}}
+    found = looked(made, tmp_path, swapped)
+    assert found.lines == () and "holds ids beyond the table of the input 'b'" in found.problem
+    assert "largest 39" in found.problem and (tmp_path / "imported" / "model.onnx").is_file()
+
+
+def test_a_mapping_from_an_uploaded_json_numbers_the_tables(made, tmp_path):
+    mapping = tmp_path / "metadata.json"
+    mapping.write_text(json.dumps({"n_users": USERS, "user2idx": {str(k): k for k in range(USERS)}}))
+    given = {"inputs": {"a": {"column": "u", "from": {"u": "file:user2idx"}},
+                        "b": {"column": "i", "from": {"i": "data"}}}}
+    binding, built = prepare(given, {"metadata.json": mapping}, made[0])
+    assert binding["inputs"]["a"]["first_id"] == {"u": 0} and built["u"] == [str(k) for k in range(USERS)]
+    assert built["i"] == [str(k) for k in range(ITEMS)]  # sorted as numbers, not as text
+    written = tmp_path / "vocabularies.json"
+    written.write_text(json.dumps(built))
+    found = looked(made, tmp_path, binding, **{"vocabularies.json": written})
+    assert found.lines[0].find("auc").value == looked(made, tmp_path / "b", BOTH).lines[0].find("auc").value
+
+
+def test_a_mapping_with_gaps_is_refused(tmp_path):
+    from compression.errors import ModelError
+
+    (tmp_path / "a.json").write_text(json.dumps({"x": 0, "y": 2}))
+    with pytest.raises(ModelError, match="without gaps"):
+        ordered(mappings_in(tmp_path / "a.json")["a"], "a")
+
+
+def test_values_of_words_are_sorted_as_words():
+    import polars as pl
+
+    assert values_of(pl.DataFrame({"x": ["b", "a", None, "b"]}), "x") == ["a", "b"]

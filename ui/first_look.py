@@ -1,0 +1,48 @@
+"""The quality of an imported model on its data, beside a constant and a logistic regression, and what it suggests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from compression.metrics import METRICS
+from ui.format import MISSING, format_value
+from ui.verdict import escaped
+
+SHOWN = ("auc", "logloss", "gauc", "hit_rate_10", "ndcg_10")
+HELP = {"This model": "the file as it was uploaded", "Constant": "the same score for every row: what knowing nothing "
+        "gives", "Logistic regression": "trained here in seconds on the same columns"}
+
+
+def draw_first_look(found: dict[str, Any] | None) -> None:
+    """A small table with intervals, and warnings where the binding is in doubt; nothing where nothing was measured."""
+    if not found:
+        return
+    if found.get("problem"):
+        st.error(f"**The model doesn't fit its dataset as bound.** {escaped(found['problem'])}")
+        return
+    for hint in found.get("hints", ()):
+        st.warning(escaped(hint))
+    rows, keys = quality_rows(found)
+    st.dataframe(rows, hide_index=True, placeholder=MISSING, column_config={
+        METRICS[key].title: st.column_config.TextColumn(help=f"{METRICS[key].help} In brackets the 95 % interval.")
+        for key in keys} | {"On the test rows": st.column_config.TextColumn(
+            help=" · ".join(f"{name}: {text}" for name, text in HELP.items()))})
+    st.caption(f"Measured when it was imported, over {found['rows']:,} test rows.")
+
+
+def quality_rows(found: dict[str, Any]) -> tuple[list[dict[str, str]], list[str]]:
+    """(a row for each way to predict, keys of the metrics that some of them has)."""
+    lines = [(line["name"], {one["metric"]: one for one in line["measurements"]}) for line in found["lines"]]
+    keys = [key for key in SHOWN if any(key in values for _, values in lines)]
+    return [{"On the test rows": name, **{METRICS[key].title: _cell(key, values.get(key)) for key in keys}}
+            for name, values in lines], keys
+
+
+def _cell(key: str, one: dict[str, Any] | None) -> str:
+    if one is None:
+        return MISSING
+    interval = "" if one.get("ci_low") is None else \
+        f" [{format_value(key, one['ci_low'])}, {format_value(key, one['ci_high'])}]"
+    return format_value(key, one["value"]) + interval
