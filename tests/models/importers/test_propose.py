@@ -12,7 +12,8 @@ from compression.models.importers.sandbox import look_in_sandbox
 from tests.models.importers.graphs import Columns, export
 
 DATA = make_description({
-    "name": "a", "files": {"all": "a.csv"}, "header": False, "label": {"column": "column_5"}, "split": {"kind": "random"},
+    "name": "a", "files": {"all": "a.csv"}, "header": False, "label": {"column": "column_5"},
+    "split": {"kind": "random"},
     "columns": [{"name": "column_1", "role": "category"}, {"name": "column_2", "role": "category"},
                 {"name": "column_3", "role": "number"}, {"name": "column_4", "role": "number"},
                 {"name": "column_5", "role": "label"}]})
