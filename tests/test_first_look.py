@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from compression.data.description import dump_description
+from compression.data.guess import guess_description
 from compression.first_look import first_look
 from compression.models.importers.reader import read_upload
 from compression.models.importers.vocabularies import mappings_in, ordered, prepare, values_of
@@ -102,3 +106,18 @@ def test_values_of_words_are_sorted_as_words():
     import polars as pl
 
     assert values_of(pl.DataFrame({"x": ["b", "a", None, "b"]}), "x") == ["a", "b"]
+
+
+@pytest.mark.realdata
+def test_a_published_gmf_reaches_its_published_hit_rate_and_ndcg(tmp_path):
+    source = Path(__file__).parents[1] / "../shared/data/models/ncf_gmf_pytorch"
+    if not source.is_dir():
+        pytest.skip("shared/data/models/ncf_gmf_pytorch is not beside the project")
+    data = tmp_path / "data"
+    data.mkdir()
+    shutil.copyfile(source / "ml-1m.test.negative", data / "ml-1m.test.negative")
+    (data / "data.yaml").write_text(dump_description(guess_description(data / "ml-1m.test.negative", "ncf")))
+    read_upload({"gmf.model": next(source.glob("gmf*.model"))}, tmp_path / "imported", data_folder=data)
+    own = first_look(tmp_path / "imported", data, scratch=tmp_path / "scratch", report=lambda progress: None).lines[0]
+    assert own.find("hit_rate_10").value == pytest.approx(0.6477, abs=5e-5)
+    assert own.find("ndcg_10").value == pytest.approx(0.3734, abs=5e-5)

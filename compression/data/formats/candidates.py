@@ -58,7 +58,7 @@ def _candidates(path: Path) -> pl.DataFrame:
                                 "line is like '(0,25)<tab>1064<tab>174'.")
             pair, *negatives = line.split("\t")
             user, item = (int(value) for value in pair.strip()[1:-1].split(","))
-            row = [item, *map(int, negatives)]
+            row = list(dict.fromkeys([item, *map(int, negatives)]))  # drawn twice counts once, as in the authors' code
             users.append(np.full(len(row), user))
             items.append(np.array(row))
             labels.append(np.arange(len(row)) == 0)
