@@ -188,7 +188,7 @@ def _share_constants(graph: "onnx_ir.Graph", own: set[str]) -> None:
         if name in own:
             continue
         array = value.const_value.numpy()
-        if str(array.dtype) == "int8":
+        if str(array.dtype) == "int8" and array.ndim < 2:
             continue
         kept = first.setdefault((str(array.dtype), array.shape, array.tobytes()), value)
         if kept is not value:

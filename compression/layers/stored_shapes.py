@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from compression.records import Tensor
 
@@ -100,7 +100,8 @@ def centroids_for(n_rows: int, dim: int) -> int:
     return 2 ** min(8, max(4, fitting.bit_length() - 1))
 
 
-class TrainShape(NamedTuple):
+@dataclass(frozen=True)
+class TrainShape:
     """A table as a tensor train: a digit of the id and a slice of the columns for each core, and the ranks between."""
 
     rows: tuple[int, ...]

@@ -77,7 +77,7 @@ def is_torch_file(path: Path) -> bool:
         try:
             with zipfile.ZipFile(path) as archive:
                 return any(is_root_pickle(name) for name in archive.namelist())
-        except (zipfile.BadZipFile, OSError, ValueError):
+        except (zipfile.BadZipFile, OSError, RuntimeError, ValueError):
             return False
     return head.startswith(b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little"))
 
@@ -87,7 +87,7 @@ def is_pt2_file(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, ValueError):
+    except (zipfile.BadZipFile, OSError, RuntimeError, ValueError):
         return False
     return any(name.endswith("/archive_format") for name in names) and any("/models/" in name for name in names)
 
