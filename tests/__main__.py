@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FULL_ONLY = "not (browser or crash or slow or realdata)"
+SIDE_BY_SIDE = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")  # a process a core, a file stays in one
 
 
 def main(arguments: list[str]) -> int:
@@ -35,7 +36,8 @@ def main(arguments: list[str]) -> int:
     lint = subprocess.run([python, "-m", "ruff", "check", "."], cwd=ROOT).returncode
     chosen = ["-m", FULL_ONLY] if fast else []
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    status = subprocess.run([python, "-m", "pytest", "-rs", *chosen, *rest], cwd=ROOT, env=environment).returncode
+    command = [python, "-m", "pytest", "-rs", *SIDE_BY_SIDE, *chosen, *rest]
+    status = subprocess.run(command, cwd=ROOT, env=environment).returncode
     return status or lint
 
 
