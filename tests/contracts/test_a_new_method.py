@@ -1,0 +1,154 @@
+"""A new method is its file, its card and its line in the catalogue: a copy of the project is given one.
+
+In that copy the editor offers it with its slider, the command line and the list of methods name it, and the contract
+of every method holds for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NEEDED = ("compression", "docs/methods", "jobs", "plots", "storage", "tests/contracts", "tests/methods", "ui")
+FILES = ("pyproject.toml", "tests/__init__.py", "tests/conftest.py", "tests/tiny.py")
+KEY = "round.decimals"
+
+METHOD = '''\
+"""Rounded weights: the method that a test adds."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from compression.method import Applied, ExportForm, Params, Stage, method
+from compression.records import Part
+
+
+class DecimalsParams(Params):
+    """How coarsely weights are rounded."""
+
+    decimals: int = Field(2, ge=0, le=6, description="Digits behind the point that a weight keeps.")
+
+
+@method("round.decimals", DecimalsParams, title="Rounded weights", summary="Rounds the weights of dense layers.",
+        stage=Stage.AFTER_TRAINING, parts={Part.DENSE}, needs=set(), export=ExportForm.PLAIN,
+        source="Nobody 1999", no_op="any number of digits changes some weight")
+def round_decimals(model, params, ctx):
+    """Replace dense layers by rounded ones of the same shape."""
+    import copy
+
+    from torch import nn
+
+    from compression.models.structure import leaves, part_of, replace
+
+    applied = Applied(model)
+    for path, leaf in list(leaves(model)):
+        if part_of(model, path) is not Part.DENSE:
+            continue
+        if not isinstance(leaf, nn.Linear):
+            applied.skipped.append(ctx.skip(path, "no dense layer"))
+            continue
+        rounded = copy.deepcopy(leaf)
+        rounded.weight.data = leaf.weight.data.round(decimals=params.decimals)
+        replace(model, path, rounded)
+        applied.changes.append(ctx.change(path, 4 * leaf.weight.numel(), 4 * leaf.weight.numel(), "rounded"))
+    return applied
+'''
+LINE = "from compression.methods import round_decimals as round_decimals\n"
+CARD = """\
+# Rounded weights · `round.decimals`
+
+Weights of dense layers keep few digits.
+
+## When to use
+- In a test.
+
+## When not
+- Anywhere else.
+
+## Cost
+One pass over the weights.
+
+## Parameters
+- `decimals`: digits behind the point.
+
+## Source
+Nobody 1999.
+
+## Measured here
+Nothing.
+"""
+EDITOR = """\
+import json
+
+from streamlit.testing.v1 import AppTest
+
+
+def page():
+    from ui.recipe_editor import draw_recipe_editor
+
+    draw_recipe_editor()
+
+
+app = AppTest.from_function(page, default_timeout=30).run()
+adder = app.selectbox(key="experiment.add")
+offered = [option for option in adder.options if option.startswith("Rounded weights")]
+app = adder.select("round.decimals").run()
+slider = app.slider[0]
+print(json.dumps({"offered": offered, "label": slider.label, "bounds": [slider.min, slider.max], "value": slider.value,
+                  "failed": len(app.exception)}))
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A copy of what is needed of the project, with the new method in it."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in NEEDED:
+        shutil.copytree(ROOT / name, folder / name)
+    for name in FILES:
+        shutil.copy2(ROOT / name, folder / name)
+    (folder / "compression/methods/round_decimals.py").write_text(METHOD, encoding="utf-8")
+    (folder / "docs/methods" / f"{KEY}.md").write_text(CARD, encoding="utf-8")
+    with (folder / "compression/methods/__init__.py").open("a", encoding="utf-8") as catalogue:
+        catalogue.write(LINE)
+    return folder
+
+
+def python(project: Path, *arguments: str) -> str:
+    """What a fresh Python prints in the copy; its errors are the test's."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, *arguments], cwd=project, env=environment, capture_output=True, text=True,
+                          timeout=240, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_the_editor_offers_it_and_draws_its_slider(project):
+    (project / "open_editor.py").write_text(EDITOR, encoding="utf-8")
+    told = python(project, "open_editor.py").strip().splitlines()[-1]
+    assert json.loads(told) == {"offered": ["Rounded weights · Rounds the weights of dense layers."],
+                                "label": "Decimals", "bounds": [0, 6], "value": 2, "failed": 0}
+
+
+def test_the_command_line_names_it_with_its_bounds(project):
+    found = {one["key"]: one for one in json.loads(python(project, "-m", "compression", "methods", "--json"))}
+    bounds = found[KEY]["params"]["properties"]["decimals"]
+    assert (found[KEY]["title"], bounds["minimum"], bounds["maximum"]) == ("Rounded weights", 0, 6)
+
+
+def test_the_list_of_methods_links_its_card(project):
+    listed = python(project, "-m", "compression", "methods", "--markdown")
+    assert f"| [`{KEY}`]({KEY}.md) Rounded weights | Rounds the weights of dense layers. |" in listed
+
+
+def test_the_contract_of_every_method_holds_for_it(project):
+    told = python(project, "-m", "pytest", "-p", "no:cacheprovider", "tests/contracts/test_methods.py", "-k", KEY)
+    assert " passed" in told and "failed" not in told
