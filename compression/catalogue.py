@@ -29,6 +29,7 @@ FAMILIES = {
     "train": "Training",
 }
 CARDS = Path(compression.__file__).parents[1] / "docs" / "methods"
+LISTED_BY = "python -m compression methods --markdown > docs/methods/README.md"
 
 
 def family_title(family: str) -> str:
@@ -87,7 +88,7 @@ def card_path(key: str) -> Path:
 
 def markdown_list() -> str:
     """The catalogue as markdown: a table for each family, each method with its sentence, promise and card."""
-    lines = ["# Methods", "", f"{len(METHODS)} methods, written by `python -m compression methods --markdown`."]
+    lines = ["# Methods", "", f"{len(METHODS)} methods. This list is written by `{LISTED_BY}`."]
     for family, members in by_family().items():
         lines += ["", f"## {family_title(family)}", "", "| method | what it does | promises and needs | source |",
                   "|---|---|---|---|"]
