@@ -56,6 +56,7 @@ SWEEPS: tuple[Sweep, ...] = (
     Sweep("embed.product_quantize", TABLES, over("subspaces", 16, 8, 4, 2, 1, centroids=32), tuned="both",
           kind="32 centroids"),
     Sweep("embed.prune_rows", TABLES, over("keep", 0.7, 0.5, 0.3, 0.1, 0.05), tuned="both"),
+    Sweep("embed.prune_rows", TABLES, over("keep", 0.7, 0.5, 0.3, 0.1, 0.05, by="norm"), tuned="both", kind="by norm"),
     Sweep("embed.hash", TABLES, over("keep", 0.5, 0.3, 0.2, 0.1, 0.05, kind="modulo"), tuned="both", kind="modulo"),
     Sweep("embed.hash", TABLES, over("keep", 0.5, 0.3, 0.2, 0.1, 0.05, kind="quotient-remainder"), tuned="both",
           kind="quotient-remainder"),

@@ -133,5 +133,29 @@ def test_low_rank_tables_are_pruned_in_their_factor(dataset):
     assert torch.isfinite(logits(model, dataset)).all()
 
 
+def test_by_norm_the_longest_rows_stay_and_row_zero_and_the_map_is_counted(dataset):
+    model = tiny_model("deepfm", dataset, trained=True)
+    described = describe(model, dataset.signature, architecture="deepfm")
+    given = apply("embed.prune_rows", model, dataset, **SMALL, by="norm")
+    table, before = given.model.tables.item, model.tables.item.weight
+    longest = (before[1:].norm(dim=1).topk(11).indices + 1).sort().values
+    kept = torch.cat([torch.tensor([0]), longest])
+    assert torch.equal(table(kept), before[kept]) and isinstance(table.ids, RowMap)
+    others = [row for row in range(41) if row not in kept.tolist()]
+    counts = torch.from_numpy(dataset.frequencies("item"))[others]
+    assert torch.equal(table(torch.tensor(others)), shared_row(before[others], counts).expand(len(others), -1))
+    expected = estimate(described, recipe_of(("embed.prune_rows", SMALL | {"by": "norm"})))
+    real = describe(given.model, dataset.signature, architecture="deepfm")
+    assert {layer.name: layer.size_bytes for layer in expected.layers} == {
+        layer.name: layer.size_bytes for layer in real.layers}
+
+
+def test_by_norm_nothing_need_be_known_of_the_ids(dataset):
+    model = tiny_model("deepfm", dataset)
+    given = apply("embed.prune_rows", model, None, **SMALL, by="norm")
+    change = next(item for item in given.changes if item.module == "tables.item")
+    assert change.detail == "12 of 41 rows kept, with a map of 164 bytes"
+
+
 def test_it_stands_once_and_before_quantised_rows():
     assert "prunes rows already" in check(recipe_of(("embed.prune_rows", {}), ("embed.prune_rows", {})))[0].message
