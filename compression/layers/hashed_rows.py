@@ -21,7 +21,7 @@ class HashedRows(nn.Module):
     def __init__(self, weights: list[Tensor], num_embeddings: int) -> None:
         super().__init__()
         self.num_embeddings = num_embeddings
-        self.embedding_dim = weights[0].shape[1]
+        self.embedding_dim = weights[0].shape[1]  # the first table has whole rows; others may have single numbers
         for name, weight in zip(self.names(), weights, strict=True):
             self.add_module(name, nn.Embedding.from_pretrained(weight.contiguous(), freeze=False))
 
@@ -46,6 +46,15 @@ class HashedRows(nn.Module):
     def combine(*vectors: Tensor) -> Tensor:
         return vectors[0]
 
+    @staticmethod
+    def fit(target: Tensor, weights: Tensor, places: tuple[Tensor, ...], lengths: tuple[int, ...]) -> list[Tensor]:
+        """The small tables that come nearest to the table (V, D), errors weighted by row, `weights` (V, 1).
+
+        Here the weighted mean of the rows that share one. Where there are several tables, each in turn is set to its
+        least squares while the others stand, so that every sweep lowers the error.
+        """
+        return [_solve(target, torch.ones_like(target), weights, places[0], lengths[0])]
+
 
 class QuotientRemainderRows(HashedRows):
     """The product of a row for id // m and one for id mod m: no two ids read the same pair.
@@ -64,6 +73,14 @@ class QuotientRemainderRows(HashedRows):
     @staticmethod
     def combine(*vectors: Tensor) -> Tensor:
         return vectors[0] * vectors[1]
+
+    @staticmethod
+    def fit(target: Tensor, weights: Tensor, places: tuple[Tensor, ...], lengths: tuple[int, ...]) -> list[Tensor]:
+        found = [torch.ones(length, target.shape[1], dtype=target.dtype) for length in lengths]
+        for _ in range(N_SWEEPS):
+            for this, other in ((0, 1), (1, 0)):
+                found[this] = _solve(target, found[other][places[other]], weights, places[this], lengths[this])
+        return found
 
 
 class DoubleHashedRows(HashedRows):
@@ -84,33 +101,79 @@ class DoubleHashedRows(HashedRows):
     def combine(*vectors: Tensor) -> Tensor:
         return vectors[0] + vectors[1]
 
-
-KINDS = {"modulo": HashedRows, "quotient-remainder": QuotientRemainderRows, "double-hash": DoubleHashedRows}
-
-
-def hash_table(weight: Tensor, weights: Tensor, kind: str, lengths: tuple[int, ...]) -> HashedRows:
-    """Small tables whose combination is near the table (V, D) in squared error weighted by row, `weights` (V,).
-
-    One table: the weighted mean of the rows that share one. Two: each in turn set to its least squares while the
-    other stands; every sweep lowers the error.
-    """
-    chosen = KINDS[kind]
-    places = chosen.rows(torch.arange(len(weight)), lengths)
-    target, weights = weight.detach().cpu().double(), weights.double().unsqueeze(1)
-    ones = torch.ones_like(target)
-    if kind == "modulo":
-        found = [_solve(target, ones, weights, places[0], lengths[0])]
-    elif kind == "quotient-remainder":
-        found = [torch.ones(length, target.shape[1], dtype=torch.float64) for length in lengths]
-        for _ in range(N_SWEEPS):
-            for this, other in ((0, 1), (1, 0)):
-                found[this] = _solve(target, found[other][places[other]], weights, places[this], lengths[this])
-    else:
-        found = [torch.zeros(length, target.shape[1], dtype=torch.float64) for length in lengths]
+    @staticmethod
+    def fit(target: Tensor, weights: Tensor, places: tuple[Tensor, ...], lengths: tuple[int, ...]) -> list[Tensor]:
+        found = [torch.zeros(length, target.shape[1], dtype=target.dtype) for length in lengths]
         for _ in range(N_SWEEPS):
             for this, other in ((0, 1), (1, 0)):
                 rest = target - found[other][places[other]]
-                found[this] = _solve(rest, ones, weights, places[this], lengths[this])
+                found[this] = _solve(rest, torch.ones_like(target), weights, places[this], lengths[this])
+        return found
+
+
+class ScaledRows(HashedRows):
+    """A row shared by id mod m, times a number of the id's own: no two ids need to be the same.
+
+    Source: Pansare et al. 2022, arXiv:2203.10135 (MEmCom without bias).
+    """
+
+    @staticmethod
+    def names() -> tuple[str, ...]:
+        return ("table", "scale")
+
+    @staticmethod
+    def rows(ids: Tensor, lengths: tuple[int, ...]) -> tuple[Tensor, ...]:
+        return (ids % lengths[0], *(ids for _ in lengths[1:]))
+
+    @staticmethod
+    def combine(*vectors: Tensor) -> Tensor:
+        return vectors[0] * vectors[1]
+
+    @staticmethod
+    def fit(target: Tensor, weights: Tensor, places: tuple[Tensor, ...], lengths: tuple[int, ...]) -> list[Tensor]:
+        scale = torch.ones(len(target), 1, dtype=target.dtype)
+        for _ in range(N_SWEEPS):
+            shared = _solve(target, scale.expand_as(target), weights, places[0], lengths[0])
+            scale = _slope(shared[places[0]], target)
+        return [shared, scale]
+
+
+class ShiftedRows(ScaledRows):
+    """A row shared by id mod m, times one number of the id's own plus another one.
+
+    Source: Pansare et al. 2022, arXiv:2203.10135 (MEmCom with bias).
+    """
+
+    @staticmethod
+    def names() -> tuple[str, ...]:
+        return ("table", "scale", "shift")
+
+    @staticmethod
+    def combine(*vectors: Tensor) -> Tensor:
+        return vectors[0] * vectors[1] + vectors[2]
+
+    @staticmethod
+    def fit(target: Tensor, weights: Tensor, places: tuple[Tensor, ...], lengths: tuple[int, ...]) -> list[Tensor]:
+        scale = torch.ones(len(target), 1, dtype=target.dtype)
+        shift, mean = torch.zeros_like(scale), target.mean(1, keepdim=True)
+        for _ in range(N_SWEEPS):
+            shared = _solve(target - shift, scale.expand_as(target), weights, places[0], lengths[0])
+            read = shared[places[0]]
+            centre = read.mean(1, keepdim=True)
+            scale = _slope(read - centre, target - mean)
+            shift = mean - scale * centre
+        return [shared, scale, shift]
+
+
+KINDS = {"modulo": HashedRows, "quotient-remainder": QuotientRemainderRows, "double-hash": DoubleHashedRows,
+         "memcom": ScaledRows, "memcom-bias": ShiftedRows}
+
+
+def hash_table(weight: Tensor, weights: Tensor, kind: str, lengths: tuple[int, ...]) -> HashedRows:
+    """Small tables of so many rows whose combination is near the table (V, D), errors weighted by row, (V,)."""
+    chosen = KINDS[kind]
+    places = chosen.rows(torch.arange(len(weight)), lengths)
+    found = chosen.fit(weight.detach().cpu().double(), weights.double().unsqueeze(1), places, lengths)
     return chosen([table.to(weight.dtype) for table in found], len(weight))
 
 
@@ -120,3 +183,8 @@ def _solve(target: Tensor, factor: Tensor, weights: Tensor, place: Tensor, lengt
     above = torch.zeros(shape, dtype=torch.float64).index_add_(0, place, weights * factor * target)
     below = torch.zeros(shape, dtype=torch.float64).index_add_(0, place, weights * factor.square())
     return above / below.clamp_min(1e-30)
+
+
+def _slope(read: Tensor, target: Tensor) -> Tensor:
+    """(V, 1): the number a row of least squared error of target − a · read; 0 where a row reads zeros."""
+    return (read * target).sum(1, keepdim=True) / read.square().sum(1, keepdim=True).clamp_min(1e-30)

@@ -5,12 +5,21 @@ from __future__ import annotations
 import pytest
 import torch
 
+from compression.export.onnx import export_onnx
+from compression.layers.hashed_blocks import block_places, hash_blocks
 from compression.layers.hashed_rows import KINDS, hash_table
-from compression.methods.embed_hash import NAMES, HashParams, lengths_of
-from compression.models.structure import table_inputs
-from compression.recipe import check
-from tests.methods.given import apply, ordered_dataset, recipe_of
+from compression.methods.embed_hash import NAMES, HashParams, n_numbers, shapes_of
+from compression.models.structure import describe, table_inputs
+from compression.recipe import check, estimate
+from tests.contracts.test_methods import largest_difference
+from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
+
+ALL_KINDS = sorted(NAMES)
+
+
+def lengths_of(n_rows: int, params: HashParams) -> tuple[int, ...]:
+    return tuple(length for length, _ in shapes_of(n_rows, 4, params))
 
 
 def normal_rows(n_rows: int = 1000, dim: int = 4) -> torch.Tensor:
@@ -55,6 +64,71 @@ def test_a_table_that_is_a_product_or_a_sum_of_rows_comes_back_whole():
     total = normal_rows(60)[first] + normal_rows(40)[second]
     layer = hash_table(total, torch.ones(1000), "double-hash", (60, 40))
     assert torch.allclose(layer(torch.arange(1000)), total, atol=1e-2)
+
+
+@pytest.mark.parametrize(("kind", "shift"), [("memcom", 0.0), ("memcom-bias", 2.5)])
+def test_rows_that_are_multiples_of_a_shared_one_come_back_whole(kind, shift):
+    """Pansare et al. 2022: ids that share a row differ by numbers of their own."""
+    ids, shared = torch.arange(600), normal_rows(20)
+    own = 1 + 0.5 * torch.randn(600, 2, generator=torch.Generator().manual_seed(1))
+    table = shared[ids % 20] * own[:, :1] + shift * own[:, 1:]
+    layer = hash_table(table, torch.ones(600), kind, (20, 600, 600)[:len(NAMES[kind])])
+    assert torch.allclose(layer(ids), table, atol=1e-3)
+    assert len(layer(ids).unique(dim=0)) == 600
+
+
+def test_blocks_are_read_side_by_side_and_two_ids_rarely_share_more_than_one():
+    layer = hash_blocks(normal_rows(1000, 6), torch.ones(1000), 300, 4)  # the second block of a row is cut to 2
+    places = block_places(torch.arange(1000), 2, 300)
+    expected = torch.cat([layer.table.weight[places[:, 0]], layer.table.weight[places[:, 1], :2]], 1)
+    assert torch.equal(layer(torch.arange(1000)), expected)
+    places = block_places(torch.arange(1000), 8, 500)
+    assert len(places.unique(dim=0)) == 1000  # no two ids read the same row
+    for piece in range(8):
+        spread = torch.bincount(places[:, piece], minlength=500)
+        assert int(spread.max()) < 12 and int((spread == 0).sum()) < 200
+    shared = (places.unsqueeze(0) == places.unsqueeze(1)).sum(-1).fill_diagonal_(0)
+    assert int(shared.max()) <= 2 and float((shared == 2).double().mean()) < 1e-3
+
+
+def test_each_block_is_the_weighted_mean_of_what_shares_it():
+    weight, counts = normal_rows(200), 1 + torch.arange(200.0)
+    layer = hash_blocks(weight, counts, 40, 2)
+    places = block_places(torch.arange(200), 2, 40)
+    pieces = weight.view(200, 2, 2)
+    for block in (0, 17, 39):
+        rows, piece = (places == block).nonzero(as_tuple=True)
+        mean = (counts[rows, None] * pieces[rows, piece]).sum(0) / counts[rows].sum()
+        assert torch.allclose(layer.table.weight[block], mean, atol=1e-5)
+
+
+@pytest.mark.parametrize("dim", [1, 6, 16])
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_a_share_of_one_changes_nothing_and_smaller_shares_weigh_less(kind, dim):
+    whole = [n_numbers(shapes_of(997, dim, HashParams(kind=kind, keep=keep))) for keep in (1.0, 0.5, 0.05)]
+    assert whole[0] >= 997 * dim and whole == sorted(whole, reverse=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ALL_KINDS)
+def test_every_kind_weighs_what_was_estimated_trains_and_answers_alike_in_onnx(kind, tmp_path):
+    dataset = ordered_dataset()
+    model = tiny_model("deepfm", dataset, trained=True)
+    described = describe(model, dataset.signature, architecture="deepfm")
+    steps = [("embed.hash", {"kind": kind, "keep": 0.3, "min_rows": 2, "block_size": 3}),
+             ("train.fine_tune", {"epochs": 1, "batch_size": 256, "learning_rate": 0.01})]
+    hashed = apply_all(model, dataset, *steps[:1])
+    assert hashed.tables.item is not model.tables.item
+    tuned = apply_all(model, dataset, *steps)
+    for given, recipe in ((hashed, recipe_of(*steps[:1])), (tuned, recipe_of(*steps))):
+        real = describe(given, dataset.signature, architecture="deepfm")
+        assert {layer.name: layer.size_bytes for layer in real.layers} == {
+            layer.name: layer.size_bytes for layer in estimate(described, recipe).layers}
+    tuned.tables.item(torch.tensor([7, 30])).square().sum().backward()
+    assert all((table.weight.grad != 0).any() for table in tuned.tables.item.tables)
+    exported = export_onnx(tuned, dataset.signature, tmp_path / "model.onnx")
+    assert largest_difference(tuned, exported.path, dataset) < 2e-6
+    assert torch.isfinite(logits(tuned, dataset)).all()
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
