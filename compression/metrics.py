@@ -129,6 +129,13 @@ def _specs() -> tuple[MetricSpec, ...]:
             "What the exported file weighs, with every index, scale and codebook in it.",
         ),
         size(
+            "download_bytes",
+            "Download size",
+            "bytes",
+            "The exported file packed by zlib (level 6), as it travels or lies in a store: codes and zeros that repeat "
+            "cost less. Loading unpacks it, so memory and time are those of the whole file.",
+        ),
+        size(
             "resident_bytes",
             "Memory after load",
             "bytes",

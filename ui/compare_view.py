@@ -19,12 +19,13 @@ from ui.compare_data import DRAWN, TABLE_ROWS, differing, table_order, thinned
 from ui.compare_state import View, change, moved, view_query
 from ui.format import plural
 from ui.links import draw_download, run_file_url
-from ui.result_table import DIFFERENCE, column_config, metric_keys, result_columns
+from ui.result_table import DIFFERENCE, column_config, difference_name, metric_keys, result_columns
 from ui.state import is_dark, open_page, page_link
 from ui.verdict import escaped
 
 PLOT_HEIGHT = 430
 BUNDLE = "bundle.zip"
+DOWNLOAD = "download_bytes"
 GOALS = {"size": "smallest", "latency": "fastest", "quality": "most accurate"}
 CHART = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "toImage"]}
 
@@ -134,11 +135,10 @@ def draw_table(points: Sequence[Point], placed: Sequence[ParetoPoint], view: Vie
     """The same runs as numbers; a click on a heading sorts, ticked rows are set side by side."""
     shown = table_order(points, placed, set(view.side) | {view.pick or 0})
     pinned = next((point for point in points if point.job_id == view.pin), None)
-    known = metric_keys(shown)
-    keys = list(dict.fromkeys([view.y, view.x, *(key for key in ("auc", "size_bytes") if key in known)]))
-    extra = largest_batch_key({key: 1 for point in shown for key in point.values}, "latency_ratio")
-    keys += [extra] if extra and extra not in keys else []
+    keys = table_keys(shown, view)
     columns = result_columns(shown, keys, pinned=pinned)
+    if DOWNLOAD not in (view.x, view.y):
+        columns.pop(difference_name(DOWNLOAD), None)  # its value alone: differences of what is compared come first
     columns["meets"] = [point.job_id in meets for point in shown]
     config = column_config(keys, pinned_name=pinned.name if pinned else "the baseline")
     config["meets"] = st.column_config.CheckboxColumn("Limits", help="Ticked where the run keeps every limit.")
@@ -154,6 +154,14 @@ def draw_table(points: Sequence[Point], placed: Sequence[ParetoPoint], view: Vie
                  placeholder="—")
     if len(points) > TABLE_ROWS:
         st.caption(f"{TABLE_ROWS:,} of {len(points):,} runs: the front first, then the newest. Filter by name below.")
+
+
+def table_keys(points: Sequence[Point], view: View) -> list[str]:
+    """What is on the axes, then what everybody asks of a run, where it was measured."""
+    known = metric_keys(points)
+    ratio = largest_batch_key(dict.fromkeys(known), "latency_ratio")
+    asked = [key for key in ("auc", "size_bytes", ratio, DOWNLOAD) if key in known]
+    return list(dict.fromkeys([view.y, view.x, *asked]))
 
 
 def table_columns(names: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 
 import numpy as np
 import pytest
@@ -46,7 +47,29 @@ def test_zeros_are_seen_in_the_file_and_in_external_data(tmp_path, external):
 
 
 def test_without_rows_memory_is_absent_rather_than_zero(exported):
-    assert [item.metric for item in measure_size(exported)] == ["size_bytes", "parameters", "nonzeros"]
+    assert [item.metric for item in measure_size(exported)] == [
+        "size_bytes", "download_bytes", "parameters", "nonzeros"]
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_a_download_weighs_what_zlib_makes_of_each_file(tmp_path, external):
+    table = np.random.default_rng(0).normal(size=(3000, 16)).astype(np.float32)
+    codes = np.sign(table)  # one bit of information a weight, still four bytes each
+    sizes = {}
+    for name, weight in (("normal", table), ("signs", codes)):
+        (tmp_path / name).mkdir()
+        path = table_file(tmp_path / name / "model.onnx", weight, external=external)
+        sizes[name] = {item.metric: item.value for item in measure_size(path)}
+        packed = sum(len(zlib.compress(file.read_bytes(), 6)) for file in path.parent.iterdir())
+        assert sizes[name]["download_bytes"] == packed
+    assert sizes["normal"]["size_bytes"] == sizes["signs"]["size_bytes"]
+    assert 0.85 < sizes["normal"]["download_bytes"] / sizes["normal"]["size_bytes"] < 1
+    assert 1 / 32 < sizes["signs"]["download_bytes"] / sizes["signs"]["size_bytes"] < 0.1
+
+
+def test_a_very_large_file_is_not_packed(exported, monkeypatch):
+    monkeypatch.setattr("compression.measure.size.PACKED_UP_TO", 1000)
+    assert "download_bytes" not in {item.metric for item in measure_size(exported)}
 
 
 def test_memory_grows_with_the_rows_that_are_read_from_a_mapped_table(tmp_path):

@@ -13,6 +13,7 @@ from tests.plots.points import run
 from tests.ui.filled import description
 from ui.compare_data import DRAWN, differing, thinned
 from ui.compare_state import View, parse_view, view_query
+from ui.compare_view import table_keys
 from ui.recipe_editor import stages
 from ui.result_table import metric_keys, result_columns
 from ui.sweep import Axis, expand, sliders, suggested
@@ -48,6 +49,15 @@ def test_a_pinned_run_is_what_differences_are_counted_from():
 def test_metric_keys_come_in_the_order_of_the_catalogue_then_by_batch():
     keys = metric_keys([run(1, 10, 0.79, 3)])
     assert keys == ["auc", "size_bytes", "latency_p50_ms@512", "latency_ratio@512"]
+
+
+def test_the_table_has_the_axes_first_and_the_download_size_where_it_was_measured():
+    points = [run(1, 10, 0.79, 3), run(2, 20, 0.795, 2)]
+    keys = table_keys(points, View(x="latency_p50_ms@512"))
+    assert keys == ["auc", "latency_p50_ms@512", "size_bytes", "latency_ratio@512"]
+    points[1].values["download_bytes"] = Value(15e6, baseline=90e6)
+    assert table_keys(points, View())[-2:] == ["latency_ratio@512", "download_bytes"]
+    assert result_columns(points, ["download_bytes"])["download_bytes"] == [None, 15]
 
 
 def test_thinning_keeps_the_front_and_what_was_asked_for():
