@@ -224,7 +224,7 @@ class Layer(Record):
     tensors: tuple[Tensor, ...]  # what the export writes
     field: str | None = None  # the input column a table reads
     ordered: bool = True  # a table's rows stand in the order of their frequency, as vocabularies made here do
-
+    heads: int = 0  # of the attention that it projects for: its rows (of `out`, its columns) go in so many groups
     zeros: Zeros | None = None  # what pruning steps of a recipe are known to leave; None in a model as it is
 
     @property

@@ -26,6 +26,13 @@ TINY_CONFIG = {
     },
 }
 
+BLOCKS = {"n_blocks": 2, "heads": 4, "feed_width": 16, "activation": "gelu"}
+TINY_FOREIGN = {  # key → (inputs of the dataset that it reads, settings): attention over a list of ids
+    "text_encoder": (("genres",), {"embedding_dim": 8, "blocks": BLOCKS, "pool_layer": True}),
+    "sequence": (("genres", "item"), {"embedding_dim": 8, "place_rows": 4, "position_from": 1,
+                                      "blocks": BLOCKS | {"norm": "query", "feed_width": 8, "activation": "relu"}}),
+}
+
 
 def tiny_dataset(seed: int = 0, rows: int = 2000, *, n_users: int = 30, n_items: int = 40, n_genres: int = 6,
                  max_length: int = 3) -> Dataset:
@@ -61,7 +68,10 @@ def tiny_model(architecture: str = "deepfm", dataset: Dataset | None = None, *, 
     from compression.models.zoo import build
 
     dataset = dataset or tiny_dataset()
-    model = build(architecture, dataset.signature, TINY_CONFIG[architecture] | config, seed=seed)
+    if architecture in TINY_FOREIGN:
+        model = _foreign_model(architecture, dataset, config, seed)
+    else:
+        model = build(architecture, dataset.signature, TINY_CONFIG[architecture] | config, seed=seed)
     if trained:
         from compression.train.loop import train
         from compression.train.params import TrainParams
@@ -85,6 +95,26 @@ def write_tiny_data(folder: Path, seed: int = 0, rows: int = 2000) -> Path:
     text = yaml.safe_dump(_description().model_dump(mode="json"), sort_keys=False)
     (folder / "data.yaml").write_text(text, encoding="utf-8")
     return folder
+
+
+def _foreign_model(architecture: str, dataset: Dataset, config: dict, seed: int):
+    """A model of imported weights' kind that reads a few of the inputs; the others count as dropped."""
+    from compression.models.foreign import build
+
+    names, settings = TINY_FOREIGN[architecture]
+    read = tuple(item for item in dataset.signature.inputs if item.name in names)
+    length = next(item.max_length for item in read if item.kind == "multi")
+    model = build(architecture, Signature(inputs=read), settings | {"length": length} | config, seed=seed)
+    model.dropped_inputs = tuple(item.name for item in dataset.signature.inputs if item.name not in names)
+    return model
+
+
+def signature_of(model, dataset: Dataset) -> Signature:
+    """What an exported file of the model reads: lists of one length where its places have a table."""
+    if getattr(model, "architecture", "") not in TINY_FOREIGN:
+        return dataset.signature
+    return dataset.signature.model_copy(update={"inputs": tuple(
+        item.model_copy(update={"fixed_length": item.kind == "multi"}) for item in dataset.signature.inputs)})
 
 
 def _description() -> DataDescription:

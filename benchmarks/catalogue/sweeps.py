@@ -91,6 +91,7 @@ SWEEPS: tuple[Sweep, ...] = (
     Sweep("prune.store_sparse", BOTH, over("below", 0.0, 0.05, 0.1, 0.2, 0.4)),
     Sweep("prune.fields", BOTH, over("n_fields", 1, 2, 3, 4, 5), tuned="both"),
     Sweep("prune.channels", DENSE, over("ratio", 0.25, 0.5, 0.7, 0.8, 0.9), tuned="both"),
+    Sweep("prune.heads", DENSE, over("ratio", 0.25, 0.5, 0.75), tuned="both", only="attention"),
     Sweep("prune.layers", DENSE, over("n_hidden", 1, 2), tuned="both"),
     Sweep("quantize.dynamic", DENSE, over("n_bits", 8, 7)),
     Sweep("quantize.static", DENSE, over("calibrator", "minmax", "percentile", "mse", "entropy")),

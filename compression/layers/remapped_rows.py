@@ -82,12 +82,14 @@ def rows_occurring(model: nn.Module, path: str, counts: np.ndarray) -> np.ndarra
     """How often each row of the table at `path` is read, from how often each id of its input occurs.
 
     counts (V,) int64 → (rows of the table,) int64: the same where nothing was remapped; otherwise ids that
-    share a row add up, through every map on the way.
+    share a row add up, through every map on the way. Rows beyond the ids of the input are read by another one, and
+    count 0.
     """
     module = model
     for name in path.split("."):
+        counts = np.pad(counts, (0, max(0, getattr(module, "num_embeddings", 0) - len(counts))))
         if isinstance(module, RemappedRows) and name == "table":
             rows = module.ids.as_array()
             counts = np.bincount(rows, weights=counts).astype(np.int64)
         module = getattr(module, name)
-    return counts
+    return np.pad(counts, (0, max(0, getattr(module, "num_embeddings", 0) - len(counts))))

@@ -20,6 +20,7 @@ from compression.methods import factorize_svd as factorize_svd
 from compression.methods import factorize_tensor_train as factorize_tensor_train
 from compression.methods import prune_channels as prune_channels
 from compression.methods import prune_fields as prune_fields
+from compression.methods import prune_heads as prune_heads
 from compression.methods import prune_iterative as prune_iterative
 from compression.methods import prune_l1 as prune_l1
 from compression.methods import prune_layers as prune_layers

@@ -10,7 +10,8 @@ from compression.records import Part, Step
 
 TABLE_CODES = ("embed.quantize_rows", "embed.train_quantized", "embed.mixed_precision", "embed.product_quantize",
                "embed.nested_codes")
-RESHAPING = ("prune.channels", "prune.fields", "prune.layers")  # they make layers smaller and hold no zeros
+# they make layers smaller and hold no zeros
+RESHAPING = ("prune.channels", "prune.fields", "prune.heads", "prune.layers")
 
 
 def needs_float(title: str, index: int, steps: tuple[Step, ...], *, dense: bool, tables: bool) -> Iterator[Problem]:

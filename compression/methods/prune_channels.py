@@ -164,17 +164,18 @@ def _narrow(model: "nn.Module", link: Link, keep: "torch.Tensor") -> None:
     from compression.models.structure import replace
 
     first, second = model.get_submodule(link.first), model.get_submodule(link.second)
-    replace(model, link.first, _linear(first.weight[keep], None if first.bias is None else first.bias[keep]))
+    replace(model, link.first, linear(first.weight[keep], None if first.bias is None else first.bias[keep]))
     for path in link.between:
         old = model.get_submodule(path)
         new = nn.BatchNorm1d(len(keep), eps=old.eps, momentum=old.momentum).train(old.training)
         state = old.state_dict()
         new.load_state_dict({name: tensor[keep] if tensor.ndim else tensor for name, tensor in state.items()})
         replace(model, path, new.to(old.weight.device))
-    replace(model, link.second, _linear(second.weight[:, keep], second.bias))
+    replace(model, link.second, linear(second.weight[:, keep], second.bias))
 
 
-def _linear(weight: "torch.Tensor", bias: "torch.Tensor | None") -> "nn.Linear":
+def linear(weight: "torch.Tensor", bias: "torch.Tensor | None") -> "nn.Linear":
+    """A dense layer of weight (out, in) that holds copies."""
     from torch import nn
 
     new = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
@@ -192,6 +193,9 @@ def _why_not(model: "nn.Module", link: Link) -> str:
         from compression.models.importers.onnx_paths import why_not_alone
 
         return why_not_alone(model, model.steps, model.result, link.first, link.second, link.between)
+    parent, names = model.get_submodule(link.first.rpartition(".")[0]), (link.first, link.second)
+    if tuple(name.rpartition(".")[2] for name in names) in getattr(parent, "unit_pairs", ()):
+        return ""
     each_alone = (nn.ReLU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.GELU, nn.SiLU, nn.ELU, nn.Dropout, nn.Identity)
     chain_path = _chain(link.first) or ""
     chain = model.get_submodule(chain_path)
@@ -249,16 +253,17 @@ def _estimate(layers: tuple[Layer, ...], params: ChannelsParams) -> tuple[Layer,
     for link in links([(layer.name, layer.kind, layer.part, layer.shape) for layer in layers]):
         first, second = by_name[link.first], by_name[link.second]
         kept = kept_width(first.shape[0], params)
-        by_name[link.first] = _reshaped(first, (kept, first.shape[1]))
+        by_name[link.first] = reshaped(first, (kept, first.shape[1]))
         for name in link.between:
             old = by_name[name]
             tensors = tuple(Tensor(name=item.name, dtype=item.dtype, shape=(kept,)) for item in old.tensors)
             by_name[name] = old.model_copy(update={"shape": (kept,), "tensors": tensors})
-        by_name[link.second] = _reshaped(second, (second.shape[0], kept))
+        by_name[link.second] = reshaped(second, (second.shape[0], kept))
     return tuple(by_name[layer.name] for layer in layers)
 
 
-def _reshaped(layer: Layer, shape: tuple[int, int]) -> Layer:
+def reshaped(layer: Layer, shape: tuple[int, int]) -> Layer:
+    """A dense layer of another (out, in)."""
     tensors = tuple(item.model_copy(update={"shape": shape if len(item.shape) == 2 else shape[:1]})
                     for item in layer.tensors)
     return layer.model_copy(update={"shape": shape, "tensors": tensors})

@@ -91,12 +91,26 @@ def is_table(module: nn.Module) -> bool:
     return hasattr(module, "num_embeddings") and hasattr(module, "embedding_dim")
 
 
+def attentions(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """(path, module) of every attention whose heads may go: it says `heads` and `width`, and projects by dense layers.
+
+    Rows of query, key and value, and columns of out, stand head after head.
+    """
+    for path, module in model.named_modules():
+        projections = [getattr(module, name, None) for name in ("query", "key", "value", "out")]
+        if hasattr(module, "heads") and all(isinstance(one, nn.Linear) for one in projections):
+            yield path, module
+
+
 def describe(model: nn.Module, signature: Signature, *, architecture: str, graph_bytes: int = 0) -> ModelDescription:
     """The model by shapes alone. A tensor used in two places is counted in the first, as the export writes it once."""
     fields = {path: name.removesuffix("+") for path, name in table_inputs(model).items()}
     as_is = {item.name for item in signature.inputs if item.ids == "as-is"}
+    heads = {f"{path}.{name}": module.heads for path, module in attentions(model)
+             for name in ("query", "key", "value", "out")}
     seen: set[int] = set()
     layers = [_layer(model, path, module, fields.get(path), as_is, seen) for path, module in leaves(model)]
+    layers = [layer.model_copy(update={"heads": heads.get(layer.name, 0)}) for layer in layers]
     within = tuple(path for path, module in leaves(model))
     for name, tensor in model.named_parameters():
         if id(tensor) not in seen and not any(name.startswith(path + ".") for path in within):

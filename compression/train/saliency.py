@@ -1,6 +1,7 @@
-"""What the loss would say to a weight's removal, from its gradient: Taylor scores and SNIP's.
+"""What the loss would say to the removal of a weight or a head, from gradients: Taylor scores and SNIP's.
 
-Sources: Molchanov et al. 2019, arXiv:1906.10771, equation 8; Lee et al. 2019, arXiv:1810.02340, equation 5.
+Sources: Molchanov et al. 2019, arXiv:1906.10771, equation 8; Lee et al. 2019, arXiv:1810.02340, equation 5;
+Michel et al. 2019, arXiv:1905.10650, equation 2.
 """
 
 from __future__ import annotations
@@ -41,3 +42,42 @@ def gradient_scores(model: nn.Module, weights: dict[str, Tensor], rows: DeviceRo
             weight.requires_grad_(before)
         model.train(was_training)
     return {path: (values / n_batches).abs() for path, values in total.items()}
+
+
+def head_scores(model: nn.Module, attentions: dict[str, nn.Module], rows: DeviceRows, *,
+                loss: Callable[[Tensor, Tensor], Tensor], batch_size: int, n_batches: int,
+                generator: torch.Generator) -> dict[str, Tensor]:
+    """Path of each attention → (H,): mean over drawn rows of |change of the row's loss with a gate on the head|.
+
+    The gate multiplies what a head gives to `out` and stands at 1. Source: Michel et al. 2019, equation 2.
+    """
+    was_training = model.training
+    model.eval()
+    gates: dict[str, Tensor] = {}
+    total = {path: torch.zeros(module.heads) for path, module in attentions.items()}
+    handles = [module.out.register_forward_pre_hook(_gate(path, module.heads, gates))
+               for path, module in attentions.items()]
+    try:
+        for _ in range(n_batches):
+            index = torch.randint(len(rows), (min(batch_size, len(rows)),), generator=generator)
+            batch, label = rows.take(index.to(rows.label.device))
+            mean = loss(model(batch), label)
+            found = torch.autograd.grad(mean * len(label), list(gates.values()))  # of each row's own loss
+            for path, gradient in zip(gates, found, strict=True):
+                total[path] += gradient.abs().mean(0).cpu()
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.train(was_training)
+    return {path: values / n_batches for path, values in total.items()}
+
+
+def _gate(path: str, heads: int, gates: dict[str, Tensor]) -> Callable[[nn.Module, tuple[Tensor]], tuple[Tensor]]:
+    """A hook before `out`: its input (B, L, H·W) times a gate of 1 for each row and head, left behind in `gates`."""
+
+    def multiply(_: nn.Module, given: tuple[Tensor]) -> tuple[Tensor]:
+        answers = given[0]
+        gates[path] = torch.ones(len(answers), heads, device=answers.device, requires_grad=True)
+        return (answers * gates[path].repeat_interleave(answers.shape[-1] // heads, 1).unsqueeze(1),)
+
+    return multiply

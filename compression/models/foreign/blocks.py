@@ -1,7 +1,7 @@
 """Transformer blocks whose leaves are plain dense layers and norms, so that every method reaches them.
 
 Packed projections of torch's attention are taken apart; a mask is added by the caller. Source: Vaswani et al. 2017.
-Legend: B batch, L length, D width, H heads.
+Legend: B batch, L length, D width, H heads, W width of a head.
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ class Attention(nn.Module):
 
     def __init__(self, dim: int, params: BlocksParams) -> None:
         super().__init__()
-        self.heads = params.heads
+        self.heads, self.width = params.heads, dim // params.heads  # pruning leaves fewer heads of the same width
         self.query, self.key, self.value = (nn.Linear(dim, dim, bias=params.attention_bias) for _ in range(3))
         self.out = nn.Linear(dim, dim, bias=params.attention_bias) if params.attention_output else nn.Identity()
 
     def forward(self, queries: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
-        rows, length, dim = source.shape
-        q, k, v = (part.view(rows, length, self.heads, dim // self.heads).transpose(1, 2)  # (B, H, L, D/H)
+        rows, length, _ = source.shape
+        q, k, v = (part.view(rows, length, self.heads, self.width).transpose(1, 2)  # (B, H, L, W)
                    for part in (self.query(queries), self.key(source), self.value(source)))
-        weights = q @ k.transpose(-2, -1) / math.sqrt(dim // self.heads)
+        weights = q @ k.transpose(-2, -1) / math.sqrt(self.width)
         weights = (weights if mask is None else weights + mask).softmax(-1)
-        return self.out((weights @ v).transpose(1, 2).reshape(rows, length, dim))
+        return self.out((weights @ v).transpose(1, 2).reshape(rows, length, self.heads * self.width))
 
 
 class Block(nn.Module):
     """Attention and a network of two layers, with the norms where `params.norm` says."""
+
+    unit_pairs = (("widen", "narrow"),)  # between the two every unit is by itself, so that single units may go
 
     def __init__(self, dim: int, params: BlocksParams) -> None:
         super().__init__()
