@@ -104,7 +104,7 @@ def perform_import_model(assignment: Assignment, spec: ImportModelSpec, files: F
         if built:
             given["vocabularies.json"] = _with_vocabularies(given.get("vocabularies.json"), built, assignment.work)
     description = import_model(given, folder, data_folder=data_folder, binding=binding or None)
-    notes: dict[str, Any] = {}
+    notes: dict[str, Any] = {"upload": spec.files}  # kept with the model, so that it can be bound again
     if data_folder:  # a model that doesn't fit its data is kept: its binding can be corrected on its page
         notes["first_look"] = first_look(folder, data_folder, scratch=assignment.work / "look", report=report)
         notes["binding"] = spec.binding

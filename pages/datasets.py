@@ -1,16 +1,20 @@
-"""Datasets: the list, one dataset inside out (`?id=`), adding one (`?add=upload`)."""
+"""Datasets: the list, one dataset inside out (`?id=`), adding one (`?add=upload`), an import (`?job=`)."""
 
 import streamlit as st
 
 from compression.errors import RecPressError
 from ui import datasets_add, datasets_view
 from ui.failures import draw_failures, warn_without_worker
+from ui.import_watch import draw_import
 from ui.live import draw_active
 from ui.shell import empty_state, page_title
-from ui.state import open_page, page_link, query_text, store
+from ui.state import open_page, page_link, query_int, query_text, store
 
 if query_text("add") == "upload":
     datasets_add.draw_upload(store())
+    st.stop()
+if query_int("job") is not None:
+    draw_import(store(), query_int("job"), "datasets")
     st.stop()
 chosen = query_text("id")
 if chosen:
@@ -27,7 +31,7 @@ left, right = st.columns([2, 1], vertical_alignment="bottom")
 with left:
     page_title("Datasets", "The rows a model is trained on and measured with.")
 with right, st.container(horizontal=True, horizontal_alignment="right"):
-    if st.button("Add a dataset", type="primary", help="Upload a CSV, TSV or Parquet file."):
+    if st.button("Add a dataset", type="primary", help="Upload a CSV, TSV, Parquet or JSON lines file."):
         open_page("datasets", add="upload")
 draw_active(store())
 warn_without_worker(store())

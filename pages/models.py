@@ -1,17 +1,21 @@
-"""Models: the list, one model inside out (`?id=`), uploading or training one (`?add=`)."""
+"""Models: the list, one model inside out (`?id=`), uploading or training one (`?add=`), an import (`?job=`)."""
 
 import streamlit as st
 
 from compression.errors import RecPressError
-from ui import models_add, models_view
+from ui import models_add, models_train, models_view
 from ui.failures import draw_failures, warn_without_worker
+from ui.import_watch import draw_import
 from ui.live import draw_active
 from ui.shell import empty_state, page_title
-from ui.state import open_page, page_link, query_text, store
+from ui.state import open_page, page_link, query_int, query_text, store
 
 adding, chosen = query_text("add"), query_text("id")
 if adding in ("upload", "train"):
-    (models_add.draw_upload if adding == "upload" else models_add.draw_train)(store())
+    (models_add.draw_upload if adding == "upload" else models_train.draw_train)(store())
+    st.stop()
+if query_int("job") is not None:
+    draw_import(store(), query_int("job"), "models")
     st.stop()
 if chosen:
     try:
@@ -27,7 +31,7 @@ left, right = st.columns([2, 1], vertical_alignment="bottom")
 with left:
     page_title("Models", models_view.count_words(rows) if rows else "What you want to make smaller and faster.")
 with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
-    if st.button("Add a model", type="primary", help="Upload .safetensors with config.json, .onnx, or a bundle."):
+    if st.button("Add a model", type="primary", help="Upload ONNX, torch.export, weights, or a RecPress bundle."):
         open_page("models", add="upload")
     if st.button("Train a reference model"):
         open_page("models", add="train")

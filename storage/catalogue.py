@@ -95,8 +95,11 @@ class Catalogue(Base):
         return self.files.size(manifest)
 
     def put_model(self, session: Session, new: NewModel, *, owner: str, job: int | None) -> str:
-        """The row of a model, within a transaction."""
+        """The row of a model, within a transaction. One that is imported again, of equal files, is bound anew."""
         model_id = manifest_digest(new.manifest)
+        row = session.get(ModelTable, model_id)
+        if row is not None and "upload" in new.notes:
+            row.data, row.notes = new.data, new.notes
         self.insert_if_absent(session, ModelTable, {
             **new.model_dump(exclude={"description"}), "id": model_id, "name": checked_title(new.name),
             "description": new.description.model_dump_json(), "size_bytes": self.files.size(new.manifest),

@@ -70,6 +70,8 @@ class Store(Results, Points, Comparisons, Workers):
             for column in (ModelTable.manifest, DataTable.manifest):
                 for manifest in session.scalars(sa.select(column)):
                     named.update(manifest.values())
+            for notes in session.scalars(sa.select(ModelTable.notes)):
+                named.update((notes.get("upload") or {}).values())
             imports = sa.select(JobTable.spec).where(JobTable.kind.in_(("import_model", "import_data")),
                                                      JobTable.state.in_(("queued", "running", "failed")))
             for spec in session.scalars(imports):

@@ -109,10 +109,10 @@ def _queue(store: Store, files: list[Upload], description: DataDescription) -> N
     spec = ImportDataSpec(files={one.name: one.digest for one in files if one.name in named}, name=description.name,
                           description=description.model_dump(mode="json"))
     try:
-        submit(store, spec, name=f"Import {description.name}")
+        job = submit(store, spec, name=f"Import {description.name}")
     except RecPressError as error:
         st.error(str(error))
         return
     clear_uploader(UPLOAD)
     say_later(f"{description.name} is being checked.")
-    open_page("datasets")
+    open_page("datasets", job=job)

@@ -87,7 +87,10 @@ def _draw_head(store: Store, row: DataRow) -> None:
                 row.origin, f"added {ago(row.created)}"]
         st.markdown(f":gray[{escaped(' · '.join(told))}]", help=f"Added {when(row.created)}. Digest {row.id}.")
     with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
-        if st.button("Train a model on it", type="primary"):
+        if st.button("Upload a model for it", type="primary", help="One you trained elsewhere: ONNX, torch.export or "
+                                                                   "weights."):
+            open_page("models", add="upload", data=row.id)
+        if not row.description.is_test_only and st.button("Train one", help="A reference model, trained here."):
             open_page("models", add="train", data=row.id)
         draw_rename(row.name, key="data", rename=lambda name: store.rename_dataset(row.id, name))
         draw_delete(f"dataset {row.name}", key="data", page="datasets",

@@ -104,6 +104,8 @@ def _draw_head(store: Store, row: ModelRow) -> None:
     with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
         if st.button("Compress it", type="primary", help="Open it on the Experiment page."):
             open_page("experiment", model=row.id, data=row.data)
+        if row.notes.get("upload") and st.button("Bind again", help="Correct which columns its inputs read."):
+            open_page("models", add="upload", model=row.id)
         draw_rename(row.name, key="model", rename=lambda name: store.rename_model(row.id, name))
         draw_delete(f"model {row.name}", key="model", page="models",
                     delete=lambda with_runs: store.delete_model(row.id, with_runs=with_runs))

@@ -31,8 +31,15 @@ SPLIT_WORDS = {"valid": ("valid", "val", "dev"), "test": ("test",), "train": ("t
 @contextmanager
 def laid_out(store: Store, files: list[Upload]) -> Iterator[Path]:
     """A passing folder with the uploaded files under their names."""
+    with materialised(store, {one.name: one.digest for one in files}) as folder:
+        yield folder
+
+
+@contextmanager
+def materialised(store: Store, manifest: dict[str, str]) -> Iterator[Path]:
+    """A passing folder with stored files (name → digest)."""
     with tempfile.TemporaryDirectory(dir=store.home, prefix="look-") as folder:
-        yield store.files.materialise({one.name: one.digest for one in files}, Path(folder))
+        yield store.files.materialise(manifest, Path(folder))
 
 
 def guess_files(names: list[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from compression.data.columns import as_text, categories, multi_values, numbers
 from compression.data.description import load_description
 from compression.data.ingest import label_of, read_splits
 from compression.data.leakage import Leakage, find_leakage
-from compression.data.schema import Column, Role
+from compression.data.schema import Column, DataDescription, Role
 from compression.records import Record
 
 PREVIEW_ROWS = 20
@@ -87,6 +87,12 @@ def summarise(folder: Path) -> DataSummary:
         preview=tuple(tuple(row) for row in preview.iter_rows()),
         leakage=Leakage() if description.is_test_only else find_leakage(splits, description),
     )
+
+
+def count_beyond(folder: Path, description: DataDescription, column: str, limit: int) -> tuple[int, int]:
+    """(rows of all splits whose id is `limit` or more, all rows). Raises DataError as `read_splits` does."""
+    parts = [numbers(frame[column], what=f"Column '{column}'") for frame in read_splits(folder, description).values()]
+    return sum(int((part >= limit).sum()) for part in parts), sum(len(part) for part in parts)
 
 
 def stability_index(expected: np.ndarray, actual: np.ndarray) -> float:

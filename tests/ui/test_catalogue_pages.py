@@ -169,19 +169,10 @@ def upload_page(store, page: str, files: list[dict[str, str]], **query):
     return app.run()
 
 
-def test_weights_without_their_config_cannot_be_imported(store):
+def test_a_file_that_is_no_model_is_refused_before_the_import(store):
     app = upload_page(store, "models", [uploaded(store, "model.safetensors", b"weights", "model")])
-    assert "need their config.json" in app.warning[0].value
-    assert next(button for button in app.button if button.label == "Import the model").disabled
-
-
-def test_an_uploaded_model_is_queued_for_import_bound_to_the_chosen_dataset(store):
-    data = add_data(store)
-    files = [uploaded(store, "net.onnx", b"graph", "model"), uploaded(store, "net.onnx.data", b"tables", "model")]
-    app = press(upload_page(store, "models", files, data=data), "Import the model")
-    assert not app.exception
-    (job,) = store.jobs().items
-    assert (job.spec.name, job.spec.data, set(job.spec.files)) == ("net", data, {"net.onnx", "net.onnx.data"})
+    assert "can't be read as a model" in app.error[0].value and "not a whole safetensors file" in app.error[0].value
+    assert "Import the model" not in [button.label for button in app.button]
 
 
 def config(*columns: str) -> bytes:
@@ -208,11 +199,12 @@ def test_a_dataset_without_a_column_the_model_reads_is_refused_before_the_import
     assert next(button for button in app.button if button.label == "Import the model").disabled
 
 
-def test_a_config_that_is_no_json_is_left_to_the_import_to_judge(store):
+def test_a_config_that_is_no_json_is_refused_before_the_import(store):
     files = [uploaded(store, "model.safetensors", b"weights", "model"),
              uploaded(store, "config.json", b"[" * 100_000, "model")]
     app = upload_page(store, "models", files)
-    assert not app.exception and not app.warning
+    assert not app.exception
+    assert "config.json is not valid JSON" in texts(app)
 
 
 def test_an_id_that_is_no_upload_of_this_kind_is_left_out(store):

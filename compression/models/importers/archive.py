@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import zipfile
 from pathlib import Path
 
 from compression.errors import ModelError
-from compression.models.importers.onnx_check import PLAIN_NAME
 
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")  # of every file that comes in
 MAX_MEMBERS = 200
 MAX_RATIO = 200  # unpacked bytes for a packed one; zeros reach 1000, weights hardly 2
 MAX_BYTES = 16 << 30

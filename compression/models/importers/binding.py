@@ -71,12 +71,13 @@ def bind(inputs: list[ModelInput], given: dict[str, Any] | None, *, description:
     return Signature(inputs=tuple(bound), task=task)
 
 
-def propose(inputs: list[ModelInput], description: DataDescription, *, largest: dict[str, int] | None = None
-            ) -> dict[str, list[str]]:
+def propose(inputs: list[ModelInput], description: DataDescription, *, largest: dict[str, int] | None = None,
+            counts: dict[str, int] | None = None) -> dict[str, list[str]]:
     """Columns for each input, for a person to correct; an input without a guess is left out.
 
     By name, type and width; where that says nothing, by the table: the one free column whose largest id is its last
-    row, else the only free one that fits in and fills more than half of it.
+    row, else the only free one that fits in and fills more than half of it, else the one whose `counts` of values
+    fills most of it. Numbers are taken in the order of the data.
     """
     found: dict[str, list[str]] = {}
     taken: set[str] = set()
@@ -96,14 +97,34 @@ def propose(inputs: list[ModelInput], description: DataDescription, *, largest: 
         if len(fitting) == 1:
             found[item.name] = fitting
             taken.add(fitting[0])
+    _by_counts(inputs, description, counts or {}, found, taken)
     left = [item for item in inputs if item.name not in found]
-    if len(left) == 1 and left[0].width and left[0].width > 1:  # the only one without columns reads what is left
-        role = (Role.NUMBER,) if left[0].dtype == "float32" else _ID_ROLES
-        free_columns = [column.name for column in description.columns if column.name not in taken
-                        and column.role in role and column.name != description.label.column]
+    numbers = _free(description, (Role.NUMBER,), taken)
+    if left and all(item.dtype == "float32" and item.width in (None, 1) for item in left) and \
+            len(left) == len(numbers):
+        found |= {item.name: [name] for item, name in zip(left, numbers, strict=True)}
+    elif len(left) == 1 and left[0].width and left[0].width > 1:  # the only one without columns reads what is left
+        free_columns = _free(description, (Role.NUMBER,) if left[0].dtype == "float32" else _ID_ROLES, taken)
         if len(free_columns) == left[0].width:
             found[left[0].name] = free_columns
     return found
+
+
+def _by_counts(inputs: list[ModelInput], description: DataDescription, counts: dict[str, int],
+               found: dict[str, list[str]], taken: set[str]) -> None:
+    """Give each single input of a table, the largest first, the free column of ids that fills most of it."""
+    left = [item for item in inputs if item.name not in found and item.width in (None, 1) and item.rows.get(None)]
+    for item in sorted(left, key=lambda one: -one.rows[None]):
+        fitting = [name for name in _free(description, _ID_ROLES, taken) if 0 < counts.get(name, 0) <= item.rows[None]]
+        if fitting:
+            best = max(fitting, key=counts.__getitem__)
+            found[item.name] = [best]
+            taken.add(best)
+
+
+def _free(description: DataDescription, roles: tuple[Role, ...], taken: set[str]) -> list[str]:
+    return [column.name for column in description.columns if column.name not in taken
+            and column.role in roles and column.name != description.label.column]
 
 
 def _whole_signature(inputs: list[ModelInput], given: dict[str, Any]) -> Signature:

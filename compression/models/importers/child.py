@@ -19,7 +19,7 @@ def main(request_path: str) -> int:
     leave_network()
     result = {"ok": False, "message": "", "description": None}
     try:
-        found = {"inputs": _look(request)} if request.get("look") else {"description": _read(request)}
+        found = {"look": _look(request)} if request.get("look") else {"description": _read(request)}
         result |= {"ok": True, **found}
     except MemoryError:
         result["message"] = _memory_sentence(limits["memory_bytes"])
@@ -42,11 +42,15 @@ def _read(request: dict) -> dict:
     return description.model_dump(mode="json")
 
 
-def _look(request: dict) -> list[dict]:
-    from compression.models.importers.onnx_inputs import look_at_inputs
+def _look(request: dict) -> dict:
+    import onnx  # noqa: F401
+    import safetensors  # noqa: F401
+
+    from compression.models.importers import reader  # noqa: F401
+    from compression.models.importers.look import look_at
 
     close_doors()
-    return look_at_inputs({name: Path(path) for name, path in request["files"].items()})
+    return look_at({name: Path(path) for name, path in request["files"].items()}, Path(request["out"])).plain()
 
 
 def _sentence(error: Exception, memory_bytes: int) -> str:

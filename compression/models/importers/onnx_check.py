@@ -17,11 +17,11 @@ from google.protobuf.message import Message
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from compression.errors import ModelError
+from compression.models.importers.archive import PLAIN_NAME
 
 MAX_NODES = 20_000
 MAX_GRAPH_BYTES = 2**31 - 1  # protobuf can't hold more
 OPSETS = range(7, 25)
-PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 BITS = {TensorProto.FLOAT: 32, TensorProto.DOUBLE: 64, TensorProto.FLOAT16: 16, TensorProto.BFLOAT16: 16,
         TensorProto.INT8: 8, TensorProto.UINT8: 8, TensorProto.INT16: 16, TensorProto.UINT16: 16,
         TensorProto.INT32: 32, TensorProto.UINT32: 32, TensorProto.INT64: 64, TensorProto.UINT64: 64,

@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any
-
 import onnx
 from onnx import ModelProto, TensorProto
 
-from compression.errors import ModelError
 from compression.models.importers.binding import ModelInput
 from compression.models.importers.onnx_check import graph_inputs
 from compression.models.importers.onnx_origin import table_rows
 
 _DTYPES = {TensorProto.INT64: "int64", TensorProto.INT32: "int32", TensorProto.FLOAT: "float32"}
-
-
-def look_at_inputs(files: dict[str, Path]) -> list[dict[str, Any]]:
-    """The inputs of the one ONNX file among uploads, as plain data. Called in the sandboxed child. Raises ModelError.
-
-    Its weights are not looked at: the import does.
-    """
-    graphs = [name for name in files if name.lower().endswith(".onnx")]
-    if len(graphs) != 1:
-        raise ModelError("There is no single .onnx file whose inputs could be looked at.")
-    try:
-        model = onnx.load(str(files[graphs[0]]), load_external_data=False)
-    except Exception:  # protobuf's errors share no base class
-        raise ModelError(f"{graphs[0]} is not a whole ONNX file. Export it again and upload it.") from None
-    return [asdict(item) | {"rows": list(item.rows.items())} for item in model_inputs(model)]
 
 
 def model_inputs(model: ModelProto) -> list[ModelInput]:

@@ -10,18 +10,19 @@ import json
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from compression.errors import ModelError
-from compression.models.importers.archive import unpack
+from compression.models.importers.archive import PLAIN_NAME, unpack
 from compression.models.importers.disguise import (
     CHECKPOINT_ENDINGS,
     EXPORTED_ENDING,
     READ_ENDINGS,
     refuse_dangerous,
 )
-from compression.models.importers.onnx_check import PLAIN_NAME
 from compression.records import ModelDescription
 
 MAX_FILES = 64
@@ -35,33 +36,48 @@ _SIGNATURES = ("binding.json", "signature.json")
 def read_upload(files: dict[str, Path], out: Path, *, data_folder: Path | None = None,
                 binding: dict[str, Any] | None = None) -> ModelDescription:
     """Check the files and write the model into `out`. Raises ModelError with what is wrong and what to do."""
-    _check_names(files)
-    for name, path in files.items():
-        refuse_dangerous(path, name)
-    with tempfile.TemporaryDirectory(prefix="unpacked-", dir=out.parent) as scratch:
-        files = _unpacked(files, Path(scratch))
-        graphs = [name for name in files if Path(name).suffix.lower() in (".onnx", EXPORTED_ENDING)]
-        weights = [name for name in files if name.lower().endswith(".safetensors")
-                   or Path(name).suffix.lower() in CHECKPOINT_ENDINGS]
-        if len(graphs) + len(weights) != 1:
-            found = ", ".join(sorted(graphs + weights)) or ", ".join(sorted(files))
-            raise ModelError(f"Upload one model at a time: an .onnx file with its data, a .pt2, a .safetensors file "
-                             f"or checkpoint with its config.json and vocabularies.json, or a RecPress bundle (.zip). "
-                             f"Got: {found}.")
-        if weights:
-            if _has_config(files, weights[0]):
-                return _read_zoo(files, weights[0], out, binding)
-            return _read_weights(files, weights[0], out, binding or {}, data_folder)
+    with checked_upload(files, out.parent) as (files, name):
+        if is_weights(name):
+            if has_config(files, name):
+                return _read_zoo(files, name, out, binding)
+            return _read_weights(files, name, out, binding or {}, data_folder)
         from compression.models.importers.onnx_reader import read_onnx
         from compression.models.importers.pt2_reader import read_exported_program
 
-        extras = [_json(files[name], name) for name in _SIGNATURES if name in files]
-        came = extras[0] if extras else {}
-        came = came.get("signature", came) if isinstance(came, dict) else {}
-        about = {"given": binding or came, "vocabularies": _vocabularies(files), "data_folder": data_folder}
-        if graphs[0].lower().endswith(EXPORTED_ENDING):
-            return read_exported_program(files[graphs[0]], graphs[0], out, **about)
-        return read_onnx(files[graphs[0]], graphs[0], files, out, **about)
+        about = {"given": binding or signature_beside(files), "vocabularies": vocabularies_of(files),
+                 "data_folder": data_folder}
+        if name.lower().endswith(EXPORTED_ENDING):
+            return read_exported_program(files[name], name, out, **about)
+        return read_onnx(files[name], name, files, out, **about)
+
+
+@contextmanager
+def checked_upload(files: dict[str, Path], scratch: Path) -> Iterator[tuple[dict[str, Path], str]]:
+    """(the files, out of their bundle where they came in one, and which of them is the model). Raises ModelError."""
+    _check_names(files)
+    for name, path in files.items():
+        refuse_dangerous(path, name)
+    with tempfile.TemporaryDirectory(prefix="unpacked-", dir=scratch) as folder:
+        files = _unpacked(files, Path(folder))
+        models = [name for name in files if is_weights(name) or Path(name).suffix.lower() in (".onnx", EXPORTED_ENDING)]
+        if len(models) != 1:
+            found = ", ".join(sorted(models)) or ", ".join(sorted(files))
+            raise ModelError(f"Upload one model at a time: an .onnx file with its data, a .pt2, a .safetensors file "
+                             f"or checkpoint with its config.json and vocabularies.json, or a RecPress bundle (.zip). "
+                             f"Got: {found}.")
+        yield files, models[0]
+
+
+def is_weights(name: str) -> bool:
+    """Whether a file holds weights without a graph, by its name."""
+    return name.lower().endswith(".safetensors") or _is_checkpoint(name)
+
+
+def signature_beside(files: dict[str, Path]) -> dict[str, Any]:
+    """The signature or binding that came with a graph; {} where none did."""
+    extras = [_json(files[name], name) for name in _SIGNATURES if name in files]
+    came = extras[0] if extras else {}
+    return came.get("signature", came) if isinstance(came, dict) else {}
 
 
 def _check_names(files: dict[str, Path]) -> None:
@@ -138,7 +154,7 @@ def _read_zoo(files: dict[str, Path], weights: str, out: Path, binding: dict[str
     return describe(loaded.module, loaded.signature, architecture=loaded.architecture, graph_bytes=graph_bytes)
 
 
-def _has_config(files: dict[str, Path], weights: str) -> bool:
+def has_config(files: dict[str, Path], weights: str) -> bool:
     """Whether a config.json of ours lies beside the weights or in their metadata; other tools' files count as none."""
     from compression.models.files import CONFIG
 
@@ -151,8 +167,17 @@ def _has_config(files: dict[str, Path], weights: str) -> bool:
 def _read_weights(files: dict[str, Path], weights: str, out: Path, binding: dict[str, Any], data_folder: Path | None
                   ) -> ModelDescription:
     """Weights that nothing of ours describes: their family is recognised, with the settings other tools left."""
-    from compression.models.importers.state_dict.frameworks import told_by
     from compression.models.importers.state_dict.read import read_state_dict
+
+    state, told = state_and_told(files, weights)
+    out.mkdir(parents=True, exist_ok=True)
+    return read_state_dict(state, weights, out, given=binding, data_folder=data_folder, came=told.settings,
+                           notes=told.notes, vocabularies=told.vocabularies | vocabularies_of(files))
+
+
+def state_and_told(files: dict[str, Path], weights: str) -> tuple[dict[str, Any], Any]:
+    """The tensors by name, and what a training tool told of them (`Told`). Raises ModelError."""
+    from compression.models.importers.state_dict.frameworks import told_by
     from compression.models.importers.torch_file import TorchFile, as_plain_types, read_torch_file, weights_of
 
     if _is_checkpoint(weights):
@@ -164,10 +189,7 @@ def _read_weights(files: dict[str, Path], weights: str, out: Path, binding: dict
         state = as_plain_types(_safetensors(files[weights], weights))
     if not state:
         raise ModelError(f"{weights} holds no tensors. Save the weights: torch.save(model.state_dict(), …).")
-    told = told_by(found.values, files)
-    out.mkdir(parents=True, exist_ok=True)
-    return read_state_dict(state, weights, out, given=binding, data_folder=data_folder, came=told.settings,
-                           notes=told.notes, vocabularies=told.vocabularies | _vocabularies(files))
+    return state, told_by(found.values, files)
 
 
 def _is_checkpoint(name: str) -> bool:
@@ -225,7 +247,8 @@ def exported_graph_bytes(module: Any, signature: Any, scratch: Path) -> int:
         return export_onnx(module, signature, Path(folder) / "model.onnx").graph_bytes
 
 
-def _vocabularies(files: dict[str, Path]) -> dict[str, list[str]]:
+def vocabularies_of(files: dict[str, Path]) -> dict[str, list[str]]:
+    """vocabularies.json: column → values; {} where it did not come."""
     if "vocabularies.json" not in files:
         return {}
     plain = _json(files["vocabularies.json"], "vocabularies.json")

@@ -21,13 +21,13 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from compression.errors import ModelError
-from compression.models.importers.binding import ModelInput
-from compression.models.importers.onnx_check import PLAIN_NAME
+from compression.models.importers.archive import PLAIN_NAME
+from compression.models.importers.look import Look
 from compression.records import ModelDescription
 
 BASE_MEMORY_BYTES = 3 << 30  # torch and ONNX Runtime themselves, with room for graphs
 MEMORY_TIMES = 5  # bytes of memory for a byte of the upload: read, mapped, exported, tried
-SECONDS, LOOK_SECONDS = 120.0, 30.0
+SECONDS, LOOK_SECONDS = 120.0, 60.0
 SECONDS_A_GIGABYTE = 60.0
 FILE_TIMES = 40  # a bundle unpacks to more than it weighs
 _MAX_RESULT_BYTES = 64 << 20
@@ -61,18 +61,17 @@ def read_in_sandbox(files: dict[str, Path], out: Path, *, data_folder: Path | No
     return description
 
 
-def look_in_sandbox(path: Path, name: str, *, seconds: float = LOOK_SECONDS) -> list[ModelInput]:
-    """The inputs that an uploaded ONNX file declares, without reading its weights. Raises ModelError."""
-    def read(plain: list[dict[str, Any]]) -> list[ModelInput]:
-        return [ModelInput(str(item["name"]), item["dtype"], item["width"], {
-            place: int(rows) for place, rows in item["rows"]}, tuple(map(int, item["shifts"]))) for item in plain]
-
+def look_in_sandbox(files: dict[str, Path], *, seconds: float = LOOK_SECONDS) -> Look:
+    """What an upload (name → path) asks for, before it is imported. Raises ModelError."""
+    size = sum(path.stat().st_size for path in files.values() if path.is_file())
+    allowed = seconds + SECONDS_A_GIGABYTE * size / 2**30
     with tempfile.TemporaryDirectory(prefix="looking-") as folder:
         scratch = Path(folder).resolve()
-        request = {"files": {name: str(Path(path).resolve())}, "result": str(scratch / "result.json"), "look": True,
-                   "limits": _limits(path.stat().st_size, seconds)}
-        _run_child(request, scratch, seconds)
-        return _result(scratch / "result.json", read, "inputs")
+        request = {"files": {name: str(Path(path).resolve()) for name, path in files.items()}, "look": True,
+                   "out": str(scratch / "model"), "result": str(scratch / "result.json"),
+                   "limits": _limits(size, allowed)}
+        _run_child(request, scratch, allowed)
+        return _result(scratch / "result.json", Look.from_plain, "look")
 
 
 def _limits(size: int, seconds: float) -> dict[str, int]:

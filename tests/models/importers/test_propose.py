@@ -9,7 +9,7 @@ from compression.data.description import make_description
 from compression.errors import ModelError
 from compression.models.importers.binding import ModelInput, propose
 from compression.models.importers.sandbox import look_in_sandbox
-from tests.models.importers.graphs import Columns, export
+from tests.models.importers.graphs import Columns, export, files_of
 
 DATA = make_description({
     "name": "a", "files": {"all": "a.csv"}, "header": False, "label": {"column": "column_5"},
@@ -22,7 +22,7 @@ DATA = make_description({
 def test_inputs_are_read_with_the_rows_of_their_tables(tmp_path):
     arguments = {"cat": torch.zeros(3, 2, dtype=torch.int64), "dense": torch.zeros(3, 2)}
     path = export(Columns(sizes=(31, 41)), arguments, tmp_path / "model.onnx")
-    cat, dense = look_in_sandbox(path, "model.onnx")
+    cat, dense = look_in_sandbox(files_of(path)).inputs
     assert (cat.name, cat.dtype, cat.width, cat.rows) == ("cat", "int64", 2, {0: 31, 1: 41})
     assert (dense.name, dense.dtype, dense.width) == ("dense", "float32", 2)
 
@@ -30,7 +30,7 @@ def test_inputs_are_read_with_the_rows_of_their_tables(tmp_path):
 def test_a_broken_file_is_a_sentence(tmp_path):
     (tmp_path / "model.onnx").write_bytes(b"no graph at all")
     with pytest.raises(ModelError, match=r"model\.onnx is not a whole ONNX file"):
-        look_in_sandbox(tmp_path / "model.onnx", "model.onnx")
+        look_in_sandbox({"model.onnx": tmp_path / "model.onnx"})
 
 
 def test_columns_without_telling_names_are_proposed_by_the_size_of_the_tables():

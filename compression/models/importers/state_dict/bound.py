@@ -22,10 +22,7 @@ def bound(fields: tuple[Field, ...], given: dict[str, Any], *, vocabularies: dic
         from compression.data.description import load_description
 
         description = load_description(data_folder)
-    inputs = [ModelInput(field.name, "float32" if field.kind == "number" else "int64",
-                         (field.length or 0) if field.kind == "multi" else None,
-                         {None: field.rows} if field.rows else {})
-              for field in fields]
+    inputs = [input_of(field) for field in fields]
     said = given.get("inputs")
     if said is None or isinstance(said, dict):
         said = said or {}
@@ -40,6 +37,12 @@ def bound(fields: tuple[Field, ...], given: dict[str, Any], *, vocabularies: dic
                    for name, choice in choices.items()}
         given = given | {"inputs": {**said, **{name: choice for name, choice in choices.items() if choice}}}
     return bind(inputs, given, description=description, vocabularies=vocabularies)
+
+
+def input_of(field: Field) -> ModelInput:
+    """What a field reads, as an input of a file."""
+    return ModelInput(field.name, "float32" if field.kind == "number" else "int64",
+                      (field.length or 0) if field.kind == "multi" else None, {None: field.rows} if field.rows else {})
 
 
 def _with_kind(field: Field, choice: dict[str, Any]) -> dict[str, Any]:

@@ -50,19 +50,10 @@ def decided(found: Recognised, settings: Settings, signature: Signature, *, voca
     if strangers:
         raise ModelError(f"The answers have {strangers[0]!r}, which {found.title} doesn't ask; it asks: "
                          f"{', '.join(sorted(question.key for question in found.questions)) or 'nothing'}.")
-    config, questions = copy.deepcopy(found.config), []
-    for question in found.questions:
-        who = settings.decided(question.key)
-        answer = settings.get(question.key, question.answer)
-        if who == "file" and question.choices and answer not in question.choices:
-            who, answer = None, question.answer  # a tool's word for something else
-        if question.choices and answer not in question.choices:
-            raise ModelError(f"The answer to {question.key!r} is one of {', '.join(map(str, question.choices))}; got "
-                             f"{str(answer)[:60]!r}.")
-        question = question.model_copy(update={"answer": answer, "decided_by": who or "guess"})
+    config, questions = copy.deepcopy(found.config), answered(found, settings)
+    for question in questions:
         if question.choices or question.key in ("scale",):
-            set_in(config, question.key, answer)
-        questions.append(question)
+            set_in(config, question.key, question.answer)
     open_ones = [one for one in questions if one.decided_by == "guess" and len(one.choices) > 1]
     rows = _rows(signature, vocabularies, data_folder) if open_ones else None
     if rows is None:
@@ -73,6 +64,21 @@ def decided(found: Recognised, settings: Settings, signature: Signature, *, voca
     return config, tuple(one.model_copy(update={
         "answer": chosen[one.key][0], "losses": chosen[one.key][1], "decided_by": "data"})
         if one.key in chosen else one for one in questions)
+
+
+def answered(found: Recognised, settings: Settings) -> list[Question]:
+    """The questions with their answers so far and who gave them. Raises ModelError for a wrong answer."""
+    questions = []
+    for question in found.questions:
+        who = settings.decided(question.key)
+        answer = settings.get(question.key, question.answer)
+        if who == "file" and question.choices and answer not in question.choices:
+            who, answer = None, question.answer  # a tool's word for something else
+        if question.choices and answer not in question.choices:
+            raise ModelError(f"The answer to {question.key!r} is one of {', '.join(map(str, question.choices))}; got "
+                             f"{str(answer)[:60]!r}.")
+        questions.append(question.model_copy(update={"answer": answer, "decided_by": who or "guess"}))
+    return questions
 
 
 def set_in(config: dict[str, Any], key: str, value: Any) -> None:

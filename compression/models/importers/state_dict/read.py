@@ -36,7 +36,7 @@ def read_state_dict(state: dict[str, Tensor], name: str, out: Path, *, given: di
         raise ModelError("The answers of a binding are an object: the key of a question → its answer.")
     given = {key: value for key, value in given.items() if key != "answers"}
     settings = Settings(answers, came)
-    found = recognise(_without_common_prefix(state), name, settings)
+    found = recognise(without_common_prefix(state), name, settings)
     signature = bound(found.fields, given, vocabularies=vocabularies, data_folder=data_folder,
                       columns=settings.get("columns"))
     config, questions = decided(found, settings, signature, vocabularies=vocabularies, data_folder=data_folder)
@@ -49,7 +49,7 @@ def read_state_dict(state: dict[str, Tensor], name: str, out: Path, *, given: di
     return description.model_copy(update={"notes": said, "questions": questions})
 
 
-def _without_common_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def without_common_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Names without the attribute that a wrapper put before all of them: "net.user.weight" → "user.weight"."""
     while len({name.partition(".")[0] for name in state}) == 1 and all(name.count(".") > 1 for name in state):
         state = {name.partition(".")[2]: tensor for name, tensor in state.items()}
