@@ -36,8 +36,8 @@ def recognise(state: dict[str, Tensor], name: str, settings: Settings) -> Recogn
             if found is not None:
                 return found
     raise ModelError(f"{name} has no config.json of ours beside it, and its weights are no family that is recognised: "
-                     f"they hold {_counted(leaves)}. Recognised are {KNOWN}. Upload the config.json that RecPress wrote "
-                     "with the weights, or export the model to ONNX or .pt2.")
+                     f"they hold {_counted(leaves)}. Recognised are {KNOWN}. Upload the config.json that RecPress "
+                     "wrote with the weights, or export the model to ONNX or .pt2.")
 
 
 def _counted(leaves: tuple[Leaf, ...]) -> str:
