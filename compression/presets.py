@@ -81,6 +81,21 @@ def is_dense_heavy(description: ModelDescription) -> bool:
     return has_dense(description) and not has_tables(description)
 
 
+def has_batch_norm(description: ModelDescription) -> bool:
+    """BatchNorm that a layer beside it could take in."""
+    return has_dense(description) and any(layer.kind.startswith("BatchNorm") for layer in description.layers)
+
+
+def has_work_for(*methods: str) -> Suits:
+    """Whether every one of these methods finds something to do, as each says itself."""
+    return lambda description: not any(METHODS[key].why_not(description) for key in methods)
+
+
+def has_deep_tables(description: ModelDescription) -> bool:
+    """Tables that carry most of the bytes, below hidden layers."""
+    return is_deep(description) and has_tables(description)
+
+
 def is_zoo(description: ModelDescription) -> bool:
     """One of our architectures, whose student can be sized; deep enough to have one."""
     return description.architecture in ARCHITECTURES and is_deep(description)
@@ -116,6 +131,14 @@ PRESETS: dict[str, Preset] = {preset.key: preset for preset in (
             "Fine-tuned first, so that what one bit a weight takes away starts from a better model.",
             "Large tables whose ids follow a power law, with time for a training.",
             ("train.fine_tune", {"epochs": 3}), ("embed.mixed_precision", {"bits": 1.0}), ("quantize.dynamic", {})),
+    _preset("nested", Goal.SMALLEST, has_deep_tables, "nested codes + int8 dense",
+            "Frequent ids get several codes, rare ones few or none: most of what tables say in one bit a weight.",
+            "Large tables whose ids follow a power law, as in logs of clicks; nobody has to train.",
+            ("embed.nested_codes", {"bits": 1.0}), ("quantize.dynamic", {})),
+    _preset("nested_tuned", Goal.SMALLEST, has_deep_tables, "0.4 bits of nested codes + fine-tune + int8 dense",
+            "Less than half a bit a weight, then an epoch that moves the codebooks: the smallest tables here.",
+            "Very large tables whose ids follow a power law, with time for a training.",
+            ("embed.nested_codes", {"bits": 0.4}), ("train.fine_tune", {"epochs": 3}), ("quantize.dynamic", {})),
     _preset("codebooks", Goal.SMALLEST, is_deep, "product codes + fine-tune + int8 dense",
             "A row becomes a few bytes that point into learned codebooks, which training then moves.",
             "Wide rows (16 columns and more) in tables of many rows.",
@@ -133,10 +156,22 @@ PRESETS: dict[str, Preset] = {preset.key: preset for preset in (
             "Factorisation machines with many ids.",
             ("embed.mixed_precision", {"bits": 2.0})),
     _preset("dense_small", Goal.SMALLEST, is_dense_heavy, "low rank + int8 dense",
-            "Wide layers become two thin ones, are trained on, then stored in 8 bits.",
+            "Wide layers become two thin ones of what training rows use, are trained on, then stored in 8 bits.",
             "Models whose bytes lie in hidden layers, with few or no tables.",
-            ("factorize.svd", {"weights": "dense", "rank_ratio": 0.25}), ("train.fine_tune", {"epochs": 5}),
+            ("factorize.activation_svd", {"rank_ratio": 0.25}), ("train.fine_tune", {"epochs": 5}),
             ("quantize.dynamic", {})),
+    _preset("dense_codes", Goal.SMALLEST, is_dense_heavy, "16 shared weights",
+            "Four bits a weight into a codebook of sixteen, without training; memory and time stay.",
+            "Models whose bytes lie in hidden layers, where the download counts.",
+            ("share.kmeans", {"n_bits": 4})),
+    _preset("dense_trained2", Goal.SMALLEST, is_dense_heavy, "2-bit dense, trained",
+            "Weights of −1, 0 and 1 times a scale that training sets: at two bits rounding alone costs too much.",
+            "Models whose bytes lie in hidden layers, with rows to train on.",
+            ("quantize.train_dense", {"n_bits": 2, "block_size": 128}), ("train.fine_tune", {"epochs": 5})),
+    _preset("dense_mixed", Goal.SMALLEST, is_dense_heavy, "dense bits by measured harm",
+            "Each layer's harm at 8, 4 and 2 bits is measured on its own; bits go where they count.",
+            "Models of several hidden layers, of which some bear less than others.",
+            ("quantize.mixed", {"bits": 4.0, "narrowest": 2})),
     _preset("rows8", Goal.LOSSLESS, has_tables, "int8 rows",
             "Tables in 8 bits with a scale a row: a quarter of their bytes, scores that differ in the fifth digit.",
             "Any model whose bytes lie in tables.",
@@ -145,6 +180,14 @@ PRESETS: dict[str, Preset] = {preset.key: preset for preset in (
             "Hidden layers in 8-bit integers, inputs scaled on every batch; the last layer stays in float.",
             "Models whose bytes lie in hidden layers, uploaded ones included.",
             ("quantize.dynamic", {})),
+    _preset("folded", Goal.LOSSLESS, has_batch_norm, "folded BatchNorm",
+            "Each BatchNorm goes into the layer beside it: fewer operators and bytes, the same scores.",
+            "Models with BatchNorm, before anything else is done to them.",
+            ("reparam.fold", {})),
+    _preset("weights4", Goal.LOSSLESS, is_dense_heavy, "4-bit dense weights",
+            "Weights alone in 4 bits by small blocks, multiplied as they are; inputs stay in float.",
+            "Models whose bytes lie in hidden layers, on a processor.",
+            ("quantize.weights", {"n_bits": 4})),
     _preset("static8", Goal.CPU, has_dense, "static int8 dense",
             "8-bit products without measuring the inputs on each request: ranges come from training rows.",
             "Wide hidden layers on a processor with 8-bit instructions.",
@@ -158,6 +201,19 @@ PRESETS: dict[str, Preset] = {preset.key: preset for preset in (
             "Hidden units that matter least are really removed, and the rest trained on.",
             "Any model with wide hidden layers, uploaded ones included.",
             ("prune.channels", {"ratio": 0.5}), ("train.fine_tune", {"epochs": 5})),
+    _preset("heads", Goal.CPU, has_work_for("prune.heads"), "fewer heads and units + fine-tune",
+            "Half of the heads of attention and of the units behind them leave for good; the rest is trained on.",
+            "Transformers that came as weights: self-attentive histories, cross-encoders.",
+            ("prune.heads", {"ratio": 0.5}), ("prune.channels", {"ratio": 0.5}), ("train.fine_tune", {"epochs": 5})),
+    _preset("hints", Goal.CPU, is_deep, "fewer units by hints + int8 dense",
+            "Hidden units are removed, and those left learn from the hidden layers of the model as it was.",
+            "Tables below wide hidden layers, with rows to train on.",
+            ("prune.channels", {"ratio": 0.7}), ("distill.features", {}), ("train.fine_tune", {"epochs": 5}),
+            ("quantize.dynamic", {})),
+    _preset("crosses", Goal.CPU, has_work_for("factorize.cross"), "low-rank crosses + int8 dense",
+            "Cross layers become thin factors, as DCN v2 means them to be, and what is left is stored in 8 bits.",
+            "DCN v2 and other models with cross layers.",
+            ("factorize.cross", {"rank_ratio": 0.25, "n_experts": 1}), ("quantize.dynamic", {})),
     _preset("low_rank", Goal.CPU, has_dense, "low rank",
             "Tables and dense layers become products of two thin matrices; fine-tuning wins back what was lost.",
             "Wide hidden layers whose singular values fall fast.",
@@ -166,6 +222,11 @@ PRESETS: dict[str, Preset] = {preset.key: preset for preset in (
             "Widths stay multiples of 8, which tensor cores want; nothing is converted on the way.",
             "Any model with wide hidden layers.",
             ("prune.channels", {"ratio": 0.5, "round_to": 8}), ("train.fine_tune", {"epochs": 5})),
+    _preset("heads_gpu", Goal.GPU, has_work_for("prune.heads"), "fewer heads, units in eights + fine-tune",
+            "Attention with half of its heads is ordinary attention, and feed-forward widths stay multiples of 8.",
+            "Transformers that came as weights, on a graphics card.",
+            ("prune.heads", {"ratio": 0.5}), ("prune.channels", {"ratio": 0.5, "round_to": 8}),
+            ("train.fine_tune", {"epochs": 5})),
     _preset("student_gpu", Goal.GPU, is_zoo, "student in float",
             "Half the width at the teacher's knowledge, in plain float operators that run on the card throughout.",
             "A deep model trained here or uploaded with its configuration.",

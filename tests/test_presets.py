@@ -13,7 +13,7 @@ from compression.records import Layer, ModelDescription, Part, Step, Tensor
 from compression.run import apply_recipe
 from tests.contracts.test_methods import largest_difference, tolerance
 from tests.methods.given import ordered_dataset
-from tests.tiny import TINY_CONFIG, tiny_model
+from tests.tiny import TINY_CONFIG, TINY_FOREIGN, signature_of, tiny_model
 
 ROOMY = {"embedding_dim": 8, "width": 32}  # wide enough for every preset to find something to do
 
@@ -24,11 +24,14 @@ def dataset():
 
 
 def models(dataset):
-    """Every architecture of the zoo, small: key → (model, description)."""
+    """Every architecture of the zoo and two of imported weights, small: key → (model, description)."""
     made = {}
     for key, config in TINY_CONFIG.items():
         options = {name: value for name, value in ROOMY.items() if name in config}
         model = tiny_model(key, dataset, **options)
+        made[key] = (model, describe(model, dataset.signature, architecture=key))
+    for key, (_, config) in TINY_FOREIGN.items():
+        model = tiny_model(key, dataset, embedding_dim=16, blocks=config["blocks"] | {"feed_width": 32})
         made[key] = (model, describe(model, dataset.signature, architecture=key))
     return made
 
@@ -69,9 +72,9 @@ def test_it_runs_on_models_that_it_suits_and_weighs_what_was_estimated(preset, z
         suited = ["deepfm"]  # for models of numbers: the tables stay as they are
     for key in suited[:2]:
         model, description = zoo[key]
-        loaded = LoadedModel(model, dataset.signature, dataset.vocabularies, key, model.config)
+        loaded = LoadedModel(model, signature_of(model, dataset), dataset.vocabularies, key, model.config)
         outcome = apply_recipe(loaded, quick(preset), dataset, folder=tmp_path, report=lambda progress: None)
-        signature = read_signature(outcome.model, dataset.signature)
+        signature = read_signature(outcome.model, loaded.signature)
         real = describe(outcome.model, signature, architecture=key)
         expected = estimate(description, quick(preset)).size_bytes
         bound = any(METHODS[step.method].estimate_is_bound for step in preset.recipe.steps)
@@ -96,8 +99,15 @@ def test_an_uploaded_model_of_dense_layers_has_recipes_and_no_student():
         Tensor(name=f"layer_{index}.weight", dtype="float32", shape=(256, 256)),)) for index in range(3))
     uploaded = ModelDescription(architecture="onnx", layers=layers, signature={})
     found = {one.key for one in presets_for(uploaded)}
-    assert {"dense8", "dense_small", "channels", "static8"} <= found
+    assert {"dense8", "dense_small", "channels", "static8", "dense_trained2", "dense_mixed", "weights4"} <= found
     assert not found & {"student", "int8", "rows8", "shallow_small"}
+
+
+def test_methods_of_one_family_of_models_are_offered_where_they_have_work(zoo):
+    offered = {key: {one.key for one in presets_for(description)} for key, (_, description) in zoo.items()}
+    assert {key for key, found in offered.items() if "heads" in found} == set(TINY_FOREIGN)
+    assert {key for key, found in offered.items() if "crosses" in found} == {"dcnv2"}
+    assert {"folded", "hints"} <= offered["deepfm"] and "folded" not in offered["fm"] | offered["text_encoder"]
 
 
 def test_a_step_has_the_short_name_its_method_gives():

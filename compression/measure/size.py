@@ -32,8 +32,8 @@ def measure_size(path: Path, rows: Rows | None = None, *, device: str = "cpu", t
     """
     path = Path(path)
     graph = read_graph(path)
-    files = (path, *external_files(path, graph))
-    on_disk = size_bytes(files)
+    external = external_files(path, graph)
+    on_disk = size_bytes(path, external)
     weights = count_weights(path, graph)
     measurements = [
         Measurement(metric="size_bytes", value=float(on_disk)),
@@ -41,7 +41,7 @@ def measure_size(path: Path, rows: Rows | None = None, *, device: str = "cpu", t
         Measurement(metric="nonzeros", value=float(weights.nonzeros)),
     ]
     if on_disk <= PACKED_UP_TO:
-        measurements.insert(1, Measurement(metric="download_bytes", value=float(packed_bytes(files))))
+        measurements.insert(1, Measurement(metric="download_bytes", value=float(packed_bytes(path, external))))
     if rows is not None and len(rows) and Path("/proc/self/smaps").exists():
         answered = min(ANSWERED_ROWS, len(rows))
         resident = resident_bytes(path, rows.take(np.arange(answered)), threads=threads)
@@ -50,14 +50,14 @@ def measure_size(path: Path, rows: Rows | None = None, *, device: str = "cpu", t
     return measurements
 
 
-def size_bytes(files: tuple[Path, ...]) -> int:
+def size_bytes(path: Path, external: tuple[Path, ...]) -> int:
     """Bytes of the file and of the external data it names."""
-    return sum(file.stat().st_size for file in files)
+    return path.stat().st_size + sum(file.stat().st_size for file in external)
 
 
-def packed_bytes(files: tuple[Path, ...]) -> int:
-    """Bytes of each file packed by zlib at LEVEL: repeats named once, then a Huffman code (RFC 1950, RFC 1951)."""
-    return sum(map(_packed, files))
+def packed_bytes(path: Path, external: tuple[Path, ...]) -> int:
+    """The same, each file packed by zlib at LEVEL: repeats named once, then a Huffman code (RFC 1950, RFC 1951)."""
+    return sum(map(_packed, (path, *external)))
 
 
 def _packed(file: Path) -> int:

@@ -99,11 +99,12 @@ def test_every_suggested_value_of_every_method_passes_its_validator():
                 parse_step(Step(method=key, params={slider.control.name: value}))
 
 
-def test_every_preset_can_run_and_makes_the_model_no_larger():
+def test_every_preset_can_run_and_makes_a_model_that_it_suits_smaller():
     for preset in PRESETS.values():
         assert [one for one in check(preset.recipe) if one.severity == "error"] == []
         found = stages(description(), preset.recipe)
-        assert found[-1].size_bytes < found[0].size_bytes, preset.key
+        if preset.suits(description()):
+            assert found[-1].size_bytes < found[0].size_bytes, preset.key
 
 
 def test_a_recipe_is_named_after_what_it_does():
