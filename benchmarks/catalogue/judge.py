@@ -21,7 +21,7 @@ from compression.run import apply_recipe
 
 def file_bytes(path: Path) -> int:
     """Bytes of an exported file with its external data."""
-    return size_bytes((path, *external_files(path, read_graph(path))))
+    return size_bytes(path, external_files(path, read_graph(path)))
 
 
 def compress(reference: Reference, recipe: Recipe, folder: Path) -> tuple[Path, list[str]]:
