@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from compression.models.files import LoadedModel, save_model
+from tests.models.importers.state_dict.tools import lightning_sasrec
 from tests.security.hostile import Files, Payload, graph, pickled, zipped
 from tests.tiny import tiny_dataset, tiny_model
 
@@ -87,6 +88,11 @@ def checkpoint(canary: Path, *, new: bool) -> Files:
     return files | {"m.pth": buffer.getvalue()}
 
 
+def lightning(canary: Path) -> Files:
+    """A checkpoint with a payload among its hyper-parameters."""
+    return {"m.ckpt": lightning_sasrec(callback=Payload(canary))[1]}
+
+
 def bundle(canary: Path) -> Files:
     """What is inside a zip: the graph, and text that describes it."""
     inside = {"model.onnx": graph().SerializeToString(), "predict.py": f"open({str(canary)!r}, 'w')\n".encode(),
@@ -102,4 +108,5 @@ SOUND: dict[str, Callable[[Path], Files]] = {
     "checkpoint": functools.partial(checkpoint, new=True),
     "old checkpoint": functools.partial(checkpoint, new=False),
     "bundle": bundle,
+    "lightning": lightning,
 }

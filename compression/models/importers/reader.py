@@ -178,11 +178,13 @@ def _read_weights(files: dict[str, Path], weights: str, out: Path, binding: dict
 def state_and_told(files: dict[str, Path], weights: str) -> tuple[dict[str, Any], Any]:
     """The tensors by name, and what a training tool told of them (`Told`). Raises ModelError."""
     from compression.models.importers.state_dict.frameworks import told_by
+    from compression.models.importers.state_dict.lightning import is_lightning, without_losses
     from compression.models.importers.torch_file import TorchFile, as_plain_types, read_torch_file, weights_of
 
     if _is_checkpoint(weights):
         found = read_torch_file(files[weights], weights)
         state = weights_of(found)
+        state = without_losses(state) if is_lightning(found.values) else state
     else:
         safetensors_metadata(files[weights], weights)
         found = TorchFile()

@@ -91,6 +91,8 @@ def _sizes(tables: list[Leaf], offsets: list[Leaf], settings: Settings) -> list[
     """Rows of each field in the one table they share; None where every field has a table of its own."""
     shared = [leaf for leaf in tables if not leaf.named("token_seq") and not leaf.named(_NUMBERS)]
     said = settings.get("field_sizes")
+    if settings.decided("field_sizes") == "file" and (len(shared) != 1 or sum(said) != shared[0].n_out):
+        said = None  # a tool's word for something else
     if said is not None:
         if not isinstance(said, list | tuple) or not all(type(one) is int and one > 0 for one in said):
             raise ModelError("field_sizes is a list of whole numbers: the rows of each field in the shared table.")

@@ -1,47 +1,23 @@
-"""Settings that a training tool kept beside its weights: RecBole, FuxiCTR, Lightning. Read as data, none of it is run.
+"""Settings that a training tool kept beside its weights: Lightning, RecBole, FuxiCTR. Read as data, none of it is run.
 
     told_by(values, files).settings  →  {"blocks.heads": 2, "dropout": 0.1, "fields": […]}
-
-A value that is not of the kind a setting needs is left out: the question is then asked like any other.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from compression.errors import ModelError
-
-MAX_TEXT_BYTES = 64 << 20
-MAX_NAMES = 1000
-_ACTIVATED = ("mlp", "bottom", "blocks", "user_tower", "item_tower")
-_COMMON = {  # names that tools and repositories give to what is asked here
-    "blocks.heads": ("n_heads", "num_heads", "nhead", "heads"),
-    "length": ("MAX_ITEM_LIST_LENGTH", "maxlen", "max_len", "max_seq_len", "max_length"),
-    "dropout": ("dropout_prob", "dropout", "dropout_rate", "net_dropout", "hidden_dropout_prob"),
-    "activation": ("mlp_activation", "dnn_activations", "hidden_activations", "hidden_act", "activation"),
-}
-
-
-@dataclass
-class Told:
-    """`settings`: answers to questions, by key. `vocabularies`: column → values, row 1 first."""
-
-    settings: dict[str, Any] = field(default_factory=dict)
-    vocabularies: dict[str, list[str]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+from compression.models.importers.state_dict.lightning import hyper_parameters
+from compression.models.importers.state_dict.told import MAX_NAMES, Told, common, names_in, parsed, text_of
 
 
 def told_by(values: Any, files: dict[str, Path]) -> Told:
     """What the checkpoint's plain values and the small files beside it say. Raises ModelError for an oversized one."""
     told = Told()
-    for plain in (*_of_files(files), *_of_checkpoint(values)):
-        told.settings |= _common(plain)
+    for plain in (*_of_files(files), *hyper_parameters(values)):
+        told.settings |= common(plain)
     config = _recbole_config(values)
     if config is not None:
         _add_recbole(told, config)
@@ -53,36 +29,13 @@ def told_by(values: Any, files: dict[str, Path]) -> Told:
 def _of_files(files: dict[str, Path]) -> Iterator[dict[str, Any]]:
     """Settings files: args.txt with a "name,value" a line, model_config.yaml or .json with the settings of a model."""
     if "args.txt" in files:
-        lines = (line.partition(",") for line in _text(files["args.txt"], "args.txt").splitlines())
+        lines = (line.partition(",") for line in text_of(files["args.txt"], "args.txt").splitlines())
         yield {name.strip(): _number(value.strip()) for name, _, value in lines}
     for name in ("model_config.json", "model_config.yaml", "model_config.yml", "config.json", "hparams.yaml"):
         if name in files:
-            plain = _parsed(_text(files[name], name), name)
+            plain = parsed(text_of(files[name], name), name)
             yield plain
             yield from (one for one in plain.values() if isinstance(one, dict))
-
-
-def _of_checkpoint(values: Any) -> Iterator[dict[str, Any]]:
-    """Lightning's hyper_parameters, RecBole's config, and the plain names other scripts use."""
-    for name in ("hyper_parameters", "hparams", "args", "config"):
-        plain = values.get(name) if isinstance(values, dict) else None
-        if isinstance(plain, dict):
-            state = plain.get("state")
-            yield plain
-            yield from (one for one in (state, plain.get("items")) if isinstance(one, dict))
-
-
-def _common(plain: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, names in _COMMON.items():
-        value = next((plain[name] for name in names if name in plain), None)
-        if key == "activation" and isinstance(value, str):
-            found |= {f"{part}.activation": value.lower() for part in _ACTIVATED}
-        elif key == "dropout" and isinstance(value, int | float) and 0 <= value <= 0.9:
-            found[key] = float(value)
-        elif key in ("blocks.heads", "length") and type(value) is int and 0 < value < 65_536:
-            found[key] = value
-    return found
 
 
 def _recbole_config(values: Any) -> dict[str, Any] | None:
@@ -97,7 +50,7 @@ def _recbole_config(values: Any) -> dict[str, Any] | None:
 
 def _add_recbole(told: Told, config: dict[str, Any]) -> None:
     """What RecBole's models always are, and what its settings say of this one."""
-    told.settings |= _common(config) | {
+    told.settings |= common(config) | {
         "mlp.last": "activated", "mlp.batch_norm": "before", "first": "product", "networks_order": "user first",
         "output_order": "cross first", "padding": "end", "scale": "none", "blocks.norm": "post", "pooling": "mean",
         "skip_padding": True, "numbers_place": "last", "mlp.activation": "relu",
@@ -105,14 +58,14 @@ def _add_recbole(told: Told, config: dict[str, Any]) -> None:
     eps = config.get("layer_norm_eps")
     if isinstance(eps, float) and 0 <= eps <= 0.1:
         told.settings["blocks.eps"] = eps
-    numbers = _names(config.get("numerical_features"))
+    numbers = names_in(config.get("numerical_features"))
     columns = {side: config.get(f"{side.upper()}_ID_FIELD") for side in ("user", "item")}
     columns = {side: name for side, name in columns.items() if isinstance(name, str)}
     told.settings |= {"numbers": numbers, "columns": columns}
     loaded, left_out = config.get("load_col"), {config.get("LABEL_FIELD"), config.get("TIME_FIELD"),
                                                 config.get("RATING_FIELD")}
     if isinstance(loaded, dict):
-        fields = [name for part in ("inter", "user", "item") for name in _names(loaded.get(part))]
+        fields = [name for part in ("inter", "user", "item") for name in names_in(loaded.get(part))]
         threshold = config.get("threshold")
         left_out |= {*numbers, *(threshold if isinstance(threshold, dict) else ())}
         told.settings["fields"] = list(dict.fromkeys(name for name in fields if name not in left_out))
@@ -122,7 +75,7 @@ def _add_recbole(told: Told, config: dict[str, Any]) -> None:
 
 def _add_fuxictr(told: Told, files: dict[str, Path]) -> None:
     """Fields, their order, kinds and vocabularies, as FuxiCTR's feature map has them."""
-    plain = _parsed(_text(files["feature_map.json"], "feature_map.json"), "feature_map.json")
+    plain = parsed(text_of(files["feature_map.json"], "feature_map.json"), "feature_map.json")
     features = plain.get("features")
     pairs = [pair for one in features if isinstance(one, dict) for pair in one.items()] \
         if isinstance(features, list) and len(features) <= MAX_NAMES else []
@@ -135,7 +88,7 @@ def _add_fuxictr(told: Told, files: dict[str, Path]) -> None:
         "lengths": {name: kinds[name]["max_len"] for name in of["sequence"]
                     if type(kinds[name].get("max_len")) is int and 0 < kinds[name]["max_len"] < 65_536}}
     if "feature_vocab.json" in files:
-        vocabularies = _parsed(_text(files["feature_vocab.json"], "feature_vocab.json"), "feature_vocab.json")
+        vocabularies = parsed(text_of(files["feature_vocab.json"], "feature_vocab.json"), "feature_vocab.json")
         for name, tokens in vocabularies.items():
             words = _in_order(tokens)
             if name in kinds and words is not None:
@@ -152,10 +105,6 @@ def _in_order(tokens: Any) -> list[str] | None:
     return [by_row[row] for row in range(1, len(by_row) + 1)] if whole else None
 
 
-def _names(value: Any) -> list[str]:
-    return [name for name in value if isinstance(name, str)][:MAX_NAMES] if isinstance(value, list) else []
-
-
 def _number(text: str) -> Any:
     for kind in (int, float):
         try:
@@ -163,25 +112,3 @@ def _number(text: str) -> Any:
         except ValueError:
             continue
     return text
-
-
-def _text(path: Path, name: str) -> str:
-    if path.stat().st_size > MAX_TEXT_BYTES:
-        raise ModelError(f"{name} has {path.stat().st_size:,} bytes; at most {MAX_TEXT_BYTES:,} are read.")
-    return path.read_text(encoding="utf-8", errors="replace")
-
-
-def _parsed(text: str, name: str) -> dict[str, Any]:
-    try:
-        plain = json.loads(text) if name.endswith(".json") else _yaml(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ModelError(f"{name} can't be read ({' '.join(str(error).split())[:200]}).") from None
-    return plain if isinstance(plain, dict) else {}
-
-
-def _yaml(text: str) -> Any:
-    """YAML without anchors (which can grow without end) and without tags."""
-    for token in yaml.scan(text, Loader=yaml.SafeLoader):
-        if isinstance(token, yaml.AnchorToken | yaml.AliasToken | yaml.TagToken):
-            raise ValueError("anchors, aliases and tags are not read")
-    return yaml.load(text, Loader=yaml.SafeLoader)
