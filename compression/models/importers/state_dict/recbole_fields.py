@@ -163,8 +163,8 @@ def _sizes(columns: list[str], rows: int, name: str, kept: Kept | None, settings
     if counts and sum(counts) == rows:
         told = ", ".join(f"{column} {count:,}" for column, count in zip(columns, counts, strict=True))
         return counts, f"How many rows of the one table each field has was told by the values in the data: {told}."
-    raise FieldsUntold(f"{name} holds one table of {rows:,} rows for {', '.join(columns[:30])}, and RecBole keeps where "
-                       "each begins in its dataset. Upload the dataset file it saves (save_dataset: True) or "
+    raise FieldsUntold(f"{name} holds one table of {rows:,} rows for {', '.join(columns[:30])}, and RecBole keeps "
+                       "where each begins in its dataset. Upload the dataset file it saves (save_dataset: True) or "
                        "vocabularies.json with the checkpoint, choose the data it was trained on, or say it in the "
                        'binding: {"answers": {"field_sizes": [rows of the first, …]}}.', columns)
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from compression.errors import ModelError
 from compression.models.files import LoadedModel, load_model
+from compression.models.importers.look import look_at
 from compression.models.importers.reader import read_upload
 from compression.records import ModelDescription
 from tests.models.importers.state_dict.make import NCF, apart
@@ -94,6 +95,16 @@ def test_rows_of_fields_are_told_by_the_data(tmp_path):
     loaded, description = read(content, tmp_path, data_folder=data)
     assert "told by the values in the data: uid 20, iid 15, city 4" in " ".join(description.notes)
     assert apart(loaded, made, *context_rows()) < 1e-5
+
+
+def test_a_look_gives_the_inputs_or_the_columns_that_will_tell_them(tmp_path):
+    (tmp_path / "m").write_bytes(context("FM")[1])
+    (tmp_path / "d").write_bytes(next(iter(DATASET.values())))
+    look = look_at({"m.pth": tmp_path / "m"}, tmp_path / "model")
+    assert not look.inputs and look.reads == ("uid", "iid", "city", "tags")
+    look = look_at({"m.pth": tmp_path / "m", "d.pth": tmp_path / "d"}, tmp_path / "model")
+    assert [one.name for one in look.inputs] == ["tags", "uid", "iid", "city", "age", "income"]
+    assert look.lists == ("tags",) and look.vocabularies["city"] == 3
 
 
 def test_rows_that_nothing_tells_are_asked_for(tmp_path):
