@@ -15,6 +15,14 @@ import torch
 from torch import nn
 
 from compression.models.files import LoadedModel, save_model
+from tests.models.importers.state_dict.recbole import (
+    CONTEXT,
+    KINDS,
+    WORDS,
+    Context,
+    recbole_checkpoint,
+    recbole_dataset,
+)
 from tests.models.importers.state_dict.tools import lightning_sasrec
 from tests.security.hostile import Files, Payload, graph, pickled, zipped
 from tests.tiny import tiny_dataset, tiny_model
@@ -93,6 +101,12 @@ def lightning(canary: Path) -> Files:
     return {"m.ckpt": lightning_sasrec(callback=Payload(canary))[1]}
 
 
+def recbole(canary: Path) -> Files:
+    """A checkpoint and the dataset beside it, each with a payload in its object."""
+    return {"m.pth": recbole_checkpoint("DeepFM", Context("DeepFM").state_dict(), CONTEXT, evil=Payload(canary)),
+            "d.pth": recbole_dataset(KINDS, WORDS, evil=Payload(canary))}
+
+
 def bundle(canary: Path) -> Files:
     """What is inside a zip: the graph, and text that describes it."""
     inside = {"model.onnx": graph().SerializeToString(), "predict.py": f"open({str(canary)!r}, 'w')\n".encode(),
@@ -109,4 +123,5 @@ SOUND: dict[str, Callable[[Path], Files]] = {
     "old checkpoint": functools.partial(checkpoint, new=False),
     "bundle": bundle,
     "lightning": lightning,
+    "recbole": recbole,
 }

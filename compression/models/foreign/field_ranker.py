@@ -48,6 +48,8 @@ class FieldRanker(RankingModel):
         n_vectors = len(self.tables.read) if params.vectors else 0
         if params.first_order:
             self.first_order = self._fields(signature, 1)
+            if params.first_order_pooling != "same":
+                self.first_order.pooling = params.first_order_pooling
         if params.bottom:
             self.bottom = chain(len(self.numbers), params.bottom)
             n_vectors += 1

@@ -46,12 +46,14 @@ class FieldRankerParams(Params):
     """Fields' vectors through the parts that are there.
 
     numbers: vectors multiplies each by a learned vector; values puts them beside the vectors; bottom is a network whose
-    result stands first among the vectors. first_order: a weight an id. pairs: the dot products' sum (FM); dots: each
-    of them below the diagonal, beside what the network reads (DLRM).
+    result stands first among the vectors. first_order: a weight an id; first_order_pooling: how those of a list are
+    pooled, where not as the vectors are. pairs: the dot products' sum (FM); dots: each of them below the diagonal,
+    beside what the network reads (DLRM).
     """
 
     embedding_dim: int = Field(ge=1, le=8192)
     pooling: Literal["mean", "sum"] = "mean"
+    first_order_pooling: Literal["same", "mean", "sum"] = "same"
     skip_padding: bool = True
     numbers: Literal["none", "vectors", "values", "bottom"] = "none"
     numbers_place: Literal["last", "first"] = "last"

@@ -39,12 +39,14 @@ _MAGIC = {
 def refuse_dangerous(path: Path, name: str) -> None:
     """Raises ModelError for a pickle under any name, a program, or an archive of another kind than zip.
 
-    A file of torch.save or torch.export.save under one of its usual names passes: its numbers are read without running
-    the pickles in it.
+    A file of torch.save or torch.export.save under one of its usual names passes, and so does the dataset that RecBole
+    saves: what they say is read without running the pickles in them.
     """
     ending = Path(name).suffix.lower()
     head = _head(path)
-    if (ending in CHECKPOINT_ENDINGS and is_torch_file(path)) or (ending == EXPORTED_ENDING and is_pt2_file(path)):
+    if ending in CHECKPOINT_ENDINGS and (is_torch_file(path) or is_recbole_dataset(path)):
+        return
+    if ending == EXPORTED_ENDING and is_pt2_file(path):
         return
     if ending == EXPORTED_ENDING:
         raise ModelError(f"{name} is not an exported program as torch.export.save writes it. Export and save it again.")
@@ -80,6 +82,12 @@ def is_torch_file(path: Path) -> bool:
         except (zipfile.BadZipFile, OSError, RuntimeError, ValueError):
             return False
     return head.startswith(b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little"))
+
+
+def is_recbole_dataset(path: Path) -> bool:
+    """Whether the file begins as the pickle that RecBole's Dataset.save writes."""
+    head = _head(path)[:256]
+    return re.match(rb"\x80[\x02-\x05]", head) is not None and b"recbole.data.dataset" in head
 
 
 def is_pt2_file(path: Path) -> bool:

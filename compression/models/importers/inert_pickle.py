@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,6 +47,8 @@ class _Mark:
 
 
 _MARK = _Mark()
+_NUMPY_SCALAR = ("numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar")
+_NUMPY_KINDS = {"f8": "<d", "f4": "<f", "i8": "<q", "i4": "<i", "b1": "<?"}
 _ORDERED = ("collections.OrderedDict", "collections.defaultdict", "builtins.dict")
 
 
@@ -156,8 +159,24 @@ def _call(machine: _Machine, function: Any, args: Any) -> None:
         machine.stack.append({})
     elif function.path in ("builtins.set", "__builtin__.set") and len(args) == 1 and isinstance(args[0], list):
         machine.stack.append(list(args[0]))
+    elif function.path in _NUMPY_SCALAR and len(args) == 2:
+        machine.stack.append(_numpy_scalar(*args))
     else:
         machine.stack.append(Inert(function.path, args))
+
+
+def _numpy_scalar(dtype: Any, raw: Any) -> Any:
+    """A number or text of numpy's as the plain one it is; what is none of the common kinds stays a call."""
+    kind = dtype.args[0] if isinstance(dtype, Inert) and dtype.path == "numpy.dtype" and dtype.args else None
+    little = isinstance(dtype, Inert) and isinstance(dtype.state, tuple) and len(dtype.state) > 1 \
+        and dtype.state[1] in ("<", "|")
+    if not isinstance(kind, str) or not isinstance(raw, bytes) or not little:
+        return Inert(_NUMPY_SCALAR[0], (dtype, raw))
+    if kind in _NUMPY_KINDS and len(raw) == struct.calcsize(_NUMPY_KINDS[kind]):
+        return struct.unpack(_NUMPY_KINDS[kind], raw)[0]
+    if kind.startswith("U"):
+        return raw.decode("utf-32-le").rstrip("\0")
+    return Inert(_NUMPY_SCALAR[0], (dtype, raw))
 
 
 def _reduce(machine: _Machine, _: Any) -> None:

@@ -135,14 +135,17 @@ def _of_weights(files: dict[str, Path], name: str, mappings: dict[str, Mapping],
     """Weights that nothing of ours describes: the family they are recognised as, and what it can't tell."""
     from compression.models.importers.reader import state_and_told
     from compression.models.importers.state_dict.bound import input_of
-    from compression.models.importers.state_dict.catalogue import recognise
     from compression.models.importers.state_dict.choose import answered
-    from compression.models.importers.state_dict.read import without_common_prefix
+    from compression.models.importers.state_dict.read import recognised
+    from compression.models.importers.state_dict.recbole_fields import FieldsUntold
     from compression.models.importers.state_dict.recognised import Settings
 
     state, told = state_and_told(files, name)
     settings = Settings({}, told.settings)
-    found = recognise(without_common_prefix(state), name, settings)
+    try:
+        found = recognised(state, name, settings, told)
+    except FieldsUntold as untold:  # the import asks the data
+        return Look("RecBole", reads=untold.reads, vocabularies=vocabularies)
     questions = tuple(one for one in answered(found, settings) if one.key not in NAMED_BY_COLUMNS)
     columns = told.settings.get("columns")
     lists = tuple(one.name for one in found.fields if one.kind == "multi")

@@ -21,6 +21,7 @@ from compression.models.importers.disguise import (
     CHECKPOINT_ENDINGS,
     EXPORTED_ENDING,
     READ_ENDINGS,
+    is_recbole_dataset,
     refuse_dangerous,
 )
 from compression.records import ModelDescription
@@ -60,6 +61,7 @@ def checked_upload(files: dict[str, Path], scratch: Path) -> Iterator[tuple[dict
     with tempfile.TemporaryDirectory(prefix="unpacked-", dir=scratch) as folder:
         files = _unpacked(files, Path(folder))
         models = [name for name in files if is_weights(name) or Path(name).suffix.lower() in (".onnx", EXPORTED_ENDING)]
+        models = [name for name in models if not is_recbole_dataset(files[name])]
         if len(models) != 1:
             found = ", ".join(sorted(models)) or ", ".join(sorted(files))
             raise ModelError(f"Upload one model at a time: an .onnx file with its data, a .pt2, a .safetensors file "
@@ -169,13 +171,14 @@ def _read_weights(files: dict[str, Path], weights: str, out: Path, binding: dict
     """Weights that nothing of ours describes: their family is recognised, with the settings other tools left."""
     from compression.models.importers.state_dict.read import read_state_dict
 
-    state, told = state_and_told(files, weights)
+    state, told = state_and_told(files, weights, data_folder)
     out.mkdir(parents=True, exist_ok=True)
-    return read_state_dict(state, weights, out, given=binding, data_folder=data_folder, came=told.settings,
-                           notes=told.notes, vocabularies=told.vocabularies | vocabularies_of(files))
+    return read_state_dict(state, weights, out, given=binding, data_folder=data_folder, told=told,
+                           vocabularies=vocabularies_of(files))
 
 
-def state_and_told(files: dict[str, Path], weights: str) -> tuple[dict[str, Any], Any]:
+def state_and_told(files: dict[str, Path], weights: str, data_folder: Path | None = None
+                   ) -> tuple[dict[str, Any], Any]:
     """The tensors by name, and what a training tool told of them (`Told`). Raises ModelError."""
     from compression.models.importers.state_dict.frameworks import told_by
     from compression.models.importers.state_dict.lightning import is_lightning, without_losses
@@ -191,7 +194,7 @@ def state_and_told(files: dict[str, Path], weights: str) -> tuple[dict[str, Any]
         state = as_plain_types(_safetensors(files[weights], weights))
     if not state:
         raise ModelError(f"{weights} holds no tensors. Save the weights: torch.save(model.state_dict(), …).")
-    return state, told_by(found.values, files)
+    return state, told_by(found.values, files, vocabularies=vocabularies_of(files), data_folder=data_folder)
 
 
 def _is_checkpoint(name: str) -> bool:

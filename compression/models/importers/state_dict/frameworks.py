@@ -9,18 +9,27 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from compression.models.importers.disguise import is_recbole_dataset
 from compression.models.importers.state_dict.lightning import hyper_parameters
-from compression.models.importers.state_dict.told import MAX_NAMES, Told, common, names_in, parsed, text_of
+from compression.models.importers.state_dict.recbole import config_of, told_by_recbole
+from compression.models.importers.state_dict.recbole_dataset import read_dataset
+from compression.models.importers.state_dict.told import MAX_NAMES, Told, common, parsed, text_of
 
 
-def told_by(values: Any, files: dict[str, Path]) -> Told:
-    """What the checkpoint's plain values and the small files beside it say. Raises ModelError for an oversized one."""
+def told_by(values: Any, files: dict[str, Path], *, vocabularies: dict[str, list[str]] | None = None,
+            data_folder: Path | None = None) -> Told:
+    """What the checkpoint's plain values and the small files beside it say. Raises ModelError for an oversized one.
+
+    `vocabularies` and `data_folder` are looked at where a tool leaves the rows of its fields to them.
+    """
     told = Told()
-    for plain in (*_of_files(files), *hyper_parameters(values)):
-        told.settings |= common(plain)
-    config = _recbole_config(values)
+    config = config_of(values)
     if config is not None:
-        _add_recbole(told, config)
+        datasets = [name for name, path in files.items() if is_recbole_dataset(path)]
+        kept = read_dataset(files[datasets[0]], datasets[0]) if datasets else None
+        told = told_by_recbole(config, kept=kept, vocabularies=vocabularies or {}, data_folder=data_folder)
+    for plain in (*_of_files(files), *(hyper_parameters(values) if config is None else ())):
+        told.settings |= common(plain)
     if "feature_map.json" in files:
         _add_fuxictr(told, files)
     return told
@@ -36,41 +45,6 @@ def _of_files(files: dict[str, Path]) -> Iterator[dict[str, Any]]:
             plain = parsed(text_of(files[name], name), name)
             yield plain
             yield from (one for one in plain.values() if isinstance(one, dict))
-
-
-def _recbole_config(values: Any) -> dict[str, Any] | None:
-    """The settings in RecBole's Config object, however deep its state holds them."""
-    config = values.get("config") if isinstance(values, dict) else None
-    if not isinstance(config, dict) or not str(config.get("__class__", "")).startswith("recbole."):
-        return None
-    state = config.get("state")
-    final = state.get("final_config_dict") if isinstance(state, dict) else None
-    return final if isinstance(final, dict) else None
-
-
-def _add_recbole(told: Told, config: dict[str, Any]) -> None:
-    """What RecBole's models always are, and what its settings say of this one."""
-    told.settings |= common(config) | {
-        "mlp.last": "activated", "mlp.batch_norm": "before", "first": "product", "networks_order": "user first",
-        "output_order": "cross first", "padding": "end", "scale": "none", "blocks.norm": "post", "pooling": "mean",
-        "skip_padding": True, "numbers_place": "last", "mlp.activation": "relu",
-        "pairs": config.get("model") in ("DeepFM", "FM")}
-    eps = config.get("layer_norm_eps")
-    if isinstance(eps, float) and 0 <= eps <= 0.1:
-        told.settings["blocks.eps"] = eps
-    numbers = names_in(config.get("numerical_features"))
-    columns = {side: config.get(f"{side.upper()}_ID_FIELD") for side in ("user", "item")}
-    columns = {side: name for side, name in columns.items() if isinstance(name, str)}
-    told.settings |= {"numbers": numbers, "columns": columns}
-    loaded, left_out = config.get("load_col"), {config.get("LABEL_FIELD"), config.get("TIME_FIELD"),
-                                                config.get("RATING_FIELD")}
-    if isinstance(loaded, dict):
-        fields = [name for part in ("inter", "user", "item") for name in names_in(loaded.get(part))]
-        threshold = config.get("threshold")
-        left_out |= {*numbers, *(threshold if isinstance(threshold, dict) else ())}
-        told.settings["fields"] = list(dict.fromkeys(name for name in fields if name not in left_out))
-    told.notes.append("RecBole keeps the row of each id in its dataset, not in the checkpoint: ids are read as they "
-                      "are, unless vocabularies.json comes with the weights.")
 
 
 def _add_fuxictr(told: Told, files: dict[str, Path]) -> None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,18 @@ from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.importers.state_dict.bound import bound
 from compression.models.importers.state_dict.catalogue import recognise
 from compression.models.importers.state_dict.choose import assembled, decided
-from compression.models.importers.state_dict.recognised import Settings
+from compression.models.importers.state_dict.recognised import Recognised, Settings
+from compression.models.importers.state_dict.told import Told
 from compression.models.structure import describe
 from compression.records import ModelDescription, Question
 
 
 def read_state_dict(state: dict[str, Tensor], name: str, out: Path, *, given: dict[str, Any],
                     vocabularies: dict[str, list[str]], data_folder: Path | None,
-                    came: dict[str, Any] | None = None, notes: Iterable[str] = ()) -> ModelDescription:
+                    told: Told | None = None) -> ModelDescription:
     """Write the model to `out`; its description says what was asked and how it was decided.
 
-    `given`: a binding, with `answers` to questions; `came`: settings that a training tool kept beside the weights.
+    `given`: a binding, with `answers` to questions; `told`: what a training tool kept beside the weights.
     Raises ModelError for weights that are not recognised, and for answers that don't fit them.
     """
     from compression.models.importers.reader import exported_graph_bytes
@@ -35,8 +35,10 @@ def read_state_dict(state: dict[str, Tensor], name: str, out: Path, *, given: di
     if not isinstance(answers, dict):
         raise ModelError("The answers of a binding are an object: the key of a question → its answer.")
     given = {key: value for key, value in given.items() if key != "answers"}
-    settings = Settings(answers, came)
-    found = recognise(without_common_prefix(state), name, settings)
+    told = told or Told()
+    vocabularies = told.vocabularies | vocabularies
+    settings = Settings(answers, told.settings)
+    found = recognised(state, name, settings, told)
     signature = bound(found.fields, given, vocabularies=vocabularies, data_folder=data_folder,
                       columns=settings.get("columns"))
     config, questions = decided(found, settings, signature, vocabularies=vocabularies, data_folder=data_folder)
@@ -45,8 +47,17 @@ def read_state_dict(state: dict[str, Tensor], name: str, out: Path, *, given: di
     loaded = load_model(out)
     graph_bytes = exported_graph_bytes(loaded.module, loaded.signature, out.parent)
     description = describe(loaded.module, loaded.signature, architecture=loaded.architecture, graph_bytes=graph_bytes)
-    said = (f"{name} was recognised as {found.title} by the names and shapes of its weights.", *notes, *_guesses(questions))  # noqa: E501
+    how = f"read as {found.title}, as its settings say" if told.recogniser else \
+        f"recognised as {found.title} by the names and shapes of its weights"
+    said = (f"{name} was {how}.", *told.notes, *_guesses(questions))
     return description.model_copy(update={"notes": said, "questions": questions})
+
+
+def recognised(state: dict[str, Tensor], name: str, settings: Settings, told: Told) -> Recognised:
+    """What the weights are: as the tool that saved them says, else by names and shapes. Raises ModelError."""
+    if told.recogniser is not None:
+        return told.recogniser(state, name, settings)
+    return recognise(without_common_prefix(state), name, settings)
 
 
 def without_common_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -83,6 +83,10 @@ def names_in(value: Any) -> list[str]:
     return [name for name in value if isinstance(name, str)][:MAX_NAMES] if isinstance(value, list) else []
 
 
+def text_in(plain: dict[str, Any], key: str) -> str | None:
+    return plain[key] if isinstance(plain.get(key), str) else None
+
+
 def text_of(path: Path, name: str) -> str:
     if path.stat().st_size > MAX_TEXT_BYTES:
         raise ModelError(f"{name} has {path.stat().st_size:,} bytes; at most {MAX_TEXT_BYTES:,} are read.")
