@@ -51,6 +51,16 @@ def check(recipe: Recipe) -> list[Problem]:
     return sorted(problems, key=lambda problem: problem.step)
 
 
+def without_training_rows(recipe: Recipe, data_name: str) -> str:
+    """Why a recipe can't run on a dataset of test rows alone, naming the first step that learns; "" where it can."""
+    for index, step in enumerate(recipe.steps):
+        chosen, _ = parse_step(step)
+        if chosen.needs & {Need.LABELS, Need.CALIBRATION, Need.FINE_TUNE}:
+            return (f"Step {index + 1} ({chosen.title}) learns from training rows, and {data_name} has test rows "
+                    "alone. Remove the step, or choose a dataset with a training split.")
+    return ""
+
+
 def _trained_after_quantisation(recipe: Recipe) -> list[Problem]:
     """Steps that train, reshape or quantise what an earlier step has already turned into codes."""
     frozen: dict[Part, int] = {}  # part → the step that froze it

@@ -27,7 +27,7 @@ from compression.method import Context
 from compression.models import zoo
 from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.structure import describe, read_signature, table_inputs
-from compression.recipe import FINE_TUNE, check, dump_recipe, parse_step
+from compression.recipe import FINE_TUNE, check, dump_recipe, parse_step, without_training_rows
 from compression.records import (
     Change,
     Measurement,
@@ -71,6 +71,8 @@ def run(
     loaded = load_model(model_folder)
     dataset = load_dataset(data_folder, signature=loaded.signature, vocabularies=loaded.vocabularies)
     rows = dataset.splits[SCORED_SPLIT]
+    if dataset.description.is_test_only and (problem := without_training_rows(spec.recipe, dataset.description.name)):
+        raise RecipeError(problem)
 
     outcome = apply_recipe(loaded, spec.recipe, dataset, folder=folder, report=report, cache=cache)
     report(Progress(stage="export"))
@@ -178,7 +180,12 @@ def apply_recipe(
 
 
 def table_frequencies(model: nn.Module, dataset: Dataset) -> dict[str, np.ndarray]:
-    """Path of each table → how often each row occurs in the training split, (V,) int64; ids that share a row add up."""
+    """Path of each table → how often each row occurs in the training split, (V,) int64; ids that share a row add up.
+
+    Empty where there are no training rows: nothing is known then, which is not the same as rows that never occur.
+    """
+    if dataset.description.is_test_only:
+        return {}
     return {path: rows_occurring(model, path, dataset.frequencies(name)) for path, name in table_inputs(model).items()}
 
 

@@ -8,6 +8,8 @@ from ui import compare_view as parts
 from ui.compare_data import chosen_points, judged, project_points, revision
 from ui.compare_saved import open_saved, project_of
 from ui.compare_state import opened_view, write_view
+from ui.failures import warn_without_worker
+from ui.live import draw_active
 from ui.shell import empty_state, page_title
 from ui.state import open_page, store
 
@@ -16,7 +18,16 @@ view = opened_view()
 head, side = st.columns([1.6, 1], vertical_alignment="bottom")
 with head:
     page_title("Compare")
-projects = [project for project in store().projects(limit=200) if project.runs]
+known = store().projects(limit=200)
+projects = [project for project in known if project.runs]
+waiting = [project for project in known if not project.runs and project.active
+           and (project.key == view.project or not projects)]
+if waiting:
+    empty_state("Runs are on their way", "The plot appears here with the first that is done, and grows with the rest.")
+    st.caption(f"{waiting[0].model_name} · {waiting[0].data_name}")
+    draw_active(store())
+    warn_without_worker(store())
+    st.stop()
 if not projects:
     empty_state("No finished run yet", "Queue two or three recipes on the Experiment page: they appear here as points "
                 "between size, speed and quality.")
@@ -52,3 +63,5 @@ parts.draw_picked(points, view)
 view = parts.draw_pin(store(), everything, view)
 parts.draw_side_by_side(store(), points, view)
 write_view(view)
+if project.active:
+    draw_active(store())

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 
 from compression import __main__ as command_line
+from compression.data.description import dump_description, load_description
 from compression.data.encode import load_dataset
+from compression.data.schema import Split
 from compression.errors import RecipeError
+from compression.first_look import first_look
 from compression.models import zoo
-from compression.models.files import LoadedModel, save_model
+from compression.models.files import LoadedModel, load_model, save_model
 from compression.records import Measurement, Progress, Recipe, Result, RunSpec, Step, Target
-from compression.run import run
+from compression.run import apply_recipe, run
 from tests.tiny import write_tiny_data
 
 TARGET = Target(batch_sizes=(8,))
@@ -96,3 +99,38 @@ def test_the_command_line_ends_a_mistake_with_one_line_and_2(
     assert command_line.main(words) == 2
     error = capsys.readouterr().err
     assert sentence in error and error.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def test_rows_alone(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The same model, and its dataset with every row in the test split."""
+    data = write_tiny_data(tmp_path_factory.mktemp("test-only"), rows=300)
+    described = load_description(data)
+    files = {"test": described.files["all"]}
+    described = described.model_copy(update={"files": files, "split": Split(kind="given")})
+    (data / "data.yaml").write_text(dump_description(described))
+    return folders[0], data
+
+
+def test_without_training_rows_steps_that_need_counts_say_so_and_others_work(test_rows_alone, tmp_path):
+    loaded = load_model(test_rows_alone[0])
+    dataset = load_dataset(test_rows_alone[1], signature=loaded.signature, vocabularies=loaded.vocabularies)
+    recipe = Recipe(steps=(Step(method="embed.prune_rows", params={"keep": 0.5, "min_rows": 2}),
+                           Step(method="embed.mixed_precision", params={"min_rows": 2}),
+                           Step(method="embed.hash", params={"keep": 0.5, "min_rows": 2})))
+    outcome = apply_recipe(loaded, recipe, dataset, folder=tmp_path, report=lambda progress: None)
+    reasons = {one.reason for one in outcome.skipped if one.step < 2 and "user" in one.module}
+    assert reasons == {"how often its rows occur in training is not known"}
+    assert {one.step for one in outcome.changes} == {2}
+
+
+@pytest.mark.parametrize("method", ["train.fine_tune", "quantize.static", "prune.taylor", "prune.fields"])
+def test_without_training_rows_a_step_that_learns_is_refused_with_a_sentence(test_rows_alone, tmp_path, method):
+    with pytest.raises(RecipeError, match=r"Step 1 \(.*\) learns from training rows, and tiny has test rows alone"):
+        run_recipe(test_rows_alone, tmp_path, Step(method=method))
+
+
+def test_without_training_rows_the_first_look_leaves_out_the_regression(test_rows_alone, tmp_path):
+    model, data = test_rows_alone
+    found = first_look(model, data, scratch=tmp_path, report=lambda progress: None)
+    assert [line.name for line in found.lines] == ["This model", "Constant"] and found.rows == 300 and not found.problem

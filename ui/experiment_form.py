@@ -8,7 +8,7 @@ import streamlit as st
 
 from compression.errors import RecipeError, RecPressError
 from compression.models.signature import Signature
-from compression.recipe import check, estimate
+from compression.recipe import check, estimate, without_training_rows
 from compression.recipe_link import unpack
 from compression.records import ModelDescription, Recipe, RunSpec, Target
 from jobs.submit import submit_many
@@ -186,6 +186,8 @@ def _planned(recipe: Recipe, axes: list, model: ModelRow, data: DataRow) -> tupl
     errors = [problem for problem in check(recipe) if problem.severity == "error"]
     if errors:
         return f"Step {errors[0].step + 1} has to be mended first.", []
+    if data.description.is_test_only and (problem := without_training_rows(recipe, data.name)):
+        return problem, []
     try:
         return "", expand(recipe, axes)
     except RecipeError as error:

@@ -10,10 +10,9 @@ import streamlit as st
 from compression.data.samples import SAMPLES
 from compression.errors import RecPressError
 from compression.models.zoo import ARCHITECTURES
-from compression.presets import PRESETS
-from compression.records import Recipe, RunSpec, SampleSpec
+from compression.records import SampleSpec
 from compression.tasks import TASKS
-from jobs.submit import submit, submit_many
+from jobs.submit import submit
 from storage.records import ModelRow, Project
 from storage.store import Store
 from ui.experiment_form import missing_columns
@@ -21,11 +20,11 @@ from ui.failures import warn_without_worker
 from ui.format import ago, format_change, human_bytes, metric_title, plural, signed
 from ui.live import draw_active
 from ui.shell import empty_state, page_title
-from ui.state import open_page, say_later
+from ui.state import open_page
+from ui.suggested_runs import queue_suggested, suggested_recipes
 from ui.verdict import escaped
 
 PREPARING = ("sample", "train", "import_data", "import_model")
-SUGGESTED = ("int8", "int4", "rare", "student")
 REFERENCE = ("deepfm", "dcnv2", "dlrm", "widedeep")
 
 
@@ -114,31 +113,17 @@ def draw_preparing(store: Store, data: str | None) -> None:
 
 def draw_needs_runs(store: Store, model: ModelRow, data: str) -> None:
     """Model and data are there: one button to a first plot."""
-    recipes = suggested_recipes()
+    recipes = suggested_recipes(model, store.dataset(data))
     page_title("Ready for the first runs", f"{model.name}: {human_bytes(model.description.size_bytes)} to shrink.")
     st.markdown(f"{plural(len(recipes), 'suggested run')} give a first trade-off plot:")
     st.markdown("\n".join(f"- **{name}.** {why}" for name, _, why in recipes))
     with st.container(horizontal=True, gap="small"):
         if st.button("Queue suggested runs", type="primary"):
-            try:
-                submit_many(store, [(name, RunSpec(model=model.id, data=data, recipe=recipe))
-                                    for name, recipe, _ in recipes])
-            except RecPressError as error:
-                st.error(str(error))
-            else:
-                say_later(f"{plural(len(recipes), 'run')} queued.")
-                st.rerun()
+            queue_suggested(store, model, store.dataset(data))
         if st.button("Build my own recipe"):
             open_page("experiment", model=model.id, data=data)
         if st.button("Look at the model"):
             open_page("models", id=model.id)
-
-
-def suggested_recipes() -> list[tuple[str, Recipe, str]]:
-    """Name, recipe and reason of the first runs: the model as it is, and presets from safe to bold."""
-    presets = [PRESETS[key] for key in SUGGESTED if key in PRESETS]
-    return [("baseline", Recipe(), "The model as it is, exported and measured the same way."),
-            *((one.recipe.name, one.recipe, one.summary) for one in presets)]
 
 
 def draw_needs_model(data: str) -> None:

@@ -20,7 +20,7 @@ def draw_train(store: Store) -> None:
     """Dataset, architecture and its settings; then a job trains it with early stopping."""
     draw_back("All models", "models")
     page_title("Train a reference model", "A model of the zoo, trained here with early stopping on validation.")
-    datasets = store.datasets()
+    datasets = [row for row in store.datasets() if not row.description.is_test_only]
     if not datasets:
         empty_state("No dataset yet", "A model is trained on rows: add a dataset, or fetch the sample on Home.")
         if st.button("Add a dataset", type="primary"):

@@ -32,6 +32,7 @@ from ui.format import (
 from ui.links import draw_download, model_file_url
 from ui.shell import Figure, draw_back, draw_figures
 from ui.state import is_dark, open_page, say_later
+from ui.suggested_runs import queue_suggested, suggested_recipes
 from ui.verdict import escaped
 
 BASELINE_SHOWN = ("auc", "logloss", "latency_p50_ms")
@@ -128,6 +129,20 @@ def _draw_figures(store: Store, row: ModelRow) -> None:
     if not values:
         st.caption(training_words(row) + "Quality, memory and latency appear here once a run has measured the exported "
                                          "file.")
+        _draw_first_runs(store, row)
+
+
+def _draw_first_runs(store: Store, row: ModelRow) -> None:
+    """One click from a model on its data to a first trade-off plot."""
+    if row.data is None or (row.notes.get("first_look") or {}).get("problem"):
+        return
+    try:
+        data = store.dataset(row.data)
+    except RecPressError:
+        return
+    names = ", ".join(name for name, _, _ in suggested_recipes(row, data))
+    if st.button("Queue suggested runs", help=f"A first trade-off plot in minutes: {names}."):
+        queue_suggested(store, row, data)
 
 
 def baseline_values(store: Store, row: ModelRow) -> dict[str, Value]:

@@ -174,3 +174,12 @@ def test_a_dataset_of_test_rows_alone_asks_for_answers_and_offers_a_guess(store,
     assert not app.exception
     activation = next(box for box in app.selectbox if box.label.startswith("Which activation stands between"))
     assert activation.options[0] == "relu (likeliest)"
+
+
+def test_the_first_runs_of_an_imported_model_are_one_click_from_its_page(store, data):
+    model = store.add_model(NewModel(name="Net", architecture="onnx", origin="uploaded", data=data,
+                                     description=description(), notes={"upload": {}},
+                                     manifest={"model.onnx": store.files.put_bytes(b"x")}))
+    press(open_page("models", id=model), "Queue suggested runs")
+    jobs = store.jobs().items
+    assert len(jobs) > 1 and {(job.model, job.data) for job in jobs} == {(model, data)}

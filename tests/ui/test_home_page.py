@@ -98,7 +98,7 @@ def test_model_and_data_lead_to_suggested_runs_and_one_click_queues_them(home, s
     assert {(job.model, job.data) for job in jobs} == {(model, data)}
     assert [len(job.spec.recipe.steps) == 0 for job in jobs].count(True) == 1, "the baseline is among them"
     assert len(jobs) == 5
-    assert "Projects" in texts(app)
+    assert app.title[0].value == "Compare" and "Runs are on their way" in texts(app)
 
 
 def test_a_training_that_runs_after_the_sample_keeps_home_on_the_way(home, store):
