@@ -123,7 +123,8 @@ def test_codes_are_counted_one_by_one_and_scales_are_not(tmp_path, n_bits, width
 def test_quantised_dense_layers_count_weights_and_biases(tmp_path, kind):
     linear = torch.nn.Linear(8, 1)
     with torch.no_grad():
-        linear.weight[0, :3] = 0
+        linear.weight[0] = torch.tensor([0, 0, 0, 0.5, -0.4, 0.3, -0.2, 0.1])
+        linear.bias[0] = 0.5
     layer = DynamicLinear(linear) if kind == "dynamic" else StaticLinear(linear, x_scale=0.02, zero_point=128)
     signature = Signature(inputs=(Input(name="ids", kind="category", column="ids", cardinality=30),))
     path = export_onnx(OneTable(torch.nn.Embedding(30, 8), layer), signature, tmp_path / "model.onnx").path
