@@ -16,9 +16,9 @@ from storage.store import open_store
 from tests.browser.look import choose, go, picture, point_of, settle
 from ui.split_file import write_split
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
-TRAINING_S = 400  # the sample, fetched or generated, and its reference model on a busy machine
-RUN_S = 180
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1500)]
+TRAINING_S = 900  # the sample, fetched or generated, and its reference model on a busy machine
+RUN_S = 400
 
 
 def test_sample_to_trained_model_to_runs_to_compare_to_a_bundle_that_gives_the_numbers_on_the_page(app, browser):

@@ -80,7 +80,7 @@ def test_ten_kills_at_random_moments_leave_five_results_each_once(tmp_path):
             time.sleep(chance.uniform(0.1, 2.5))
             if on_its_last_try(store):
                 continue
-            # whom it met least so far goes first; a job is not always there to be killed, but the last kills wait for it
+            # whom it met least so far goes first; a job is not always there, but the last kills wait for it
             order = sorted(VICTIMS, key=lambda victim: (killed.count(victim), chance.random()))
             unmet = [victim for victim in order if victim not in killed]
             order = unmet if KILLS - len(killed) <= len(unmet) else order
