@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from compression.errors import ExportError
+from compression.export.fewer_nodes import fewer_nodes
 from compression.models.signature import Input, Signature
 from compression.models.structure import read_signature
 
@@ -164,6 +165,8 @@ def _tidy(model: "onnx_ir.Model", signature: Signature, stored: set[str]) -> int
     graph = model.graph
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     own = {name for name in graph.initializers if name in stored}
+    _share_constants(graph, own)
+    fewer_nodes(model)
     _share_constants(graph, own)
     common.CommonSubexpressionEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)
