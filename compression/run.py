@@ -19,11 +19,12 @@ from compression.export.onnx import Exported, export_onnx
 from compression.export.parity import check_parity
 from compression.layers.remapped_rows import rows_occurring
 from compression.machine import compute_device, environment
+from compression.measure import layer_latency
 from compression.measure.latency import measure_latency
 from compression.measure.quality import measure_quality
 from compression.measure.runtimes import RUNTIMES
 from compression.measure.size import measure_size
-from compression.method import Context
+from compression.method import Context, TimeLayers
 from compression.models import zoo
 from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.structure import describe, read_signature, table_inputs
@@ -38,6 +39,7 @@ from compression.records import (
     Result,
     RunSpec,
     Skip,
+    Target,
     TrainSpec,
 )
 from compression.step_cache import Kept, StepCache, taken_sentence
@@ -56,11 +58,13 @@ def run(
     folder: Path,
     report: Report,
     cache: StepCache | None = None,
+    time_layers: TimeLayers | None = layer_latency.time_layers,
 ) -> tuple[Result, dict[str, Path]]:
     """Compress a model, export it and measure the file.
 
     `folder` is scratch that survives a retry; fine-tuning keeps its checkpoints there. With a `cache`, whose origin
-    names the model and the data, steps that an earlier run began with are taken from it.
+    names the model and the data, steps that an earlier run began with are taken from it. Layers of methods that claim
+    speed are timed by `time_layers`, and stay as they were where they are slower; with None nothing is timed.
     Gives the result and the files to keep: the bundle and the per-row scores.
     Raises RecipeError, ModelError, DataError, ExportError (parity included) or MeasureError.
     """
@@ -72,7 +76,8 @@ def run(
     dataset = load_dataset(data_folder, signature=loaded.signature, vocabularies=loaded.vocabularies)
     rows = dataset.splits[SCORED_SPLIT]
 
-    outcome = apply_recipe(loaded, spec.recipe, dataset, folder=folder, report=report, cache=cache)
+    outcome = apply_recipe(loaded, spec.recipe, dataset, folder=folder, report=report, cache=cache, target=spec.target,
+                           time_layers=time_layers)
     report(Progress(stage="export"))
     baseline = export_baseline(loaded, folder / "baseline")
     exported = _export(loaded, outcome.model, folder / "model") if spec.recipe.steps else baseline
@@ -130,6 +135,8 @@ def apply_recipe(
     folder: Path,
     report: Report,
     cache: StepCache | None = None,
+    target: Target | None = None,
+    time_layers: TimeLayers | None = None,
 ) -> Outcome:
     """Apply the steps in order; hooks of earlier steps live until the next fine-tuning.
 
@@ -164,6 +171,8 @@ def apply_recipe(
             hooks=hooks,
             report=report,
             folder=scratch,
+            target=target or Target(),
+            time_layers=time_layers,
         )
         applied = chosen(outcome.model, params, context)
         outcome.model = applied.model

@@ -103,7 +103,7 @@ def export_onnx(model: nn.Module, signature: Signature, path: Path) -> Exported:
         raise ExportError(f"The output is named {signature.output!r} like an input; rename that column in the data.")
     path = Path(path)
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
-    with evaluating(model), _quiet():
+    with evaluating(model), quiet():
         scored = Scored(model, signature)
         program = _convert(scored, signature, device)
         own = _tidy(program.model, signature, set(scored.state_dict()))
@@ -251,7 +251,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporter's remarks about packages that aren't needed and names that it drops stay off the screen."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
