@@ -84,7 +84,8 @@ def run(
     report(Progress(stage="check parity"))
     parity = None
     if outcome.model is not None:
-        parity = check_parity(outcome.model, loaded.signature, exported.path, rows)
+        parity = check_parity(outcome.model, loaded.signature, exported.path, rows,
+                              graph_optimization=spec.target.graph_optimization)
 
     measurements, baseline_measurements, scores = measure(
         exported.path, baseline.path, rows, spec, task=dataset.description.task, report=report
@@ -208,19 +209,21 @@ def measure(
 ) -> tuple[list[Measurement], list[Measurement], dict[str, np.ndarray]]:
     """Quality, size and latency of the exported file and of its baseline, over the same rows in one process."""
     report(Progress(stage="score", total=2 * len(rows), unit="rows"))
+    options = {"threads": spec.target.threads, "device": spec.target.device,
+               "graph_optimization": spec.target.graph_optimization}
     scores = {}
     for place, (name, file) in enumerate({"baseline": baseline_path, "model": path}.items()):
-        session = RUNTIMES[RUNTIME].open(file, device=spec.target.device, threads=spec.target.threads)
+        session = RUNTIMES[RUNTIME].open(file, **options)
         scores[name] = session.score(rows.inputs)
         report(Progress(stage="score", done=(place + 1) * len(rows), total=2 * len(rows), unit="rows"))
 
     report(Progress(stage="measure quality"))
-    options = {"task": task, "split": SCORED_SPLIT, "seed": spec.recipe.seed}
-    baseline = measure_quality(scores["baseline"], None, rows, **options)
-    measurements = measure_quality(scores["model"], scores["baseline"], rows, **options)
+    asked = {"task": task, "split": SCORED_SPLIT, "seed": spec.recipe.seed}
+    baseline = measure_quality(scores["baseline"], None, rows, **asked)
+    measurements = measure_quality(scores["model"], scores["baseline"], rows, **asked)
     report(Progress(stage="measure size"))
     for measured, file in ((baseline, baseline_path), (measurements, path)):
-        measured += measure_size(file, rows, device=spec.target.device, threads=spec.target.threads)
+        measured += measure_size(file, rows, **options)
     report(Progress(stage="measure latency"))
     latency, baseline_latency = measure_latency(
         path, baseline_path, rows, spec.target, seed=spec.recipe.seed, report=report

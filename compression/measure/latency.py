@@ -92,7 +92,8 @@ def clock_of(target: Target) -> Callable[[], float]:
 def opened(path: Path, baseline_path: Path, target: Target, *, swapped: bool) -> tuple[Session, Session]:
     """Sessions of the file and of its baseline, opened in this or the other order."""
     order = (baseline_path, path) if swapped else (path, baseline_path)
-    first, second = (open_session(file, device=target.device, threads=target.threads) for file in order)
+    options = {"device": target.device, "threads": target.threads, "graph_optimization": target.graph_optimization}
+    first, second = (open_session(file, **options) for file in order)
     return (second, first) if swapped else (first, second)
 
 
