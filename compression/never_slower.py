@@ -2,7 +2,8 @@
 
 A method whose gains name Gain.FASTER may put another form in the place of a dense layer: 8-bit codes, two thin factors.
 Where a Context carries a timer, each such layer is timed beside the float one, at every batch size of the target; if it
-is slower at one of them, by more than SLOWER with the whole interval, the float layer goes back and the run says so.
+is slower at one of them, by more than SLOWER with the whole interval and by more than ALONE_US, the float layer goes
+back and the run says so. A layer alone pays for what a model does once for several: a call, rounding its input.
 What becomes narrower as a whole (channels, layers, fields, a student) has nothing to be put back, and isn't timed.
 """
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from compression.method import Applied, Context
 
 SLOWER = 1.05
+ALONE_US = 3.0  # microseconds that running a layer alone may add to a call
 
 
 def put_slower_layers_back(model: "nn.Module", applied: "Applied", ctx: "Context") -> "Applied":
@@ -40,8 +42,10 @@ def put_slower_layers_back(model: "nn.Module", applied: "Applied", ctx: "Context
         form = _form(new)
         if form not in known:
             known[form] = ctx.time_layers(old, new, old.in_features, ctx.target)
-        size, ratio = max(known[form].items(), key=lambda item: item[1].low)
-        if ratio.low > SLOWER:
+        slower = {size: ratio for size, ratio in known[form].items()
+                  if ratio.low > SLOWER and ratio.longer_us > ALONE_US}
+        if slower:
+            size, ratio = max(slower.items(), key=lambda item: item[1].low)
             replace(applied.model, change.module, old.train(new.training))
             skipped.append(ctx.skip(change.module, _slower(size, ratio, ctx.target)))
         else:
