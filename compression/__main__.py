@@ -20,13 +20,13 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
 from compression.errors import DataError, ModelError, RecipeError, RecPressError
 from compression.metrics import METRICS
-from compression.records import Measurement, Progress, Result, RunSpec, Target, TrainSpec
+from compression.records import GraphOptimization, Measurement, Progress, Result, RunSpec, Target, TrainSpec
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -148,7 +148,8 @@ def run(options: argparse.Namespace) -> Answer:
     if not options.recipe.is_file():
         raise RecipeError(f"There is no recipe file {options.recipe}.")
     recipe = load_recipe(options.recipe.read_text(encoding="utf-8", errors="replace"))
-    target = Target(device=options.device, threads=options.threads, batch_sizes=tuple(options.batch_sizes))
+    target = Target(device=options.device, threads=options.threads, batch_sizes=tuple(options.batch_sizes),
+                    graph_optimization=options.graph_optimization)
     spec = RunSpec(model="file", data="file", recipe=recipe, target=target)
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -187,7 +188,8 @@ def _quality_again(folder: Path, result: Result, data: Path) -> list[Measurement
 
     signature, vocabularies = read_signature(folder)
     dataset = load_dataset(_data_folder(data), signature=signature, vocabularies=vocabularies)
-    session = RUNTIMES["onnxruntime"].open(folder / "model.onnx", device="cpu", threads=1)
+    level = result.spec.target.graph_optimization
+    session = RUNTIMES["onnxruntime"].open(folder / "model.onnx", device="cpu", threads=1, graph_optimization=level)
     rows = dataset.splits["test"]
     return measure_quality(
         session.score(rows.inputs),
@@ -312,6 +314,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, required=True)
     sub.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     sub.add_argument("--threads", type=int, default=1)
+    sub.add_argument("--graph-optimization", choices=get_args(GraphOptimization), default="all",
+                     help="how far ONNX Runtime rewrites the graph when it loads the file")
     sub.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 512])
 
     sub = command(bundle)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from compression.errors import RecipeError
-from compression.records import Change, Layer, ModelDescription, Part, Report, Skip, Step
+from compression.records import Change, Layer, ModelDescription, Part, Report, Skip, Step, Target
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,6 +91,8 @@ class Context:
     hooks: list["Hook"] = field(default_factory=list)  # of earlier steps, for the next fine-tuning
     report: Report = lambda progress: None
     folder: Path | None = None  # scratch and checkpoints of this step; kept over a retry
+    target: Target = field(default_factory=Target)  # where the result has to be fast
+    time_layers: "TimeLayers | None" = None  # measures a new dense layer beside the old one; None: nothing is timed
 
     @property
     def generator(self) -> "torch.Generator":
@@ -129,6 +131,8 @@ class Problem:
 
 SHOWN_CHARS = 80  # of a wrong value, in the sentence that refuses it
 
+# (old layer, new layer, in_features, target) → batch size → (ratio, low, high): measure.layer_latency.time_layers
+TimeLayers = Callable[["nn.Module", "nn.Module", int, Target], dict[int, Any]]
 Estimate = Callable[[tuple[Layer, ...], Any], tuple[Layer, ...]]
 Check = Callable[[Any, int, tuple[Step, ...]], Iterator[Problem]]
 Named = Callable[[Any], str]
@@ -170,7 +174,12 @@ class Method:
     def __call__(self, model: "nn.Module", params: Params, ctx: Context) -> Applied:
         from compression.models.structure import copy_structure
 
-        return self.apply(copy_structure(model), params, ctx)
+        applied = self.apply(copy_structure(model), params, ctx)
+        if Gain.FASTER not in self.gains or ctx.time_layers is None:
+            return applied
+        from compression.never_slower import put_slower_layers_back
+
+        return put_slower_layers_back(model, applied, ctx)
 
     def estimate(self, function: Estimate) -> Estimate:
         """Decorator: layers before → layers after, by shapes alone. Without one, shapes stay as they are."""

@@ -35,12 +35,16 @@ class Recipe(Record):
     seed: int = Field(0, ge=0, le=2**31 - 1)
 
 
+GraphOptimization = Literal["all", "extended", "basic", "none"]
+
+
 class Target(Record):
-    """Where the exported file has to be fast: device, CPU threads, batch sizes."""
+    """Where the exported file has to be fast: device, CPU threads, batch sizes; how far the runtime rewrites it."""
 
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(1, ge=1, le=64)
     batch_sizes: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = (1, 512)
+    graph_optimization: GraphOptimization = "all"
 
 
 class RunSpec(Record):

@@ -19,11 +19,12 @@ from compression.export.onnx import Exported, export_onnx
 from compression.export.parity import check_parity
 from compression.layers.remapped_rows import rows_occurring
 from compression.machine import compute_device, environment
+from compression.measure import layer_latency
 from compression.measure.latency import measure_latency
 from compression.measure.quality import measure_quality
 from compression.measure.runtimes import RUNTIMES
 from compression.measure.size import measure_size
-from compression.method import Context
+from compression.method import Context, TimeLayers
 from compression.models import zoo
 from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.structure import describe, read_signature, table_inputs
@@ -38,6 +39,7 @@ from compression.records import (
     Result,
     RunSpec,
     Skip,
+    Target,
     TrainSpec,
 )
 from compression.step_cache import Kept, StepCache, taken_sentence
@@ -56,11 +58,13 @@ def run(
     folder: Path,
     report: Report,
     cache: StepCache | None = None,
+    time_layers: TimeLayers | None = layer_latency.time_layers,
 ) -> tuple[Result, dict[str, Path]]:
     """Compress a model, export it and measure the file.
 
     `folder` is scratch that survives a retry; fine-tuning keeps its checkpoints there. With a `cache`, whose origin
-    names the model and the data, steps that an earlier run began with are taken from it.
+    names the model and the data, steps that an earlier run began with are taken from it. Layers of methods that claim
+    speed are timed by `time_layers`, and stay as they were where they are slower; with None nothing is timed.
     Gives the result and the files to keep: the bundle and the per-row scores.
     Raises RecipeError, ModelError, DataError, ExportError (parity included) or MeasureError.
     """
@@ -74,14 +78,16 @@ def run(
     if dataset.description.is_test_only and (problem := without_training_rows(spec.recipe, dataset.description.name)):
         raise RecipeError(problem)
 
-    outcome = apply_recipe(loaded, spec.recipe, dataset, folder=folder, report=report, cache=cache)
+    outcome = apply_recipe(loaded, spec.recipe, dataset, folder=folder, report=report, cache=cache, target=spec.target,
+                           time_layers=time_layers)
     report(Progress(stage="export"))
     baseline = export_baseline(loaded, folder / "baseline")
     exported = _export(loaded, outcome.model, folder / "model") if spec.recipe.steps else baseline
     report(Progress(stage="check parity"))
     parity = None
     if outcome.model is not None:
-        parity = check_parity(outcome.model, loaded.signature, exported.path, rows)
+        parity = check_parity(outcome.model, loaded.signature, exported.path, rows,
+                              graph_optimization=spec.target.graph_optimization)
 
     measurements, baseline_measurements, scores = measure(
         exported.path, baseline.path, rows, spec, task=dataset.description.task, report=report
@@ -132,6 +138,8 @@ def apply_recipe(
     folder: Path,
     report: Report,
     cache: StepCache | None = None,
+    target: Target | None = None,
+    time_layers: TimeLayers | None = None,
 ) -> Outcome:
     """Apply the steps in order; hooks of earlier steps live until the next fine-tuning.
 
@@ -166,6 +174,8 @@ def apply_recipe(
             hooks=hooks,
             report=report,
             folder=scratch,
+            target=target or Target(),
+            time_layers=time_layers,
         )
         applied = chosen(outcome.model, params, context)
         outcome.model = applied.model
@@ -206,19 +216,21 @@ def measure(
 ) -> tuple[list[Measurement], list[Measurement], dict[str, np.ndarray]]:
     """Quality, size and latency of the exported file and of its baseline, over the same rows in one process."""
     report(Progress(stage="score", total=2 * len(rows), unit="rows"))
+    options = {"threads": spec.target.threads, "device": spec.target.device,
+               "graph_optimization": spec.target.graph_optimization}
     scores = {}
     for place, (name, file) in enumerate({"baseline": baseline_path, "model": path}.items()):
-        session = RUNTIMES[RUNTIME].open(file, device=spec.target.device, threads=spec.target.threads)
+        session = RUNTIMES[RUNTIME].open(file, **options)
         scores[name] = session.score(rows.inputs)
         report(Progress(stage="score", done=(place + 1) * len(rows), total=2 * len(rows), unit="rows"))
 
     report(Progress(stage="measure quality"))
-    options = {"task": task, "split": SCORED_SPLIT, "seed": spec.recipe.seed}
-    baseline = measure_quality(scores["baseline"], None, rows, **options)
-    measurements = measure_quality(scores["model"], scores["baseline"], rows, **options)
+    asked = {"task": task, "split": SCORED_SPLIT, "seed": spec.recipe.seed}
+    baseline = measure_quality(scores["baseline"], None, rows, **asked)
+    measurements = measure_quality(scores["model"], scores["baseline"], rows, **asked)
     report(Progress(stage="measure size"))
     for measured, file in ((baseline, baseline_path), (measurements, path)):
-        measured += measure_size(file, rows, device=spec.target.device, threads=spec.target.threads)
+        measured += measure_size(file, rows, **options)
     report(Progress(stage="measure latency"))
     latency, baseline_latency = measure_latency(
         path, baseline_path, rows, spec.target, seed=spec.recipe.seed, report=report

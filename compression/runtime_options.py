@@ -8,13 +8,19 @@ from functools import cache
 import numpy as np
 import onnxruntime
 
+from compression.records import GraphOptimization
+
 # CPUs without VNNI add 8-bit products in 16 bits, which overflow; there the runtime then takes slower exact ones
 EXACT_PRODUCTS = ("session.x64quantprecision", "1")
 # y = MatMulInteger(x uint8, w int8), a whole ONNX file; predict.py holds the same bytes
 PRODUCTS = "CAo6PgoYCgF4CgF3EgF5Ig1NYXRNdWxJbnRlZ2VyEgFnWgkKAXgSBAoCCAJaCQoBdxIECgIIA2IJCgF5EgQKAggGQgQKABAV"
 
+# how far the runtime rewrites a graph when it loads it; the script of a bundle knows the same names
+LEVELS = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC",
+          "none": "ORT_DISABLE_ALL"}
 
-def session_options(*, threads: int = 1) -> onnxruntime.SessionOptions:
+
+def session_options(*, threads: int = 1, graph_optimization: GraphOptimization = "all") -> onnxruntime.SessionOptions:
     """Fresh options: `threads` inside an operator, operators one after another, errors alone in the log.
 
     8-bit products are exact: where the CPU's own are, those, which are several times faster.
@@ -23,6 +29,7 @@ def session_options(*, threads: int = 1) -> onnxruntime.SessionOptions:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[graph_optimization])
     if products_overflow():
         options.add_session_config_entry(*EXACT_PRODUCTS)
     return options

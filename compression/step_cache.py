@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compression.method import Gain
 from compression.recipe import parse_step
-from compression.records import Change, Recipe, Skip
+from compression.records import Change, Recipe, Skip, Target
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,11 +47,13 @@ class StepCache:
     """A folder of entries, at most `limit_bytes` of them; 0 keeps nothing.
 
     `origin` says what the steps started from beside the recipe: digests of model and data, code version, device.
+    `target` says where layers are timed: methods that claim speed leave what is slower there as it was.
     """
 
     folder: Path
     origin: tuple[str, ...] = ()
     limit_bytes: int = DEFAULT_LIMIT_BYTES
+    target: Target | None = None
 
     def longest(self, recipe: Recipe) -> Kept | None:
         """The most steps of the recipe that are kept here."""
@@ -79,8 +82,11 @@ class StepCache:
         return written and path.exists()
 
     def _path(self, recipe: Recipe, count: int) -> Path:
-        steps = [[step.method, parse_step(step)[1].model_dump(mode="json")] for step in recipe.steps[:count]]
-        text = json.dumps([*self.origin, recipe.version, recipe.seed, steps], sort_keys=True)
+        parsed = [parse_step(step) for step in recipe.steps[:count]]
+        steps = [[chosen.key, params.model_dump(mode="json")] for chosen, params in parsed]
+        timed = self.target is not None and any(Gain.FASTER in chosen.gains for chosen, _ in parsed)
+        made_for = [self.target.model_dump(mode="json")] if timed else []
+        text = json.dumps([*self.origin, recipe.version, recipe.seed, steps, *made_for], sort_keys=True)
         return self.folder / (hashlib.sha256(text.encode()).hexdigest() + SUFFIX)
 
 

@@ -40,7 +40,8 @@ def perform_run(assignment: Assignment, spec: RunSpec, files: Files, report: Rep
     from compression.step_cache import StepCache
 
     origin = cache_origin(spec.model, spec.data, code=code_version())
-    cache = StepCache(assignment.cache, origin, assignment.cache_bytes) if assignment.cache_bytes else None
+    cache = (StepCache(assignment.cache, origin, assignment.cache_bytes, spec.target)
+             if assignment.cache_bytes else None)
     result, kept = run(spec, model_folder=_model_folder(assignment, files), data_folder=_data_folder(assignment, files),
                        folder=assignment.work, report=report, cache=cache)
     report(Progress(stage="store"))

@@ -38,8 +38,10 @@ def choose_project(projects: Sequence[Project], view: View) -> Project:
 
     def title(key: str) -> str:
         one = by_key[key]
+        level = one.target.graph_optimization
+        optimised = "" if level == "all" else f", graph optimisation {level}"
         return (f"{one.model_name} × {one.data_name} · {one.target.device.upper()}, "
-                f"{plural(one.target.threads, 'thread')} · {plural(one.runs, 'run')}")
+                f"{plural(one.target.threads, 'thread')}{optimised} · {plural(one.runs, 'run')}")
 
     return by_key[st.selectbox("Project", list(by_key), key="compare.project", on_change=moved, format_func=title,
                                label_visibility="collapsed", help="Model × dataset × target.")]

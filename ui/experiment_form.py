@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import streamlit as st
 
@@ -10,7 +11,7 @@ from compression.errors import RecipeError, RecPressError
 from compression.models.signature import Signature
 from compression.recipe import check, estimate, without_training_rows
 from compression.recipe_link import unpack
-from compression.records import ModelDescription, Recipe, RunSpec, Target
+from compression.records import GraphOptimization, ModelDescription, Recipe, RunSpec, Target
 from jobs.submit import submit_many
 from plots.units import human_bytes
 from storage.records import DataRow, ModelRow
@@ -82,7 +83,8 @@ def _start_at(model: str | None, data: str | None) -> None:
 
 def _start_target(target: Target) -> None:
     st.session_state.update({"experiment.device": target.device, "experiment.threads": target.threads,
-                             "experiment.batches": list(target.batch_sizes)})
+                             "experiment.batches": list(target.batch_sizes),
+                             "experiment.optimization": target.graph_optimization})
 
 
 def choose_subject(models: Sequence[ModelRow], datasets: Sequence[DataRow]) -> tuple[ModelRow, DataRow, Target]:
@@ -120,7 +122,8 @@ def _keep(key: str, options: dict, default: str) -> None:
 
 def _choose_target() -> Target:
     start = Target()
-    for key, value in (("device", start.device), ("threads", start.threads), ("batches", list(start.batch_sizes))):
+    for key, value in (("device", start.device), ("threads", start.threads), ("batches", list(start.batch_sizes)),
+                       ("optimization", start.graph_optimization)):
         st.session_state[f"experiment.{key}"] = st.session_state.get(f"experiment.{key}", value)
     batches = st.session_state["experiment.batches"]
     threads = plural(st.session_state["experiment.threads"], "thread")
@@ -133,8 +136,13 @@ def _choose_target() -> Target:
                                   help="CPU threads the runtime may use for one request.")
         st.multiselect("Batch sizes", sorted({*BATCHES, *map(int, batches)}), key="experiment.batches",
                        max_selections=4, help="Rows scored in one request; latency is measured at each.")
+        level = st.selectbox("Graph optimisation", get_args(GraphOptimization), key="experiment.optimization",
+                             format_func=str.capitalize,
+                             help="How far ONNX Runtime rewrites the graph when it loads the file: fused operators "
+                                  "need Extended, layouts All. Measured, checked and shipped alike.")
     chosen = tuple(sorted({int(batch) for batch in st.session_state["experiment.batches"]}))
-    return Target(device=device or "cpu", threads=threads, batch_sizes=chosen or start.batch_sizes)
+    return Target(device=device or "cpu", threads=threads, batch_sizes=chosen or start.batch_sizes,
+                  graph_optimization=level)
 
 
 def missing_columns(model: ModelRow, data: DataRow) -> list[str]:

@@ -47,6 +47,8 @@ def draw_head(store: Store, job: Job) -> None:
         if isinstance(job.spec, RunSpec):
             target = job.spec.target
             told.append(f"{target.device.upper()}, {target.threads} thread{'s' * (target.threads > 1)}")
+            if target.graph_optimization != "all":
+                told.append(f"graph optimisation {target.graph_optimization}")
         if job.ended and job.started:
             told.append(f"took {human_seconds(job.ended - job.started)}, ended {ago(job.ended)}")
         st.markdown(f":{BADGES[job.state]}-badge[{job.state}] :gray[{' · '.join(escaped(one) for one in told if one)}]",

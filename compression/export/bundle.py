@@ -54,7 +54,8 @@ def write_bundle(path: Path, *, exported: Exported, signature: Signature, vocabu
         files = _model_files(exported, Path(scratch))
         texts = {
             "recipe.yaml": recipe,
-            SIGNATURE: _json({"signature": signature.model_dump(mode="json"), **_reading(description)}),
+            SIGNATURE: _json({"signature": signature.model_dump(mode="json"), **_reading(description),
+                              "graph_optimization": result.spec.target.graph_optimization}),
             VOCABULARIES: _json(_used(vocabularies, signature)),
             "README.md": model_card(result, signature=signature, description=description, architecture=architecture,
                                     recipe=recipe),

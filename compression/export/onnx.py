@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from compression.errors import ExportError
+from compression.export.fewer_nodes import fewer_nodes
 from compression.models.signature import Input, Signature
 from compression.models.structure import read_signature
 
@@ -102,7 +103,7 @@ def export_onnx(model: nn.Module, signature: Signature, path: Path) -> Exported:
         raise ExportError(f"The output is named {signature.output!r} like an input; rename that column in the data.")
     path = Path(path)
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
-    with evaluating(model), _quiet():
+    with evaluating(model), quiet():
         scored = Scored(model, signature)
         program = _convert(scored, signature, device)
         own = _tidy(program.model, signature, set(scored.state_dict()))
@@ -164,6 +165,8 @@ def _tidy(model: "onnx_ir.Model", signature: Signature, stored: set[str]) -> int
     graph = model.graph
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     own = {name for name in graph.initializers if name in stored}
+    _share_constants(graph, own)
+    fewer_nodes(model)
     _share_constants(graph, own)
     common.CommonSubexpressionEliminationPass()(model)
     common.RemoveUnusedNodesPass()(model)
@@ -248,7 +251,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """The exporter's remarks about packages that aren't needed and names that it drops stay off the screen."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -19,6 +19,7 @@ from compression.errors import ExportError
 from compression.export.onnx import TORCH_DTYPES, Scored, evaluating
 from compression.models.signature import Signature
 from compression.models.structure import read_signature
+from compression.records import GraphOptimization
 from compression.runtime_options import session_options
 
 FLOAT_TOLERANCE = 1e-4
@@ -33,13 +34,14 @@ def tolerance_of(model: nn.Module) -> float:
     return ROUNDING_TOLERANCE if rounds else FLOAT_TOLERANCE
 
 
-def check_parity(model: nn.Module, signature: Signature, path: Path, rows: Rows, *, device: str = "cpu") -> float:
+def check_parity(model: nn.Module, signature: Signature, path: Path, rows: Rows, *, device: str = "cpu",
+                 graph_optimization: GraphOptimization = "all") -> float:
     """max |score of the file − score of torch| over the rows (the first 100,000), in the same batches for both.
 
     Raises ExportError above the tolerance, naming the row, and for a score that is not finite.
     """
     signature = read_signature(model, signature)
-    session = _open(path, device)
+    session = _open(path, device, graph_optimization)
     tolerance, worst = tolerance_of(model), 0.0
     with evaluating(model), torch.no_grad():
         scored = Scored(model, signature)
@@ -52,10 +54,10 @@ def check_parity(model: nn.Module, signature: Signature, path: Path, rows: Rows,
     return worst
 
 
-def _open(path: Path, device: str):
+def _open(path: Path, device: str, graph_optimization: GraphOptimization):
     import onnxruntime
 
-    options = session_options()
+    options = session_options(graph_optimization=graph_optimization)
     cuda = [("CUDAExecutionProvider", {"use_tf32": "0"})] if device == "cuda" else []  # TF32 would hide a wrong scale
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=[*cuda, "CPUExecutionProvider"])

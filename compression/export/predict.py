@@ -58,7 +58,10 @@ def overflows():
     return (onnxruntime.InferenceSession(product).run(None, given)[0] != 64 * 255 * 127).any()
 
 
-options = onnxruntime.SessionOptions()
+LEVELS = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC",
+          "none": "ORT_DISABLE_ALL"}
+options = onnxruntime.SessionOptions()  # as the numbers of the model card were taken
+options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[SAVED["graph_optimization"]])
 if overflows():  # slower, but exact
     options.add_session_config_entry("session.x64quantprecision", "1")
 session = onnxruntime.InferenceSession(str(HERE / "model.onnx"), options, providers=["CPUExecutionProvider"])

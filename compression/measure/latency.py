@@ -57,11 +57,11 @@ def measure_latency(
     """
     if len(rows) == 0:
         raise MeasureError("Latency needs at least one row to ask for; the split is empty.")
-    clock = time.thread_time if target.device == "cpu" and target.threads == 1 else time.perf_counter
+    clock = clock_of(target)
     pools = {size: draw_batches(rows, size, np.random.default_rng([seed, size])) for size in target.batch_sizes}
     rounds: dict[int, list[Pairs]] = {size: [] for size in target.batch_sizes}
     for number in range(ROUNDS):
-        model, baseline = _opened(path, baseline_path, target, swapped=bool(number % 2))
+        model, baseline = opened(path, baseline_path, target, swapped=bool(number % 2))
         for size, pool in pools.items():
             # the pool goes on where the round before stopped
             begun = sum(len(pairs.model) for pairs in rounds[size])
@@ -84,10 +84,16 @@ def measure_latency(
     return own, base
 
 
-def _opened(path: Path, baseline_path: Path, target: Target, *, swapped: bool) -> tuple[Session, Session]:
+def clock_of(target: Target) -> Callable[[], float]:
+    """CPU time of this thread where all the work is its own, else wall time."""
+    return time.thread_time if target.device == "cpu" and target.threads == 1 else time.perf_counter
+
+
+def opened(path: Path, baseline_path: Path, target: Target, *, swapped: bool) -> tuple[Session, Session]:
     """Sessions of the file and of its baseline, opened in this or the other order."""
     order = (baseline_path, path) if swapped else (path, baseline_path)
-    first, second = (open_session(file, device=target.device, threads=target.threads) for file in order)
+    options = {"device": target.device, "threads": target.threads, "graph_optimization": target.graph_optimization}
+    first, second = (open_session(file, **options) for file in order)
     return (second, first) if swapped else (first, second)
 
 

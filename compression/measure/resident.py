@@ -1,6 +1,6 @@
 """Run as a child: load an exported file, answer once, print how much memory that took.
 
-    python -m compression.measure.resident model.onnx inputs.npz threads
+    python -m compression.measure.resident model.onnx inputs.npz threads graph_optimization
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import numpy as np
 from compression.measure.runtimes.onnxruntime import open_session
 
 
-def main(path: str, inputs_path: str, threads: str) -> None:
+def main(path: str, inputs_path: str, threads: str, graph_optimization: str = "all") -> None:
     with np.load(inputs_path) as stored:
         inputs = {name: stored[name] for name in stored.files}
     gc.collect()
     before = anonymous_bytes()
-    session = open_session(Path(path), device="cpu", threads=int(threads))
+    session = open_session(Path(path), device="cpu", threads=int(threads), graph_optimization=graph_optimization)
     session.score(inputs)
     gc.collect()
     held = anonymous_bytes() - before + mapped_bytes(Path(path).parent)

@@ -14,7 +14,7 @@ import numpy as np
 from compression.data.dataset import Rows
 from compression.errors import MeasureError
 from compression.measure.weights import count_weights, external_files, read_graph
-from compression.records import Measurement
+from compression.records import GraphOptimization, Measurement
 
 ANSWERED_ROWS = 512
 PACKED_UP_TO = 1 << 30  # bytes; packing a larger file would take longer than measuring it
@@ -23,7 +23,8 @@ _CHUNK = 1 << 20
 _CHILD_SECONDS = 300
 
 
-def measure_size(path: Path, rows: Rows | None = None, *, device: str = "cpu", threads: int = 1) -> list[Measurement]:
+def measure_size(path: Path, rows: Rows | None = None, *, device: str = "cpu", threads: int = 1,
+                 graph_optimization: GraphOptimization = "all") -> list[Measurement]:
     """size_bytes, download_bytes, parameters, nonzeros, and with rows resident_bytes of the exported file.
 
     Memory is taken on the CPU whatever the device (its measurement says so), and is absent where the system has no
@@ -44,7 +45,8 @@ def measure_size(path: Path, rows: Rows | None = None, *, device: str = "cpu", t
         measurements.insert(1, Measurement(metric="download_bytes", value=float(packed_bytes(path, external))))
     if rows is not None and len(rows) and Path("/proc/self/smaps").exists():
         answered = min(ANSWERED_ROWS, len(rows))
-        resident = resident_bytes(path, rows.take(np.arange(answered)), threads=threads)
+        resident = resident_bytes(path, rows.take(np.arange(answered)), threads=threads,
+                                  graph_optimization=graph_optimization)
         measurements.insert(1, Measurement(metric="resident_bytes", value=float(resident), n=answered,
                                            runtime="onnxruntime", device="cpu", threads=threads))
     return measurements
@@ -68,7 +70,7 @@ def _packed(file: Path) -> int:
     return total + len(packer.flush())
 
 
-def resident_bytes(path: Path, rows: Rows, *, threads: int = 1) -> int:
+def resident_bytes(path: Path, rows: Rows, *, threads: int = 1, graph_optimization: GraphOptimization = "all") -> int:
     """Memory the runtime holds after it loaded the file and answered these rows once, in a fresh process.
 
     Counted: growth of anonymous memory since just before the load, plus the pages of the model's own files that are
@@ -78,7 +80,8 @@ def resident_bytes(path: Path, rows: Rows, *, threads: int = 1) -> int:
     with tempfile.TemporaryDirectory(prefix="recpress-") as scratch:
         inputs = Path(scratch) / "inputs.npz"
         np.savez(inputs, **rows.inputs)
-        command = [sys.executable, "-m", "compression.measure.resident", str(path.resolve()), str(inputs), str(threads)]
+        command = [sys.executable, "-m", "compression.measure.resident", str(path.resolve()), str(inputs), str(threads),
+                   graph_optimization]
         root = Path(__file__).resolve().parents[2]
         try:
             child = subprocess.run(command, capture_output=True, text=True, timeout=_CHILD_SECONDS, cwd=root,

@@ -81,6 +81,22 @@ def test_the_script_scores_raw_rows_as_torch_does(made, tmp_path):
     assert np.abs(scores - expected).max() < 1e-5  # a time split keeps the order of the file
 
 
+def test_the_script_takes_the_level_that_was_measured(made, tmp_path):
+    source, dataset, _, exported = made
+    measured = result_of(Step(method="embed.quantize_rows"))
+    target = measured.spec.target.model_copy(update={"graph_optimization": "none"})
+    result = measured.model_copy(update={"spec": measured.spec.model_copy(update={"target": target})})
+    path, _ = write_bundle(tmp_path / "bundle.zip", exported=exported, signature=dataset.signature,
+                           vocabularies=dataset.vocabularies, recipe="version: 1\nsteps: []\n", result=result,
+                           architecture="deepfm", description=dataset.description)
+    folder, again = read_bundle(path, tmp_path / "unpacked")
+    assert json.loads((folder / "signature.json").read_text("utf-8"))["graph_optimization"] == "none"
+    assert again.spec.target.graph_optimization == "none"
+    rows = tmp_path / "rows.csv"
+    rows.write_text("\n".join((source / "data" / "clicks.csv").read_text("utf-8").splitlines()[:6]), encoding="utf-8")
+    assert len(run_script(folder, rows)) == 5
+
+
 def test_the_script_reads_missing_unknown_and_long_cells_as_the_engine_does(made, tmp_path):
     _, dataset, model, _ = made
     path, _ = bundle_of(made, tmp_path / "bundle.zip")

@@ -1,17 +1,22 @@
-"""Exact 8-bit products, by the fast way where the CPU has one."""
+"""Exact 8-bit products, by the fast way where the CPU has one; how far a graph is rewritten."""
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import compression
 from compression import runtime_options
-from compression.runtime_options import EXACT_PRODUCTS, PRODUCTS, session_options
+from compression.measure.runtimes.onnxruntime import open_session
+from compression.records import GraphOptimization
+from compression.runtime_options import EXACT_PRODUCTS, LEVELS, PRODUCTS, session_options
 
 
 @pytest.mark.parametrize("overflow", [True, False])
@@ -40,6 +45,31 @@ def test_the_largest_8_bit_products_are_exact(n_rows):
     np.testing.assert_array_equal(session.run(None, {"x": given})[0], given.astype(int) @ weight.astype(int))
 
 
-def test_the_shipped_script_asks_with_the_same_product():
-    script = Path(compression.__file__).with_name("export") / "predict.py"
-    assert f'PRODUCTS = "{PRODUCTS}"' in script.read_text(encoding="utf-8")
+def relu_of_gemm() -> bytes:
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])], "dense",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+        [numpy_helper.from_array(np.ones((4, 3), np.float32), "w")])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10).SerializeToString()
+
+
+@pytest.mark.parametrize(("level", "ran"), [("none", ["Gemm", "Relu"]), ("basic", ["Gemm", "Relu"]),
+                                            ("extended", ["FusedGemm"]), ("all", ["FusedGemm"])])
+def test_a_level_says_how_far_the_graph_is_rewritten(level, ran, tmp_path):
+    (tmp_path / "model.onnx").write_bytes(relu_of_gemm())
+    options = session_options(graph_optimization=level)
+    options.optimized_model_filepath = str(tmp_path / "ran.onnx")
+    onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), options, providers=["CPUExecutionProvider"])
+    assert [node.op_type for node in onnx.load(tmp_path / "ran.onnx").graph.node] == ran
+    session = open_session(tmp_path / "model.onnx", graph_optimization=level).runtime
+    assert session.get_session_options().graph_optimization_level == options.graph_optimization_level
+
+
+def test_the_shipped_script_knows_the_same_levels():
+    script = ast.parse(Path(compression.__file__).with_name("export").joinpath("predict.py").read_text("utf-8"))
+    told = {node.targets[0].id: node.value for node in script.body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}
+    assert ast.literal_eval(told["LEVELS"]) == LEVELS
+    assert set(LEVELS) == set(get_args(GraphOptimization))
+    assert ast.literal_eval(told["PRODUCTS"]) == PRODUCTS

@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compression.records import GraphOptimization
+
 if TYPE_CHECKING:
     from compression.measure.runtimes.onnxruntime import Session
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """A runtime: `open(path, *, device, threads)` gives a session, or raises MeasureError."""
+    """A runtime: `open(path, *, device, threads, graph_optimization)` gives a session, or raises MeasureError."""
 
     key: str
     title: str
@@ -24,10 +26,11 @@ class Runtime:
     open: Callable[..., "Session"]
 
 
-def _open_onnxruntime(path: Path, *, device: str = "cpu", threads: int = 1) -> "Session":
+def _open_onnxruntime(path: Path, *, device: str = "cpu", threads: int = 1,
+                      graph_optimization: GraphOptimization = "all") -> "Session":
     from compression.measure.runtimes.onnxruntime import open_session
 
-    return open_session(path, device=device, threads=threads)
+    return open_session(path, device=device, threads=threads, graph_optimization=graph_optimization)
 
 
 RUNTIMES: dict[str, Runtime] = {

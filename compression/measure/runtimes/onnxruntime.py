@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 
 from compression.errors import MeasureError
+from compression.records import GraphOptimization
 from compression.runtime_options import session_options
 
 KEY = "onnxruntime"
@@ -136,14 +137,15 @@ class Bound:
         self.runtime.run_with_iobinding(self.binding)
 
 
-def open_session(path: Path, *, device: str = "cpu", threads: int = 1) -> Session:
+def open_session(path: Path, *, device: str = "cpu", threads: int = 1,
+                 graph_optimization: GraphOptimization = "all") -> Session:
     """Open an exported file. Raises MeasureError if it can't be loaded, or if CUDA was asked for and isn't there."""
     path = Path(path)
     if device not in _PROVIDERS:
         raise MeasureError(f"Device {device!r} is unknown; allowed are {', '.join(_PROVIDERS)}.")
     if device == "cuda":
         _prepare_cuda()
-    options = session_options(threads=threads)
+    options = session_options(threads=threads, graph_optimization=graph_optimization)
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
