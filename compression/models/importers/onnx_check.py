@@ -18,6 +18,9 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoPr
 
 from compression.errors import ModelError
 from compression.models.importers.archive import PLAIN_NAME
+from compression.models.importers.onnx_bags import Bag, find_bags, with_plain_bags
+from compression.models.importers.onnx_branches import is_squeeze, without_squeezes
+from compression.models.importers.onnx_settings import check_settings
 
 MAX_NODES = 20_000
 MAX_GRAPH_BYTES = 2**31 - 1  # protobuf can't hold more
@@ -55,8 +58,9 @@ def read_checked(path: Path, data: dict[str, Path], *, name: str = "model.onnx")
     if not _is_text(model):
         raise ModelError(f"{name} has a name that is no text (UTF-8). It was damaged or changed; export it again.")
     _check_frame(model, name)
+    bags = find_bags(model)
     for node in model.graph.node:
-        _check_node(node, name)
+        _check_node(node, name, is_known=(bool(node.output) and node.output[0] in bags) or is_squeeze(node))
     held = size + sum(file.stat().st_size for file in data.values())
     claimed = 0
     for tensor in stored_tensors(model):
@@ -66,6 +70,7 @@ def read_checked(path: Path, data: dict[str, Path], *, name: str = "model.onnx")
                              "several of them lie over one another. Export the model with each tensor stored once.")
     for tensor in stored_tensors(model):
         _check_values(tensor, data, name)
+    model = _without_control_flow(model, bags, name)
     check_inputs(model, name)
     return model
 
@@ -142,7 +147,19 @@ def _check_frame(model: ModelProto, file: str) -> None:
                          "Export it with opset 21.")
 
 
-def _check_node(node: NodeProto, file: str) -> None:
+def _without_control_flow(model: ModelProto, bags: dict[str, Bag], file: str) -> ModelProto:
+    """The model with its bags and squeezes as plain operators. Raises ModelError for a branch that stays."""
+    if bags:
+        opset = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
+        model = with_plain_bags(model, bags, opset)
+    model = without_squeezes(model)
+    for node in model.graph.node:
+        _check_node(node, file)
+    return model
+
+
+def _check_node(node: NodeProto, file: str, *, is_known: bool = False) -> None:
+    """`is_known`: its sub-graphs have been recognised as ones that only compute."""
     where = f"Operator {node.op_type} (node {node.name or node.output[0] if node.output else '?'!r}) of {file}"
     if node.domain == "com.microsoft":
         if node.op_type not in MICROSOFT_OPERATORS:
@@ -153,7 +170,8 @@ def _check_node(node: NodeProto, file: str) -> None:
                          "the file. Export the model with standard operators.")
     elif not onnx.defs.has(node.op_type):
         raise ModelError(f"{where} is not a standard ONNX operator. Export the model with standard operators.")
-    if any(attribute.type in _GRAPHS for attribute in node.attribute):
+    check_settings(node, where)
+    if not is_known and any(attribute.type in _GRAPHS for attribute in node.attribute):
         raise ModelError(f"{where} holds a sub-graph: control flow (If, Loop, Scan) is not read. "
                          "Export the model without branches and loops that depend on the data.")
 

@@ -1,8 +1,9 @@
 """An ONNX graph as a torch module whose leaves are ordinary layers, so that every method works on it.
 
-A Gather from a table becomes nn.Embedding, Gemm and MatMul with a stored matrix nn.Linear, BatchNormalization and
-LayerNormalization their modules; everything else is interpreted from the table of operators. forward({input: tensor}) →
-(B,) logits: a Sigmoid at the end of the graph is left out, any other probability is turned back into a logit.
+A Gather from a table becomes nn.Embedding, Gemm and MatMul with a stored matrix nn.Linear, Conv, GRU, LSTM,
+BatchNormalization and LayerNormalization their modules; everything else is interpreted from the table of operators.
+forward({input: tensor}) → (B,) logits: a Sigmoid at the end of the graph is left out, any other probability is turned
+back into a logit.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from compression.models.importers.onnx_check import graph_inputs
-from compression.models.importers.onnx_leaves import Step, read_constants, read_steps, with_leaves
+from compression.models.importers.onnx_leaves import with_leaves
 from compression.models.importers.onnx_operators import OPERATORS
+from compression.models.importers.onnx_recurrent import RECURRENT, run_recurrent
+from compression.models.importers.onnx_steps import Step, read_constants, read_steps
 from compression.models.importers.onnx_values import SHAPE_ARITHMETIC, Ints, Unsupported, Value, constant_value, tensor
 from compression.records import Part
 
@@ -40,7 +43,7 @@ class OnnxModel(nn.Module):
         self.result = model.graph.output[0].name
         constants = read_constants(model, data)
         steps = read_steps(model, constants, self.opset)
-        found = with_leaves(steps, constants, self.input_names)
+        found = with_leaves(steps, constants, self.input_names, self.result)
         paths = {path: self._put(path, leaf) for path, leaf in found.leaves.items()}  # a name may have to change
         steps = [replace(step, leaf=paths[step.leaf]) if step.leaf else step for step in found.steps]
         self.steps = _without_sigmoid(steps, self.result)
@@ -70,6 +73,8 @@ class OnnxModel(nn.Module):
         return score if self.ends_in_sigmoid else torch.logit(score, _PROBABILITY_MARGIN)
 
     def _run(self, step: Step, given: list[Value]) -> Value | tuple[Value, ...]:
+        if step.leaf and step.operator in RECURRENT:
+            return run_recurrent(self.get_submodule(step.leaf), given)
         if step.leaf:
             return self.get_submodule(step.leaf)(tensor(given[0]))
         if given and all(isinstance(value, Ints) for value in given) and step.operator in SHAPE_ARITHMETIC:

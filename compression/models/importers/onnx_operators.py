@@ -1,6 +1,6 @@
 """The operators the interpreter knows: ONNX name → function of (values, attributes), on tensors.
 
-About 90 that recommender and ranking models use. Definitions follow the ONNX operator reference, opsets 7 to 24; where
+About 100 that recommender and ranking models use. Definitions follow the ONNX operator reference, opsets 7 to 24; where
 an option has no plain torch form the operator raises Unsupported, and the file is measured as it is.
 """
 
@@ -27,6 +27,7 @@ from compression.models.importers.onnx_shapes import (
     unsqueeze,
 )
 from compression.models.importers.onnx_values import Ints, Unsupported, Value, ints, tensor, tensors
+from compression.models.importers.onnx_windows import average_pool, conv, global_pool, max_pool
 
 Operator = Callable[[list[Value], Attributes], Value | tuple[Value, ...]]
 
@@ -163,6 +164,14 @@ def gather_elements(v: list[Value], a: Attributes) -> Tensor:
     return x.gather(a.get("axis", 0), index.long())
 
 
+def gather_nd(v: list[Value], a: Attributes) -> Tensor:
+    """Elements of the first axes by rows of places; `index` (K, n) names n axes."""
+    x, index = tensors(v)
+    if a.get("batch_dims", 0) or index.dim() != 2:
+        raise Unsupported("its places are not one list of rows")
+    return x[index.unbind(1)]
+
+
 def one_hot(v: list[Value], a: Attributes) -> Tensor:
     x, depth = tensor(v[0]), ints(v[1], "the depth")[0]
     off, on = tensor(v[2], x).unbind(0)
@@ -188,6 +197,10 @@ def top_k(v: list[Value], a: Attributes) -> tuple[Tensor, Tensor]:
 
 def arg_max(v: list[Value], a: Attributes) -> Tensor:
     return tensor(v[0]).argmax(a.get("axis", 0), bool(a.get("keepdims", 1)))
+
+
+def only_as_layer(v: list[Value], a: Attributes) -> Tensor:
+    raise Unsupported("it shares its weights with something else, so it is no layer of its own")
 
 
 OPERATORS: dict[str, Operator] = {
@@ -221,9 +234,11 @@ OPERATORS: dict[str, Operator] = {
     "ReduceSumSquare": _reduce(lambda x, axes, keep: (x * x).sum(axes, keep)),
     "ReduceLogSumExp": _reduce(lambda x, axes, keep: x.logsumexp(axes, keep)),
     "ReduceProd": _reduce(_product),
-    "Gather": gather, "GatherElements": gather_elements, "Gemm": gemm, "Einsum": lambda v, a: torch.einsum(
-        a["equation"], *tensors(v)),
+    "Gather": gather, "GatherElements": gather_elements, "GatherND": gather_nd, "Gemm": gemm,
+    "Einsum": lambda v, a: torch.einsum(a["equation"], *tensors(v)),
     "LayerNormalization": layer_normalization, "BatchNormalization": batch_normalization,
+    "Conv": conv, "GRU": only_as_layer, "LSTM": only_as_layer, "MaxPool": max_pool, "AveragePool": average_pool,
+    "GlobalMaxPool": global_pool("max"), "GlobalAveragePool": global_pool("mean"),
     "Shape": shape, "Size": lambda v, a: Ints((tensor(v[0]).numel(),), scalar=True),
     "Reshape": reshape, "Expand": expand, "Flatten": flatten, "Unsqueeze": unsqueeze, "Squeeze": squeeze,
     "Transpose": lambda v, a: tensor(v[0]).permute(a.get("perm", list(range(tensor(v[0]).dim()))[::-1])),

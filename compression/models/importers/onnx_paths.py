@@ -7,7 +7,7 @@ from collections import Counter
 import torch
 from torch import Tensor, nn
 
-from compression.models.importers.onnx_leaves import Step
+from compression.models.importers.onnx_steps import Step
 from compression.models.signature import Signature
 
 EACH_ALONE = frozenset({

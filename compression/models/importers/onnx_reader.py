@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from onnx import ModelProto
 
 from compression.errors import MeasureError, ModelError
@@ -15,6 +17,7 @@ from compression.models.importers.onnx_check import graph_inputs, read_checked
 from compression.models.importers.onnx_folder import (
     ARCHITECTURE,
     OUTPUT,
+    RESERVED,
     Binding,
     describe_file,
     ends_in_sigmoid,
@@ -49,6 +52,7 @@ def read_onnx(path: Path, name: str, files: dict[str, Path], out: Path, *, given
         tried = Path(scratch)
         write_onnx_folder(tried, kept, data, Binding(signature=signature, readable=True), vocabularies)
         scores = _scores_of_runtime(tried, signature, name)
+        _compare_with_loops(path, name, data, output, tried, signature, is_probability=is_probability)
         reason = _why_unreadable(tried, signature, scores)
     binding = Binding(signature=signature, readable=not reason, reason=reason)
     write_onnx_folder(out, kept, data, binding, vocabularies)
@@ -84,6 +88,45 @@ def _scores_of_runtime(folder: Path, signature: Signature, name: str) -> list[np
         raise ModelError(f"{name} gave scores outside [0, 1], but its output was said to be a probability. "
                          'Say {"output_form": "logit"} in the binding.')
     return scores
+
+
+def _compare_with_loops(path: Path, name: str, data: dict[str, Path], output: str, tried: Path, signature: Signature,
+                        *, is_probability: bool) -> None:
+    """Where loops were taken for EmbeddingBags: the file as it came has to give the same scores. Raises ModelError."""
+    from compression.measure.runtimes.onnxruntime import open_session
+
+    whole = onnx.load(str(path), load_external_data=False)  # read_checked has looked at all of it
+    if not any(node.op_type == "Loop" for node in whole.graph.node):
+        return
+    for other, file in data.items():
+        if other not in RESERVED and not (tried / other).exists():
+            shutil.copyfile(file, tried / other)
+    as_it_came = tried / "as_it_came.onnx"
+    as_it_came.write_bytes(with_one_score(whole, output, is_probability=is_probability).SerializeToString())
+    generator = np.random.default_rng(0)
+    try:
+        before, after = open_session(as_it_came), open_session(tried / "model.onnx")
+        for with_padding in (False, True):
+            rows = trial_inputs(signature, _TRIED_ROWS[1], generator)
+            rows = {key: _padded(value) if with_padding else value for key, value in rows.items()}
+            if np.abs(before.score(rows) - after.score(rows)).max() > TOLERANCE:
+                raise ModelError(f"{name} holds a loop that looks like an EmbeddingBag, but pools in a way that is not "
+                                 "read. Export the model without loops that depend on the data.")
+    except MeasureError as error:
+        raise ModelError(f"{name} could not be tried: {error}") from None
+    finally:
+        as_it_came.unlink()
+
+
+def _padded(values: np.ndarray) -> np.ndarray:
+    """Lists with zeros at the end, one of them all zeros; other inputs as they are."""
+    if values.ndim < 2 or values.dtype.kind != "i":
+        return values
+    values = values.copy()
+    for row in range(len(values)):
+        values[row, max(0, values.shape[1] - row):] = 0
+    values[-1] = 0
+    return values
 
 
 def _why_unreadable(folder: Path, signature: Signature, expected: list[np.ndarray]) -> str:

@@ -120,6 +120,23 @@ def _expand(values: list[Ints], attributes: dict) -> Value:
     return None
 
 
+def _equal(values: list[Ints], attributes: dict) -> Value:
+    """1 where equal, else 0; lengths that are free equal no −1, and other comparisons of them stay in the graph."""
+    if len(values[0]) != len(values[1]):
+        return None
+    pairs = list(zip(values[0].values, values[1].values, strict=True))
+    if any(type(a) is not int and b != -1 for pair in pairs for a, b in (pair, pair[::-1])):
+        return None
+    return Ints(tuple(int(type(a) is type(b) is int and a == b) for a, b in pairs), values[0].scalar)
+
+
+def _where(values: list[Ints], attributes: dict) -> Value:
+    if len({len(value) for value in values}) > 1 or not all(type(item) is int for item in values[0].values):
+        return None
+    return Ints(tuple(a if chosen else b for chosen, a, b in zip(*(value.values for value in values), strict=True)),
+                values[0].scalar)
+
+
 def _product(values: list[Ints], attributes: dict) -> Value:
     return Ints((math.prod(values[0].values),), scalar=not attributes.get("keepdims", 1)) if len(values) == 1 else None
 
@@ -134,6 +151,7 @@ SHAPE_ARITHMETIC: dict[str, Callable[[list[Ints], dict], Value]] = {
     "Min": _zipped(min),
     "Concat": lambda values, attributes: Ints(tuple(item for value in values for item in value.values)),
     "Cast": _cast,
+    "Equal": _equal,
     "Gather": _gather,
     "Identity": lambda values, attributes: values[0],
     "Reshape": _reshape,
@@ -142,4 +160,5 @@ SHAPE_ARITHMETIC: dict[str, Callable[[list[Ints], dict], Value]] = {
     "Unsqueeze": _unsqueeze,
     "Expand": _expand,
     "ReduceProd": _product,
+    "Where": _where,
 }

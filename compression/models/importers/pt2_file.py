@@ -134,7 +134,8 @@ def _read(archive: _Archive) -> Pt2:
             raise ModelError(f"{archive.name} changes its own state when it is run ({str(kind)[:40]}): it was exported "
                              "while training. Call model.eval() before the export.")
         outputs.append(said["arg"])
-    return Pt2(built.finish(outputs), tuple(inputs))
+    widths = {item.name: item.axes[1] for item in inputs if len(item.axes) == 2}
+    return Pt2(built.finish(outputs, widths), tuple(inputs))
 
 
 def _input(said: dict[str, Any], values: dict[str, Any], name: str) -> Pt2Input:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from compression.errors import ModelError
+from compression.models.importers.pt2_bags import lower_bags
 from compression.models.importers.pt2_operators import ATEN, CHECKS, PYTHON, TEXTS
 
 _TARGET = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)")
@@ -65,9 +66,11 @@ class Graph:
             call = self._aten(getattr(getattr(torch.ops.aten, found[1]), found[2]), node["inputs"])
         self._keep(call, node["outputs"])
 
-    def finish(self, outputs: list[dict[str, Any]]) -> fx.GraphModule:
+    def finish(self, outputs: list[dict[str, Any]], widths: dict[str, int | None]) -> fx.GraphModule:
+        """The module. `widths`: the second axis of the inputs that have one, None where it is free."""
         values = [self._value(one) for one in outputs]
         self.graph.output(values[0] if len(values) == 1 else tuple(values))
+        lower_bags(self.graph, widths, self.file)
         self.graph.lint()
         self.graph.eliminate_dead_code()
         return fx.GraphModule(self.root, self.graph).eval()

@@ -13,9 +13,12 @@ from typing import Any
 _LAYERS = """embedding.default linear.default addmm.default mm.default bmm.default baddbmm.default matmul.default
  outer.default einsum.default layer_norm.default native_layer_norm.default batch_norm.default
  _native_batch_norm_legit_no_training.default embedding_bag.padding_idx embedding_bag.default
- _embedding_bag_forward_only.default _embedding_bag.default conv1d.default conv2d.default convolution.default
- dropout.default scaled_dot_product_attention.default _scaled_dot_product_flash_attention_for_cpu.default gru.input
- max_pool1d.default adaptive_avg_pool1d.default avg_pool1d.default cosine_similarity.default"""
+ _embedding_bag_forward_only.default _embedding_bag.default conv1d.default conv1d.padding conv2d.default
+ conv2d.padding convolution.default dropout.default scaled_dot_product_attention.default
+ _scaled_dot_product_flash_attention_for_cpu.default gru.input lstm.input cosine_similarity.default max_pool1d.default
+ max_pool2d.default max_pool1d_with_indices.default max_pool2d_with_indices.default avg_pool1d.default
+ avg_pool2d.default adaptive_avg_pool1d.default adaptive_avg_pool2d.default _adaptive_avg_pool2d.default
+ adaptive_max_pool1d.default adaptive_max_pool2d.default"""
 _ACTIVATIONS = """relu.default gelu.default silu.default sigmoid.default tanh.default elu.default leaky_relu.default
  prelu.default hardtanh.default softmax.int _softmax.default log_softmax.int _log_softmax.default _safe_softmax.default
  logsumexp.default softplus.default"""
@@ -47,4 +50,4 @@ PYTHON: dict[str, Callable[..., Any]] = {
 }
 CHECKS = frozenset(("_assert_tensor_metadata.default", "_assert_scalar.default", "sym_constrain_range_for_size.default",
                     "sym_constrain_range.default"))  # left out: they compute nothing
-TEXTS = frozenset(("none", "tanh", "mean", "sum", "floor", "trunc"))  # of gelu, of losses, of division
+TEXTS = frozenset(("none", "tanh", "mean", "sum", "floor", "trunc", "same", "valid"))  # of gelu, division, padding

@@ -108,6 +108,15 @@ GRAPHS = {
               {"a": np.array(0), "b": np.array(4), "c": np.array(1)}),
     "trilu": ([N("Unsqueeze", ["x", "a"], ["u"]), N("MatMul", ["v", "u"], ["m"]), N("Trilu", ["m"], ["y"], upper=0)],
               {"a": np.array([1]), "v": np.ones((4, 1), np.float32)}),
+    "gather places": ([N("Transpose", ["x"], ["t"], perm=[1, 0]), N("GatherND", ["t", "p"], ["c"]),
+                       N("Transpose", ["c"], ["y"], perm=[1, 0])], {"p": np.array([[3], [0]])}),
+    "a shape with a part that stays": ([N("Shape", ["x"], ["s"]), N("Slice", ["s", "z", "one"], ["b"]),
+                                        N("Concat", ["b", "m"], ["t"], axis=0), N("Shape", ["t"], ["n"]),
+                                        N("ConstantOfShape", ["n"], ["k"], value=numpy_helper.from_array(
+                                            np.array([1]))), N("Mul", ["k", "m"], ["f"]),
+                                        N("Equal", ["t", "f"], ["e"]), N("Where", ["e", "k", "t"], ["w"]),
+                                        N("Expand", ["x", "w"], ["y"])],
+                                       {"z": np.array([0]), "one": np.array([1]), "m": np.array([-1])}),
     "one hot": ([N("Cast", ["x"], ["n"], to=7), N("Abs", ["n"], ["i"]), N("OneHot", ["i", "d", "v"], ["h"]),
                  N("Unsqueeze", ["x", "a"], ["u"]), N("MatMul", ["u", "h"], ["y"])],
                 {"d": np.array(3), "v": np.array([0.5, 2], np.float32), "a": np.array([1])}),
@@ -138,7 +147,9 @@ def test_graphs_agree(name, tmp_path):
 def test_nearly_every_operator_of_the_table_is_tried_here():
     tried = {*UNARY, *POSITIVE, *BINARY, *COMPARISONS, *REDUCTIONS, "Not", "And", "Or", "Xor", "Where", "Shape"}
     tried |= {node.op_type for nodes, _ in GRAPHS.values() for node in nodes}
-    assert set(OPERATORS) - tried <= {"BatchNormalization", "LayerNormalization"}, "these are tried as leaves"
+    elsewhere = {"BatchNormalization", "LayerNormalization", "GRU", "LSTM"}  # tried as leaves
+    elsewhere |= {"Conv", "MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool"}  # in test_onnx_windows.py
+    assert set(OPERATORS) - tried <= elsewhere
 
 
 @pytest.mark.parametrize(("nodes", "constants", "sentence"), [
