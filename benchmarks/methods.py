@@ -40,7 +40,7 @@ from benchmarks.catalogue.write import TABLE, dataset_spots, write_all
 from compression.errors import RecPressError
 
 FOLDER = Path(__file__).resolve().parents[1] / ".cache" / "methods"
-FULL = ("movielens", "crosses", "convolutions", "log", "adult", "criteo", "criteo_indexed")
+FULL = ("movielens", "crosses", "convolutions", "attention", "log", "adult", "criteo", "criteo_indexed")
 
 
 def try_job(folder: Path, job: Job) -> dict[str, Any]:

@@ -25,7 +25,8 @@ PLACEHOLDERS = ("Only what a benchmark of this repository wrote", "Beside all ot
                 "Beside ONNX Runtime's own quantiser, where that benchmark was run")
 AFFORDABLE = 0.001  # AUC, a change that is meaningful in click models
 WHERE = {"movielens": "on MovieLens-100K (DeepFM, {seeds})", "crosses": "on MovieLens-100K (DCN v2)",
-         "convolutions": "on MovieLens-100K (field convolutions)", "log": "on the generated log of 2 million rows",
+         "convolutions": "on MovieLens-100K (field convolutions)",
+         "attention": "on MovieLens-100K (self-attentive histories)", "log": "on the generated log of 2 million rows",
          "adult": "on Adult", "criteo": "on the Criteo sample", "criteo_indexed": "on the indexed Criteo sample"}
 SHRINKS = {sweep.name: sweep.shrinks for sweep in SWEEPS if sweep.shrinks}
 

@@ -15,7 +15,7 @@ from compression.recipe import FINE_TUNE, parse_step
 from compression.records import Part, Recipe, Step
 
 PARTS = {"movielens": (TABLES, DENSE, BOTH), "log": (TABLES,), "quick": (TABLES, DENSE, BOTH), "crosses": (),
-         "convolutions": ()}
+         "convolutions": (), "attention": ()}
 RECIPES = "recipe"  # what stands for the method of a ready recipe
 MOST = {"log": 4, "adult": 3, "criteo": 3, "criteo_indexed": 3}  # settings of each sweep: those that save most
 TUNED_MOST = {"log": 2, "criteo_indexed": 1}  # of them, those that are tried with an epoch as well

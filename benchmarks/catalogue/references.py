@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.catalogue.histories import train_histories, write_histories
 from benchmarks.peers import criteo_description
 from compression.data.click_log import generate_click_log
 from compression.data.dataset import Dataset, Rows
@@ -51,6 +52,7 @@ class Source:
     about: str = ""  # what a reader should know of it
     training: dict[str, Any] = field(default_factory=dict)  # TrainParams of the reference
     fine_tune: dict[str, Any] = field(default_factory=dict)  # TrainParams of one epoch after a step
+    train: Callable[[Path, Path, dict[str, Any], int], tuple[Path, dict[str, Any]]] | None = None  # of no zoo model
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,10 @@ SOURCES = {source.key: source for source in (
     Source("crosses", "MovieLens-100K, DCN v2", _write_movielens, architecture="dcnv2", fine_tune=FINE_TUNE),
     Source("convolutions", "MovieLens-100K, field convolutions", _write_movielens, architecture="fieldconv",
            fine_tune=FINE_TUNE),
+    Source("attention", "MovieLens-100K, self-attentive histories", write_histories, architecture="sequence",
+           train=train_histories, fine_tune=FINE_TUNE,
+           about="It reads a user's last ten liked films and the candidate, nothing else; eight heads in each of two "
+                 "blocks."),
     Source("log", "Generated click log, 2 million rows", _write_log,
            training=LOG_TRAINING, fine_tune=LOG_FINE_TUNE,
            about=f"The log draws from {LOG_USERS:,} users and {LOG_ITEMS:,} items by Zipf's law; a table has the ids "
@@ -145,9 +151,13 @@ def prepare(folder: Path, source: Source, seed: int, given: Path | None, *, conf
         source.write(data, given)
     place = folder / source.key / f"seed-{seed}{name}"
     if not (place / "training.txt").exists():
-        spec = TrainSpec(data="file", architecture=source.architecture, config=config or {},
-                         training=source.training, seed=seed)
-        trained, _, notes = train_reference(spec, data_folder=data, folder=place, report=lambda progress: None)
+        place.mkdir(parents=True, exist_ok=True)
+        if source.train is not None:
+            trained, notes = source.train(data, place, source.training, seed)
+        else:
+            spec = TrainSpec(data="file", architecture=source.architecture, config=config or {},
+                             training=source.training, seed=seed)
+            trained, _, notes = train_reference(spec, data_folder=data, folder=place, report=lambda progress: None)
         export_baseline(load_model(trained), place / "baseline")
         (place / "training.txt").write_text(training_sentence(notes), encoding="utf-8")
     return place
