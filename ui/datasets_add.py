@@ -16,7 +16,7 @@ from ui import preview
 from ui.columns_editor import draw_columns, draw_label_and_split, edited_description
 from ui.format import human_bytes, plural
 from ui.shell import draw_back, page_title
-from ui.state import open_page, say_later
+from ui.state import open_page
 from ui.uploader import clear_uploader, uploader
 from ui.uploads import TABLES, Upload
 
@@ -114,5 +114,4 @@ def _queue(store: Store, files: list[Upload], description: DataDescription) -> N
         st.error(str(error))
         return
     clear_uploader(UPLOAD)
-    say_later(f"{description.name} is being checked.")
     open_page("datasets", job=job)

@@ -83,7 +83,8 @@ def _draw_head(store: Store, row: DataRow) -> None:
     with left:
         st.title(escaped(row.name), anchor=False)
         split = SPLIT_TITLES.get(row.description.split.kind, row.description.split.kind).lower()
-        told = [f"split {split}", f"positive from {row.description.label.column} {row.description.label.at_least:g}",
+        label = row.description.label
+        told = [f"split {split}", f"positive from {label.column} = {label.at_least:g} on",
                 row.origin, f"added {ago(row.created)}"]
         st.markdown(f":gray[{escaped(' · '.join(told))}]", help=f"Added {when(row.created)}. Digest {row.id}.")
     with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):

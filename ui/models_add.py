@@ -18,7 +18,7 @@ from ui.binding_form import Filled, draw_binding, looked
 from ui.dataset_choice import choose_data
 from ui.datasets_view import summary_of
 from ui.shell import draw_back, page_title
-from ui.state import open_page, query_int, query_text, say_later
+from ui.state import open_page, query_int, query_text
 from ui.uploader import clear_uploader, uploader
 from ui.verdict import escaped
 
@@ -138,5 +138,4 @@ def _queue(store: Store, spec: ImportModelSpec) -> None:
         st.error(str(error))
         return
     clear_uploader(UPLOAD)
-    say_later(f"{spec.name} is being checked.")
     open_page("models", job=job)

@@ -7,12 +7,12 @@ from typing import Any
 import streamlit as st
 
 from compression.errors import RecPressError
+from compression.models.foreign import title_of
 from compression.models.signature import Signature
-from compression.models.zoo import ARCHITECTURES
 from compression.records import ModelDescription, Part
 from plots.treemap import bytes_sentence, draw_treemap, parameter_count, treemap_tiles
 from plots.verdict import largest_batch_key
-from storage.records import ModelRow, Value
+from storage.records import DataRow, ModelRow, Value
 from storage.rows import point_key, whole
 from storage.store import Store
 from ui.first_look import draw_first_look
@@ -30,6 +30,7 @@ from ui.format import (
     when,
 )
 from ui.links import draw_download, model_file_url
+from ui.model_notes import draw_notes, guesses
 from ui.shell import Figure, draw_back, draw_figures
 from ui.state import is_dark, open_page, say_later
 from ui.suggested_runs import queue_suggested, suggested_recipes
@@ -40,7 +41,8 @@ PLAIN_CHART = {"displayModeBar": False}
 
 
 def architecture_title(key: str) -> str:
-    return ARCHITECTURES[key].title if key in ARCHITECTURES else key
+    """What people call an architecture; a graph of others has none."""
+    return "ONNX graph" if key == "onnx" else title_of(key)
 
 
 def draw_list(store: Store, rows: list[ModelRow]) -> None:
@@ -66,7 +68,8 @@ def draw_model(store: Store, row: ModelRow) -> None:
     """One model: figures, where its bytes are, its layers, what it reads, its files."""
     _draw_head(store, row)
     _draw_figures(store, row)
-    draw_first_look(row.notes.get("first_look"))
+    draw_first_look(row.notes.get("first_look"), guesses=guesses(row))
+    _draw_next(store, row)
     sentence = bytes_sentence(row.description)
     if sentence:
         st.markdown(escaped(sentence))
@@ -85,7 +88,7 @@ def draw_model(store: Store, row: ModelRow) -> None:
     with tabs[2]:
         _draw_inputs(store, row)
     with tabs[3]:
-        _draw_notes(row)
+        draw_notes(row)
     with tabs[4]:
         for name in sorted(row.manifest):
             draw_download(f"{name} · {human_bytes(store.files.size({name: row.manifest[name]}))}",
@@ -98,9 +101,9 @@ def _draw_head(store: Store, row: ModelRow) -> None:
     with left:
         st.title(escaped(row.name), anchor=False)
         told = [architecture_title(row.architecture), row.origin, f"added {ago(row.created)}"]
-        data = _dataset_name(store, row.data)
-        if data:
-            told.insert(1, f"on {data}")
+        data = _dataset(store, row.data)
+        if row.data:
+            told.insert(1, f"on {data.name}" if data else "on a deleted dataset")
         st.markdown(f":gray[{escaped(' · '.join(told))}]", help=f"Added {when(row.created)}. Digest {row.id}.")
     with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
         if st.button("Compress it", type="primary", help="Open it on the Experiment page."):
@@ -126,23 +129,21 @@ def _draw_figures(store: Store, row: ModelRow) -> None:
     figures += [(metric_title(key), format_value(key, values[key].value), "", _measured(key, values[key]))
                 for key in keys if key in values]
     draw_figures(figures)
-    if not values:
-        st.caption(training_words(row) + "Quality, memory and latency appear here once a run has measured the exported "
-                                         "file.")
-        _draw_first_runs(store, row)
 
 
-def _draw_first_runs(store: Store, row: ModelRow) -> None:
-    """One click from a model on its data to a first trade-off plot."""
-    if row.data is None or (row.notes.get("first_look") or {}).get("problem"):
+def _draw_next(store: Store, row: ModelRow) -> None:
+    """While no run has measured the model: what is still unknown, and one click to a first trade-off plot."""
+    look = row.notes.get("first_look") or {}
+    if look.get("problem") or baseline_values(store, row):
         return
-    try:
-        data = store.dataset(row.data)
-    except RecPressError:
-        return
-    names = ", ".join(name for name, _, _ in suggested_recipes(row, data))
-    if st.button("Queue suggested runs", help=f"A first trade-off plot in minutes: {names}."):
-        queue_suggested(store, row, data)
+    data = _dataset(store, row.data)
+    unknown = "Memory and latency" if look else "Quality, memory and latency"
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        if data is not None:
+            names = ", ".join(name for name, _, _ in suggested_recipes(row, data))
+            if st.button("Queue suggested runs", help=f"A first trade-off plot in minutes: {names}."):
+                queue_suggested(store, row, data)
+        st.caption(f"{training_words(row)}{unknown} appear here once a run has measured the exported file.")
 
 
 def baseline_values(store: Store, row: ModelRow) -> dict[str, Value]:
@@ -179,39 +180,25 @@ def layer_table(description: ModelDescription) -> list[dict[str, Any]]:
 
 def _draw_inputs(store: Store, row: ModelRow) -> None:
     signature = Signature.model_validate(row.description.signature)
-    has = {}
-    if row.data:
-        try:
-            has = {column.name: column.role.value for column in store.dataset(row.data).description.columns}
-        except RecPressError:
-            st.caption("The dataset it was bound to was deleted.")
+    data = _dataset(store, row.data)
+    has = {column.name: column.role.value for column in data.description.columns} if data else {}
+    if row.data and data is None:
+        st.caption("The dataset it was bound to was deleted.")
     st.dataframe([{"Input": one.name, "Kind": one.kind, "Bound to column": one.column,
                    "Role there": has.get(one.column, MISSING), "Ids": one.cardinality, "Longest list": one.max_length,
                    "Transform": one.transform if one.kind == "number" else MISSING, "Type": one.dtype}
                   for one in signature.singles], hide_index=True, placeholder=MISSING)
-    st.caption(f"It gives `{signature.output}`, a {signature.output_form} for each row. Id 0 stands for unknown.")
+    keeps_unknown = any(one.ids == "vocabulary" and one.first_id for one in signature.singles if one.kind != "number")
+    st.caption(f"It gives `{signature.output}`, a {signature.output_form} for each row."
+               + (" Id 0 stands for unknown." if keeps_unknown else ""))
 
 
-def _draw_notes(row: ModelRow) -> None:
-    plain = [{"Note": key.replace("_", " "), "Value": ", ".join(map(str, value)) if isinstance(value, list) else
-              str(value)} for key, value in row.notes.items() if not isinstance(value, dict) and
-             not (isinstance(value, list) and value and isinstance(value[0], dict | list))]
-    tables = {key: value for key, value in row.notes.items()
-              if isinstance(value, list) and value and isinstance(value[0], dict)}
-    if not row.notes:
-        st.caption("Nothing was noted when this model came in.")
-    if plain:
-        st.dataframe(plain, hide_index=True, placeholder=MISSING)
-    for key, value in tables.items():
-        st.markdown(f"**{escaped(key.replace('_', ' ').capitalize())}**")
-        st.dataframe(value, hide_index=True, placeholder=MISSING)
-
-
-def _dataset_name(store: Store, data_id: str | None) -> str:
+def _dataset(store: Store, data_id: str | None) -> DataRow | None:
+    """The dataset a model is bound to; None where there is none any more."""
     try:
-        return store.dataset(data_id).name if data_id else ""
+        return store.dataset(data_id) if data_id else None
     except RecPressError:
-        return "a deleted dataset"
+        return None
 
 
 def draw_rename(name: str, *, key: str, rename) -> None:

@@ -47,8 +47,7 @@ def test_an_uploaded_table_is_guessed_saved_and_listed(app, page, tmp_path):
     picture(page, f"dataset-review-{page.theme}")
     assert axe_findings(page) == []
     page.get_by_role("button", name="Save the dataset").click()
-    page.get_by_role("heading", name="Datasets").wait_for(timeout=20_000)
-    page.get_by_text("Choose a row to look inside").wait_for(timeout=60_000)
+    page.get_by_role("button", name="Upload a model for it").wait_for(timeout=60_000)
     store = open_store(url=f"sqlite:///{app.home / 'recpress.db'}", root=app.home)
     assert [row.name for row in store.datasets()] == ["clicks"]
 

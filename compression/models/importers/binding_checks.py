@@ -106,7 +106,7 @@ def _within(bound: Sequence[Line], about: dict[str, ColumnSummary]) -> str:
     last = {name: one.largest_id for name, one in about.items() if one.largest_id is not None}
     told = [f"{line.column} up to {last[line.column] + line.offset:,} of {line.rows:,} rows" for line in ids
             if line.source == AS_IS and line.rows and line.column in last]
-    return "Ids lie within their tables" + (f": {'; '.join(told)}." if 0 < len(told) <= MOST_SAID else ".")
+    return "Within their tables" + (f": {'; '.join(told)}." if 0 < len(told) <= MOST_SAID else ".")
 
 
 def _said(problems: list[str]) -> str:

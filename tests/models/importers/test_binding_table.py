@@ -54,7 +54,7 @@ def test_inputs_without_names_find_their_columns_by_table_and_everything_passes(
                                             "y": {"column": "c2", "from": {"c2": "as-is"}}, "z": {"column": "n"}}}
     told = passed(lines, look, found)
     assert all(fine for fine, _ in told.values()), told
-    assert told["Ids"][1] == "Ids lie within their tables: c1 up to 39 of 40 rows; c2 up to 29 of 30 rows."
+    assert told["Ids"][1] == "Within their tables: c1 up to 39 of 40 rows; c2 up to 29 of 30 rows."
 
 
 def test_words_are_numbered_from_the_data_and_ids_from_one_too():
