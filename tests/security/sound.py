@@ -15,6 +15,8 @@ import torch
 from torch import nn
 
 from compression.models.files import LoadedModel, save_model
+from tests.models.importers.state_dict.fuxictr import Model as FuxiCTR
+from tests.models.importers.state_dict.fuxictr import fuxictr_files
 from tests.models.importers.state_dict.recbole import (
     CONTEXT,
     KINDS,
@@ -107,6 +109,11 @@ def recbole(canary: Path) -> Files:
             "d.pth": recbole_dataset(KINDS, WORDS, evil=Payload(canary))}
 
 
+def fuxictr(canary: Path) -> Files:
+    """Weights beside the feature map, the vocabulary and the settings."""
+    return fuxictr_files(FuxiCTR("DeepFM"))
+
+
 def bundle(canary: Path) -> Files:
     """What is inside a zip: the graph, and text that describes it."""
     inside = {"model.onnx": graph().SerializeToString(), "predict.py": f"open({str(canary)!r}, 'w')\n".encode(),
@@ -124,4 +131,5 @@ SOUND: dict[str, Callable[[Path], Files]] = {
     "bundle": bundle,
     "lightning": lightning,
     "recbole": recbole,
+    "fuxictr": fuxictr,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import torch
 from compression.errors import ModelError
 from compression.models.files import load_model
 from compression.models.importers.reader import read_upload
+from tests.models.importers.state_dict.fuxictr import FEATURES, fuxictr_files
+from tests.models.importers.state_dict.fuxictr import Model as FuxiCTR
 from tests.models.importers.state_dict.recbole import (
     CONTEXT,
     KINDS,
@@ -128,3 +131,33 @@ def test_tables_of_other_shapes_are_refused(tmp_path):
         state = Context("FM").state_dict() | {name: tensor}
         with pytest.raises(ModelError, match=r"none of RecBole's|not those of one|were taken for|negative or zero"):
             read({"m.pth": recbole_checkpoint("FM", state, CONTEXT), "d.pth": recbole_dataset(KINDS, WORDS)}, tmp_path)
+
+
+MAPS = {"no list": {"features": 7}, "features of no kind": {"features": [7, [], {"a": 3}]}, "nothing": {},
+        "a type of another kind": {"features": [{"user": {"type": ["categorical"]}}]},
+        "far too many": {"features": [{f"f{place}": {"type": "categorical"}} for place in range(1500)]},
+        "an encoder that is code": {"features": [{name: about | {"feature_encoder": "layers.__import__('os')()"}}
+                                                 for name, about in FEATURES.items()]}}
+
+
+@pytest.mark.parametrize("kind", MAPS)
+def test_feature_maps_of_another_kind_are_refused(kind, tmp_path):
+    files = fuxictr_files(FuxiCTR("FM")) | {"feature_map.json": json.dumps(MAPS[kind]).encode()}
+    with pytest.raises(ModelError, match=r"feature|don't belong together"):
+        read(files, tmp_path)
+
+
+@pytest.mark.parametrize("text", [
+    b"made: &a [*a]", b"made: !!python/object/apply:os.system ['true']", b"a: &x 1\nb: *x", b"made: {model: ["])
+def test_settings_in_yaml_with_anchors_tags_or_broken_are_refused(text, tmp_path):
+    with pytest.raises(ModelError, match=r"model_config\.yaml can't be read"):
+        read(fuxictr_files(FuxiCTR("FM")) | {"model_config.yaml": text}, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"user": ' * 5000, '{"user": {"a": 1e400}}', "nul"])
+def test_vocabularies_that_nest_without_end_are_refused_or_left_out(text, tmp_path):
+    files = fuxictr_files(FuxiCTR("FM"), model="FM") | {"feature_vocab.json": text.encode()}
+    try:
+        assert not read(files, tmp_path).vocabularies
+    except ModelError as refused:
+        assert "feature_vocab.json can't be read" in str(refused)

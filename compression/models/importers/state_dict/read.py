@@ -36,9 +36,9 @@ def read_state_dict(state: dict[str, Tensor], name: str, out: Path, *, given: di
         raise ModelError("The answers of a binding are an object: the key of a question → its answer.")
     given = {key: value for key, value in given.items() if key != "answers"}
     told = told or Told()
-    vocabularies = told.vocabularies | vocabularies
     settings = Settings(answers, told.settings)
     found = recognised(state, name, settings, told)
+    vocabularies = vocabularies | told.vocabularies  # the tool's, whose rows the tables stand in
     signature = bound(found.fields, given, vocabularies=vocabularies, data_folder=data_folder,
                       columns=settings.get("columns"))
     config, questions = decided(found, settings, signature, vocabularies=vocabularies, data_folder=data_folder)
