@@ -133,7 +133,7 @@ def _specs() -> tuple[MetricSpec, ...]:
             "Download size",
             "bytes",
             "The exported file packed by zlib (level 6), as it travels or lies in a store: codes and zeros that repeat "
-            "cost less. Loading unpacks it, so memory and time are those of the whole file.",
+            "cost less. Loading unpacks it, so memory and time are those of the whole file. Not taken above 268 MB.",
         ),
         size(
             "resident_bytes",

@@ -17,7 +17,7 @@ from compression.measure.weights import count_weights, external_files, read_grap
 from compression.records import GraphOptimization, Measurement
 
 ANSWERED_ROWS = 512
-PACKED_UP_TO = 1 << 30  # bytes; packing a larger file would take longer than measuring it
+PACKED_UP_TO = 1 << 28  # bytes, about eight seconds; larger files would hold a run up
 LEVEL = 6  # what web servers and package indices pack with
 _CHUNK = 1 << 20
 _CHILD_SECONDS = 300
