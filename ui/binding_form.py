@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +27,6 @@ from storage.store import Store
 from ui.datasets_view import summary_of
 from ui.format import plural
 from ui.preview import materialised
-from ui.verdict import escaped
 
 TRY = "try"  # stands for: the answer of the lowest loss on validation rows
 MOST_COUNTED_BYTES = 300_000_000  # of a dataset whose rows are read to count ids beyond a table
@@ -190,8 +190,9 @@ def _ask(question: Question, key: str, saved: dict[str, Any], *, can_try: bool) 
 
 def _draw_checks(found: tuple[Check, ...]) -> None:
     """A line for each check, always as many, so that nothing jumps when one fails."""
-    st.markdown("  \n".join(f"{':green[✓]' if one.passed else ':red[✗]'} **{one.title}** {escaped(one.text)}"
-                            for one in found))
+    lines = "".join(f'<i class="{"passed" if one.passed else "failed"}">{"✓" if one.passed else "✗"}</i>'
+                    f"<b>{one.title}</b><span>{html.escape(one.text)}</span>" for one in found)
+    st.html(f'<div class="rp-checks">{lines}</div>')
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
