@@ -86,6 +86,7 @@ class ImportModelSpec(Record):
     name: str
     data: str | None = None  # dataset to bind inputs to
     binding: dict[str, Any] = Field(default_factory=dict)
+    replaces: str | None = None  # a stored model of these files, bound otherwise; it goes where no run measured it
 
 
 class ImportDataSpec(Record):

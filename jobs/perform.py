@@ -112,7 +112,8 @@ def perform_import_model(assignment: Assignment, spec: ImportModelSpec, files: F
     report(Progress(stage="store"))
     return Outcome(model=NewModel(
         name=spec.name, architecture=description.architecture, manifest=files.put_folder(folder),
-        description=description, origin="uploaded", data=spec.data, notes=plain(notes)))
+        description=description, origin="uploaded", data=spec.data, notes=plain(notes),
+        replaces=spec.replaces))
 
 
 def _with_vocabularies(path: Path | None, built: dict[str, list[str]], folder: Path) -> Path:

@@ -54,7 +54,7 @@ view = parts.draw_controls(points, replace(view, project=project.key))
 placed, found = judged(points, (*of, view.runs, view.q), view.x, view.y, view.limits)
 with recommendation_place:
     parts.draw_recommendation(found)
-left, right = st.columns([1.5, 1], gap="medium")
+left, right = st.columns([1.15, 1], gap="medium")
 with left:
     parts.draw_plot(placed, view, found.winner)
 with right:

@@ -30,9 +30,7 @@ rows = store().datasets()
 left, right = st.columns([2, 1], vertical_alignment="bottom")
 with left:
     page_title("Datasets", "The rows a model is trained on and measured with.")
-with right, st.container(horizontal=True, horizontal_alignment="right"):
-    if st.button("Add a dataset", type="primary", help="Upload a CSV, TSV, Parquet or JSON lines file."):
-        open_page("datasets", add="upload")
+actions = right.container(horizontal=True, horizontal_alignment="right", gap="small")
 draw_active(store())
 warn_without_worker(store())
 draw_failures(store(), ("import_data", "sample"))
@@ -41,4 +39,9 @@ if rows:
 else:
     empty_state("No dataset yet", "Upload a table of what people saw and whether they clicked, "
                                   "or start with the sample on Home.")
-    page_link("home", "Try the sample")
+    actions = st.container(horizontal=True, gap="small")
+with actions:
+    if st.button("Add a dataset", type="primary", help="Upload a CSV, TSV, Parquet or JSON lines file."):
+        open_page("datasets", add="upload")
+    if not rows and st.button("Try the sample"):
+        open_page("home")

@@ -30,11 +30,7 @@ rows = store().models()
 left, right = st.columns([2, 1], vertical_alignment="bottom")
 with left:
     page_title("Models", models_view.count_words(rows) if rows else "What you want to make smaller and faster.")
-with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
-    if st.button("Add a model", type="primary", help="Upload ONNX, torch.export, weights, or a RecPress bundle."):
-        open_page("models", add="upload")
-    if st.button("Train a reference model"):
-        open_page("models", add="train")
+actions = right.container(horizontal=True, horizontal_alignment="right", gap="small")
 draw_active(store())
 warn_without_worker(store())
 draw_failures(store(), ("import_model", "train"))
@@ -43,4 +39,11 @@ if rows:
 else:
     empty_state("No model yet", "Upload the one you want to shrink, train a reference model on your data, "
                                 "or start with the sample on Home.")
-    page_link("home", "Try the sample")
+    actions = st.container(horizontal=True, gap="small")
+with actions:
+    if st.button("Add a model", type="primary", help="Upload ONNX, torch.export, weights, or a RecPress bundle."):
+        open_page("models", add="upload")
+    if st.button("Train a reference model"):
+        open_page("models", add="train")
+    if not rows and st.button("Try the sample"):
+        open_page("home")

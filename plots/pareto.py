@@ -154,24 +154,32 @@ def _draw_markers(figure: go.Figure, points: list[ParetoPoint], x: str, y: str, 
     if not points:
         return
     kind = go.Scattergl if many else go.Scatter
-    bars = {} if many else {"error_x": _error_bars([(p.x, p.x_low, p.x_high) for p in points]),
-                            "error_y": _error_bars([(p.y, p.y_low, p.y_high) for p in points])}
+    colour = family_colour(points[0].families, dark=dark)
+    thin = faded(colour, opacity)
+    bars = {} if many else {"error_x": _error_bars([(p.x, p.x_low, p.x_high) for p in points], thin),
+                            "error_y": _error_bars([(p.y, p.y_low, p.y_high) for p in points], thin)}
     figure.add_trace(kind(
         x=[point.x for point in points], y=[point.y for point in points], mode="markers", name=title,
         legendgroup=title, showlegend=legend,
         customdata=np.array([_hover(point, x, y) for point in points], dtype=object),
         hovertemplate=_hover_template(x, y),
-        marker={"color": family_colour(points[0].families, dark=dark), "size": 11, "opacity": opacity,
+        marker={"color": colour, "size": 11, "opacity": opacity,
                 "symbol": [family_symbol(point.families) for point in points],
                 "line": {"width": 1, "color": palette(dark).surface}},
         # a selection is shown by the ring, not by fading everything else
         selected={"marker": {"opacity": opacity}}, unselected={"marker": {"opacity": opacity}}, **bars))
 
 
-def _error_bars(ends: list[tuple[float, float | None, float | None]]) -> dict | None:
+def faded(colour: str, opacity: float) -> str:
+    """ "#0072B2" at 35 % as rgba(…): error bars have no opacity of their own."""
+    red, green, blue = (int(colour[place:place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, {opacity:g})"
+
+
+def _error_bars(ends: list[tuple[float, float | None, float | None]], colour: str) -> dict | None:
     if all(low is None or high is None for _, low, high in ends):
         return None
-    return {"type": "data", "symmetric": False, "thickness": 0.8, "width": 2,
+    return {"type": "data", "symmetric": False, "thickness": 0.8, "width": 2, "color": colour,
             "array": [None if high is None else max(0.0, high - value) for value, _, high in ends],
             "arrayminus": [None if low is None else max(0.0, value - low) for value, low, _ in ends]}
 
@@ -214,7 +222,7 @@ def _label(figure: go.Figure, points: list[ParetoPoint], recommended: int | None
 
 def _short(name: str) -> str:
     # no-break spaces keep the name off its marker and ring
-    return "\u00a0" * 3 + (name if len(name) <= LABEL_CHARS else name[:LABEL_CHARS - 1] + "…") + "\u00a0" * 3
+    return "\u00a0" * 5 + (name if len(name) <= LABEL_CHARS else name[:LABEL_CHARS - 1] + "…") + "\u00a0" * 5
 
 
 def _hover(point: ParetoPoint, x: str, y: str) -> list:

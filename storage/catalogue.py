@@ -101,9 +101,11 @@ class Catalogue(Base):
         if row is not None and "upload" in new.notes:
             row.data, row.notes = new.data, new.notes
         self.insert_if_absent(session, ModelTable, {
-            **new.model_dump(exclude={"description"}), "id": model_id, "name": checked_title(new.name),
+            **new.model_dump(exclude={"description", "replaces"}), "id": model_id, "name": checked_title(new.name),
             "description": new.description.model_dump_json(), "size_bytes": self.files.size(new.manifest),
             "job": job, "created": self.clock(), "owner": owner, "project": ""})
+        if new.replaces not in (None, model_id):
+            _drop_unused(session, new.replaces)
         return model_id
 
     def put_dataset(self, session: Session, new: NewData, *, owner: str, job: int | None) -> str:
@@ -122,6 +124,18 @@ def checked_title(name: str) -> str:
     if not 1 <= len(name) <= MAX_NAME:
         raise StorageError(f"A name has 1 to {MAX_NAME} characters; got {len(name)}.")
     return name
+
+
+def _drop_unused(session: Session, model_id: str) -> None:
+    """Delete a model that another replaces; one that runs measured is worth keeping."""
+    row = session.get(ModelTable, model_id)
+    if row is None:
+        return
+    try:
+        refuse_while_used(session, JobTable.model == model_id, f"Model {row.name!r}", with_runs=False)
+    except StorageError:
+        return
+    session.delete(row)
 
 
 def _existing(session: Session, table: type, key: str) -> ModelTable | DataTable:

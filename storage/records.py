@@ -187,6 +187,7 @@ class NewModel(Record):
     origin: str
     data: str | None = None
     notes: dict[str, Any] = Field(default_factory=dict)
+    replaces: str | None = None  # a model that goes, unless something uses it
 
 
 class NewData(Record):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +27,6 @@ from storage.store import Store
 from ui.datasets_view import summary_of
 from ui.format import plural
 from ui.preview import materialised
-from ui.verdict import escaped
 
 TRY = "try"  # stands for: the answer of the lowest loss on validation rows
 MOST_COUNTED_BYTES = 300_000_000  # of a dataset whose rows are read to count ids beyond a table
@@ -86,21 +86,25 @@ def _draw_table(look: Look, data: DataRow, key: str, saved: dict[str, Any], list
         [table_row(line, has_offsets=has_offsets) for line in lines], key=turn, hide_index=True,
         disabled=["Input", "Reads", "Table rows"], height="content" if len(lines) <= TALL else 460,
         on_change=_edited, args=(key, turn, look, data, by_title),
-        column_config={
-            "Input": st.column_config.TextColumn(help="As the file names it."),
-            "Reads": st.column_config.TextColumn(help="One id or number a row, or a list of ids; and its type."),
-            "Table rows": st.column_config.NumberColumn(
-                format="localized", help="Rows of the embedding table that the ids choose from: 0 to one less."),
-            "Column": st.column_config.SelectboxColumn(
-                options=[one.name for one in data.description.columns], help="The column of the dataset it reads."),
-            "Values": st.column_config.SelectboxColumn(
-                options=list(by_title), required=True,
-                help="How a value of the column becomes what the model reads: ids as they are, numbered in the sorted "
-                     "order of all values (as LabelEncoder does), or by a list or mapping that was uploaded; numbers "
-                     "as they are, or standardized on train rows."),
-            "Offset": st.column_config.NumberColumn(
-                min_value=0, step=1, help="Added to the ids of this column, where columns share a table.")})
+        column_config=_columns([one.name for one in data.description.columns], list(by_title)))
     return corrected(lines, _edits(turn), by_title)
+
+
+def _columns(names: list[str], ways: list[str]) -> dict[str, Any]:
+    """Titles, hints and widths; fixed, so that no column moves while another is corrected."""
+    config = st.column_config
+    return {
+        "Input": config.TextColumn(width=200, help="As the file names it."),
+        "Reads": config.TextColumn(width=170, help="One id or number a row, or a list of ids; and its type."),
+        "Table rows": config.NumberColumn(width=110, format="localized", help=(
+            "Rows of the embedding table that the ids choose from: 0 to one less.")),
+        "Column": config.SelectboxColumn(width=260, options=names, help="The column of the dataset it reads."),
+        "Values": config.SelectboxColumn(width=300, options=ways, required=True, help=(
+            "How a value of the column becomes what the model reads: ids as they are, numbered in the sorted order of "
+            "all values (as LabelEncoder does), or by a list or mapping that was uploaded; numbers as they are, or "
+            "standardized on train rows.")),
+        "Offset": config.NumberColumn(width=90, min_value=0, step=1, help=(
+            "Added to the ids of this column, where columns share a table."))}
 
 
 def table_row(line: Line, *, has_offsets: bool) -> dict[str, Any]:
@@ -190,8 +194,9 @@ def _ask(question: Question, key: str, saved: dict[str, Any], *, can_try: bool) 
 
 def _draw_checks(found: tuple[Check, ...]) -> None:
     """A line for each check, always as many, so that nothing jumps when one fails."""
-    st.markdown("  \n".join(f"{':green[✓]' if one.passed else ':red[✗]'} **{one.title}** {escaped(one.text)}"
-                            for one in found))
+    lines = "".join(f'<i class="{"passed" if one.passed else "failed"}">{"✓" if one.passed else "✗"}</i>'
+                    f"<b>{one.title}</b><span>{html.escape(one.text)}</span>" for one in found)
+    st.html(f'<div class="rp-checks">{lines}</div>')
 
 
 @st.cache_data(show_spinner=False, max_entries=256)

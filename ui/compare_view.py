@@ -24,6 +24,7 @@ from ui.state import is_dark, open_page, page_link
 from ui.verdict import escaped
 
 PLOT_HEIGHT = 430
+ROW_HEIGHT = 35  # of a table
 BUNDLE = "bundle.zip"
 DOWNLOAD = "download_bytes"
 GOALS = {"size": "smallest", "latency": "fastest", "quality": "most accurate"}
@@ -56,8 +57,8 @@ def draw_controls(points: Sequence[Point], view: View) -> View:
     across = st.columns([1.2, 1.2, 0.62, 0.62, 1.8], gap="small", vertical_alignment="bottom")
     x = across[0].selectbox("Across", keys, key="compare.x", on_change=moved, format_func=metric_title)
     y = across[1].selectbox("Up", keys, key="compare.y", on_change=moved, format_func=metric_title)
-    logx = across[2].toggle("log ↔", key="compare.logx", on_change=moved)
-    logy = across[3].toggle("log ↕", key="compare.logy", on_change=moved)
+    logx = across[2].toggle("log ↔", key="compare.logx", on_change=moved, help="Logarithmic scale across.")
+    logy = across[3].toggle("log ↕", key="compare.logy", on_change=moved, help="Logarithmic scale upwards.")
     with across[4], st.popover(_limits_label(view), width="stretch",
                                help="What a run may cost; the best run inside the limits is recommended."):
         view = _draw_limits(keys, view)
@@ -150,7 +151,8 @@ def draw_table(points: Sequence[Point], placed: Sequence[ParetoPoint], view: Vie
         change(side=tuple(shown[row].job_id for row in rows[:4]))
 
     start = [index for index, point in enumerate(shown) if point.job_id in view.side]
-    st.dataframe(columns, hide_index=True, height=PLOT_HEIGHT, column_config=config, key="compare.table",
+    st.dataframe(columns, hide_index=True, height=min(PLOT_HEIGHT, ROW_HEIGHT * (len(shown) + 1) + 3),
+                 column_config=config, key="compare.table",
                  column_order=table_columns(list(columns)),
                  on_select=ticked, selection_mode="multi-row", selection_default={"selection": {"rows": start}},
                  placeholder="—")

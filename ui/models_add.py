@@ -35,6 +35,7 @@ class Brought:
     name: str = ""
     data: str = ""
     binding: dict[str, Any] = field(default_factory=dict)
+    replaces: str | None = None  # the stored model whose binding is changed
 
 
 def draw_upload(store: Store) -> None:
@@ -44,9 +45,9 @@ def draw_upload(store: Store) -> None:
         draw_back("All models", "models")
         page_title("Upload a model", "It is read in a process of its own; nothing in an upload is ever run.")
         files = uploader("Model files", kind="model", key=UPLOAD)
-        st.caption("ONNX (.onnx, with its data file) · torch.export (.pt2) · weights (.safetensors, .pt, .pth, .ckpt, "
-                   ".bin, .model), with config or mapping files beside them · a RecPress bundle (.zip).")
         if not files:
+            st.caption("ONNX (.onnx, with its data file) · torch.export (.pt2) · weights (.safetensors, .pt, .pth, "
+                       ".ckpt, .bin, .model), with config or mapping files beside them · a RecPress bundle (.zip).")
             return
         brought = Brought({one.name: one.digest for one in files}, suggested_name([one.name for one in files]))
     else:
@@ -66,7 +67,8 @@ def brought_before(store: Store) -> Brought | None:
         if query_text("model"):
             row = store.model(query_text("model"))
             if row.notes.get("upload"):
-                return Brought(row.notes["upload"], row.name, row.data or "", row.notes.get("binding") or {})
+                return Brought(row.notes["upload"], row.name, row.data or "", row.notes.get("binding") or {},
+                               replaces=row.id)
         if query_int("job") is not None:
             spec = store.job(query_int("job")).spec
             if isinstance(spec, ImportModelSpec) and all(map(store.files.has, spec.files.values())):
@@ -98,8 +100,10 @@ def _draw_form(store: Store, brought: Brought, look: Look) -> None:
             st.warning(filled.problem)
         elif look.reads:
             st.caption(f"Its own signature says what it reads, and {row.name} has all of it.")
-    if st.button("Import the model", type="primary", disabled=bool(filled.problem) or not name.strip()):
-        _queue(store, ImportModelSpec(files=brought.files, name=name, data=data or None, binding=filled.binding))
+    label = "Import it again" if brought.replaces else "Import the model"
+    if st.button(label, type="primary", disabled=bool(filled.problem) or not name.strip()):
+        _queue(store, ImportModelSpec(files=brought.files, name=name, data=data or None, binding=filled.binding,
+                                      replaces=brought.replaces))
 
 
 def suggested_name(names: list[str]) -> str:

@@ -13,7 +13,7 @@ from plots.verdict import Numbers
 from storage.records import Point
 
 DIFFERENCE = " difference"
-NARROW = 88  # pixels: three columns of differences fit beside the plot
+NARROW = 82  # pixels: three columns of differences fit beside the plot
 ORDER = {key: place for place, key in enumerate(METRICS)}
 
 
@@ -68,15 +68,17 @@ def _difference(key: str, value: Numbers, against: float | None) -> float | None
 def column_config(keys: Sequence[str], *, pinned_name: str) -> dict[str, Any]:
     """Streamlit's column settings: titles, units, digits and help."""
     config: dict[str, Any] = {"job": st.column_config.NumberColumn("#", format="%d", width=56),
-                              "name": st.column_config.TextColumn("Run", width=150, pinned=True)}
+                              "name": st.column_config.TextColumn("Run", width=172, pinned=True)}
     formats = {"score": "%.4f", "bytes": "%.3f MB", "ms": "%.3f ms", "rate": "compact", "count": "compact",
                "ratio": "%.2f×"}
     for key in keys:
         spec = metric_of(key)
         title = metric_title(key).replace(", batch ", " @")
+        if spec.kind == "ratio":
+            title = f"× {title.replace(' ratio', '')}"
         config[key] = st.column_config.NumberColumn(
             title, format="%.1e" if spec.key == "parity_error" else formats[spec.kind], help=spec.help,
-            width=NARROW if spec.kind == "ratio" else None)
+            width=NARROW + 30 if spec.kind == "ratio" else None)
         score = spec.kind == "score"
         config[difference_name(key)] = st.column_config.NumberColumn(
             f"Δ {title}" if score else f"× {title.removesuffix(' on disk')}", width=NARROW,

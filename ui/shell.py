@@ -31,6 +31,10 @@ CSS = """
   .rp-download:hover { border-color: var(--rp-accent); }
   .rp-download.rp-primary { background: var(--rp-accent); border-color: var(--rp-accent);
     color: var(--rp-on-accent) !important; }
+  .rp-checks { display: grid; grid-template-columns: auto auto 1fr; gap: 0.25rem 0.75rem; font-size: 0.9375rem; }
+  .rp-checks b { font-weight: 600; }
+  .rp-checks i { font-style: normal; color: light-dark(#0B6E4F, #4ADE80); }
+  .rp-checks i.failed { color: light-dark(#B42318, #F97066); }
   .rp-family { font-weight: 600; margin: 0.75rem 0 0.125rem; display: flex; align-items: center; gap: 0.5rem; }
   .rp-family i { width: 0.625rem; height: 0.625rem; border-radius: 50%; flex: none; }
   button:focus-visible, a:focus-visible { outline: 2px solid var(--rp-accent); outline-offset: 2px; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 
 import pytest
@@ -18,7 +19,7 @@ from tests.data.write import write_data
 from tests.models.importers.graphs import export
 from tests.models.importers.state_dict.make import NCF
 from tests.ui.app import open_page, texts
-from tests.ui.filled import WORKER, description
+from tests.ui.filled import WORKER, description, fill
 from tests.ui.test_catalogue_pages import press, upload_page, uploaded
 from ui.binding_form import corrected, table_row
 
@@ -64,10 +65,15 @@ def onnx(tmp_path_factory) -> bytes:
     return export(Pair(), arguments, tmp_path_factory.mktemp("made") / "m.onnx", dynamo=False).read_bytes()
 
 
+def checked(app) -> str:
+    """What the list of checks says."""
+    return "".join(html.unescape(one.proto.body) for one in app.get("html") if "rp-checks" in one.proto.body)
+
+
 def test_an_onnx_file_is_bound_by_its_tables_checked_and_queued_with_the_binding(store, data, onnx):
     app = upload_page(store, "models", [uploaded(store, "net.onnx", onnx, "model")])
     assert not app.exception and not app.error
-    assert "✗" not in texts(app) and "u up to 11 of 12 rows; i up to 8 of 9 rows" in texts(app)
+    assert "✗" not in checked(app) and "u up to 11 of 12 rows; i up to 8 of 9 rows" in checked(app)
     press(app, "Import the model")
     (job,) = store.jobs().items
     assert (job.spec.name, job.spec.data) == ("net", data)
@@ -81,7 +87,7 @@ def test_a_binding_that_cannot_work_says_where_and_is_not_imported(store, data, 
     job = store.submit(spec, name="Import Net")
     app = open_page("models", add="upload", job=job)
     assert not app.exception
-    assert "of 120 rows of 'u' lie outside 0 to 8 (largest 11): the table of x1 has 9 rows." in texts(app)
+    assert "of 120 rows of 'u' lie outside 0 to 8 (largest 11): the table of x1 has 9 rows." in checked(app)
     assert next(button for button in app.button if button.label == "Import the model").disabled
 
 
@@ -105,8 +111,9 @@ def test_a_stored_model_opens_its_table_again_with_the_saved_binding(store, data
         notes={"upload": {"net.onnx": store.files.put_bytes(onnx)}, "binding": binding}))
     app = press(open_page("models", id=model), "Bind again")
     assert not app.exception and "Bind Net again" in texts(app)
-    press(app, "Import the model")
+    press(app, "Import it again")
     assert store.jobs().items[0].spec.binding == binding
+    assert store.jobs().items[0].spec.replaces == model
 
 
 def test_the_upload_of_a_model_is_kept_as_long_as_the_model(store, onnx, tmp_path):
@@ -183,3 +190,18 @@ def test_the_first_runs_of_an_imported_model_are_one_click_from_its_page(store, 
     press(open_page("models", id=model), "Queue suggested runs")
     jobs = store.jobs().items
     assert len(jobs) > 1 and {(job.model, job.data) for job in jobs} == {(model, data)}
+
+
+def test_a_model_bound_again_takes_the_place_of_one_that_no_run_measured(store):
+    def add(name: str, content: bytes, replaces: str | None = None) -> str:
+        return store.add_model(NewModel(name=name, architecture="onnx", origin="uploaded", description=description(),
+                                        manifest={"model.onnx": store.files.put_bytes(content)}, replaces=replaces))
+
+    first = add("first", b"1")
+    second = add("second", b"2", first)
+    assert [row.id for row in store.models()] == [second]
+    assert add("second", b"2", second) == second and len(store.models()) == 1
+    fill(store)
+    measured = next(row.id for row in store.models() if row.id != second)
+    add("third", b"3", measured)
+    assert len(store.models()) == 3

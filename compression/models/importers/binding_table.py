@@ -149,8 +149,10 @@ def _source(line: Line, column: str | None, about: ColumnSummary | None, look: L
         return f"{FILE}:{(named or fitting)[0]}"
     if about is None or line.kind == "list" or line.rows is None:
         return AS_IS
-    fits = about.largest_id is not None and about.largest_id < line.rows
-    return AS_IS if fits or about.role in UNREAD else DATA
+    if about.role in UNREAD or (about.largest_id is not None and about.largest_id < line.rows):
+        return AS_IS
+    is_numbered = about.largest_id is not None and (about.cardinality or 0) > line.rows
+    return AS_IS if is_numbered else DATA  # what fits neither way is told by its ids
 
 
 def _alike(name: str, other: str) -> bool:

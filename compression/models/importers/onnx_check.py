@@ -52,9 +52,9 @@ def read_checked(path: Path, data: dict[str, Path], *, name: str = "model.onnx")
                          "Save its large tensors as external data and upload both files.")
     try:
         model = onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # protobuf's errors share no base class
-        raise ModelError(f"{name} is not a whole ONNX file ({_one_line(error)}). It is truncated or of another "
-                         "format; export it again and upload it.") from None
+    except Exception:  # protobuf's errors share no base class
+        raise ModelError(f"{name} is not a whole ONNX file: it is truncated or of another format. Export it again and "
+                         "upload it.") from None
     if not _is_text(model):
         raise ModelError(f"{name} has a name that is no text (UTF-8). It was damaged or changed; export it again.")
     _check_frame(model, name)
@@ -259,7 +259,3 @@ def read_array(tensor: TensorProto, data: dict[str, Path]) -> np.ndarray:
 
 def _times(tensor: TensorProto) -> str:
     return " × ".join(str(length) for length in tensor.dims) or "one number"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".")
