@@ -230,14 +230,21 @@ def _data_folder(path: Path) -> Path:
 
 def _model_folder(path: Path, scratch: Path, data: Path | None) -> Path:
     """A model folder as it is; any other file goes through the importers, in their sandbox."""
+    from compression.models.importers.hugging_face_settings import files_of_folder, is_hugging_face
+
+    if path.is_dir() and is_hugging_face(files := files_of_folder(path)):
+        return _imported(files, scratch, data)
     if (path / "config.json").is_file() or (path / "binding.json").is_file():
         return path
     if not path.is_file():
         raise ModelError(f"There is no model at {path}.")
+    beside = [other for other in path.parent.iterdir() if _belongs(other, path)]
+    return _imported({other.name: other for other in [path, *beside]}, scratch, data)
+
+
+def _imported(files: dict[str, Path], scratch: Path, data: Path | None) -> Path:
     from compression.models.importers import import_model
 
-    beside = [other for other in path.parent.iterdir() if _belongs(other, path)]
-    files = {other.name: other for other in [path, *beside]}
     folder = scratch / "imported"
     import_model(files, folder, data_folder=_data_folder(data) if data else None, binding=None)
     return folder

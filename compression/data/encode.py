@@ -135,7 +135,7 @@ def _encode(frame: pl.DataFrame, column: Column, item: Input, ids: pl.DataFrame 
         found = _in_range(numbers(values, what=_what(column)), item, column, split)
     else:
         found = _look_up(values, ids)
-    return _pad(found, rows, len(lists), length)
+    return _pad(found, rows, len(lists), length, with_zeros=bool(item.length_of))
 
 
 def _look_up(values: pl.Series, ids: pl.DataFrame) -> np.ndarray:
@@ -144,9 +144,12 @@ def _look_up(values: pl.Series, ids: pl.DataFrame) -> np.ndarray:
     return joined["id"].fill_null(0).to_numpy(writable=True)
 
 
-def _pad(ids: np.ndarray, rows: np.ndarray, n_rows: int, length: int) -> np.ndarray:
-    """Ids with the row of each → (N, L) int64, the first L known ids of each row, then zeros."""
-    known = ids > 0
+def _pad(ids: np.ndarray, rows: np.ndarray, n_rows: int, length: int, *, with_zeros: bool = False) -> np.ndarray:
+    """Ids with the row of each → (N, L) int64, the first L known ids of each row, then zeros.
+
+    `with_zeros`: a zero in the list is a value of its own, as in a mask, and keeps its place.
+    """
+    known = ids >= 0 if with_zeros else ids > 0
     ids, rows = ids[known], rows[known]
     place = np.arange(len(ids)) - np.searchsorted(rows, rows)  # rows are sorted: where within its row
     fits = place < length

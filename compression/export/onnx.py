@@ -126,6 +126,8 @@ def example_batch(signature: Signature, device: torch.device | str = "cpu") -> d
     for place, item in enumerate(signature.inputs):
         # lengths differ from one another and from the rows, so that none is taken for equal to another
         width = _fixed_width(item) or (EXAMPLE_ROWS + 1 + place if item.kind == "multi" else None)
+        if item.length_of in batch:
+            width = batch[item.length_of].shape[1]
         shape = (EXAMPLE_ROWS, width) if width else (EXAMPLE_ROWS,)
         batch[item.name] = torch.zeros(shape, dtype=TORCH_DTYPES[item.dtype], device=device)
     return batch
@@ -225,9 +227,12 @@ def _name_axes(graph: "onnx_ir.Graph", signature: Signature) -> None:
     import onnx_ir
 
     for value, item in zip(graph.inputs, signature.inputs, strict=True):
-        width = _fixed_width(item) or (f"{item.name}_length" if item.kind == "multi" else None)
+        width = _fixed_width(item) or (f"{item.length_of or item.name}_length" if item.kind == "multi" else None)
         value.shape = onnx_ir.Shape(["batch", width] if width else ["batch"])
-    graph.outputs[0].shape = onnx_ir.Shape(["batch"])
+    if signature.output_form != "vector":  # its width is known to the exporter
+        graph.outputs[0].shape = onnx_ir.Shape(["batch"])
+        return
+    graph.outputs[0].shape = onnx_ir.Shape(["batch", *list(graph.outputs[0].shape or [None])[1:]])
 
 
 def _widest_first(graph: "onnx_ir.Graph") -> None:

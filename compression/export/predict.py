@@ -46,7 +46,8 @@ def encode(item, rows):
     if item["kind"] == "category":
         return np.array([row_of(cell) for cell in cells], item["dtype"]) + item["offset"]
     parts = [cell.split(SAVED["separators"].get(item["column"], " ")) for cell in cells]
-    lists = [[row for part in each if (row := row_of(part.strip(" ")))] for each in parts]
+    keep = bool(item.get("length_of"))  # zeros of a mask keep their place
+    lists = [[row for part in each if (row := row_of(part.strip(" "))) or (keep and part.strip())] for each in parts]
     length = item["max_length"] or max(1, *map(len, lists))
     return np.array([(ids + [0] * length)[:length] for ids in lists], item["dtype"]) + item["offset"]
 

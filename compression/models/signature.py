@@ -26,6 +26,7 @@ class Input(Record):
     cardinality: int | None = Field(None, ge=1)  # V, rows of the table, with row 0
     max_length: int | None = Field(None, ge=1)  # L
     fixed_length: bool = False  # a foreign file may read lists of exactly L
+    length_of: str = ""  # name of the multi input before it whose lists are as long, as a mask's are
     transform: Literal["none", "standardize", "log"] = "none"  # log: sign(x)·log1p(|x|) first, then standardize
     mean: float = 0.0  # of the (log-)values over the training split
     std: float = Field(1.0, gt=0)
@@ -46,8 +47,8 @@ class Signature(Record):
     """All inputs in the order of the exported file, and the output."""
 
     inputs: tuple[Input, ...]
-    output: str = "score"  # name of the output in the exported file, (B,) float32
-    output_form: Literal["probability", "logit"] = "probability"
+    output: str = "score"  # name of the output in the exported file, (B,) float32, or (B, D) where it is a vector
+    output_form: Literal["probability", "logit", "vector"] = "probability"
     task: str = "ctr"
 
     def input(self, name: str) -> Input:

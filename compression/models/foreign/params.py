@@ -135,6 +135,29 @@ class TextEncoderParams(Params):
     pool_activation: Activation = "tanh"
 
 
+class SentenceEncoderParams(Params):
+    """A BERT-like encoder of texts.
+
+    place_from: row of the place table that the first token reads. type_rows: 0 where tokens have no types. dense:
+    layers behind the pooling. output: a vector a text, a score a text, or a score a pair of texts: `scale` times their
+    cosine.
+    """
+
+    embedding_dim: Width
+    length: Width
+    place_rows: Width
+    place_from: int = Field(0, ge=0, le=8)
+    type_rows: int = Field(0, ge=0, le=64)
+    blocks: BlocksParams
+    pool: Literal["mean", "first", "max"] = "mean"
+    pool_layer: bool = False
+    pool_activation: Activation = "tanh"
+    dense: tuple[ChainParams, ...] = Field((), max_length=8)
+    normalize: bool = False
+    output: Literal["vector", "score", "pair"] = "vector"
+    scale: float = Field(20.0, gt=0, le=10_000)
+
+
 class TextCNNParams(Params):
     """Convolutions over tokens, the largest answer of each filter, a chain to one score."""
 

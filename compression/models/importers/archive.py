@@ -13,12 +13,16 @@ PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")  # of every file t
 MAX_MEMBERS = 200
 MAX_RATIO = 200  # unpacked bytes for a packed one; zeros reach 1000, weights hardly 2
 MAX_BYTES = 16 << 30
+_MODULE_FOLDER = re.compile(r"[0-9]{1,2}_[A-Za-z]{1,40}")  # of sentence-transformers: 1_Pooling, 2_Dense
 _FREE_BYTES = 10 << 20  # below this the ratio doesn't matter
 _CHUNK = 1 << 20
 
 
 def unpack(path: Path, name: str, folder: Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Path]:
-    """Unpack into `folder`, flat: file name → path. Raises ModelError for a bomb or a name that leads elsewhere."""
+    """Unpack into `folder`, flat: file name → path; what lies in 1_Pooling is named "1_Pooling.config.json".
+
+    Raises ModelError for a bomb or a name that leads elsewhere.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.infolist() if not member.is_dir()]
@@ -46,13 +50,14 @@ def _checked_names(members: list[zipfile.ZipInfo], name: str) -> list[str]:
         if not PLAIN_NAME.fullmatch(plain) or not all(PLAIN_NAME.fullmatch(folder) for folder in folders):
             raise ModelError(f"{name} holds a file named {member.filename!r}; plain names are unpacked, and paths that "
                              "lead elsewhere are not.")
+        module = folders.pop() if folders and _MODULE_FOLDER.fullmatch(folders[-1]) else ""
         if len(folders) > 1:
             raise ModelError(f"{name} holds {member.filename!r}; a bundle has its files at the top or in one folder.")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise ModelError(f"{name} holds a link ({member.filename}), which is not followed.")
         if member.flag_bits & 1:
             raise ModelError(f"{name} is encrypted. Upload it without a password.")
-        names.append(plain)
+        names.append(f"{module}.{plain}" if module else plain)
     twice = {plain for plain in names if names.count(plain) > 1}
     if twice:
         raise ModelError(f"{name} holds {sorted(twice)[0]!r} twice.")

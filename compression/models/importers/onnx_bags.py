@@ -154,16 +154,16 @@ class _Graph:
             return "number"
         if len(tensor.dims) == 2:
             return "table"
-        values = _small(tensor)
+        values = small_values(tensor)
         return "number" if values is not None and (values == 1).all() else None
 
     def _is_flat(self, node: NodeProto) -> bool:
-        values = _small(self.stored[node.input[1]]) if node.input[1] in self.stored else None
+        values = small_values(self.stored[node.input[1]]) if node.input[1] in self.stored else None
         return values is not None and values.tolist() == [-1]
 
     def _padding(self, inner: list[NodeProto]) -> int | None:
         """The id that an inner loop compares with; None where there is no single one."""
-        stored = [_small(self.stored[name]) for node in inner if node.op_type == "Equal"
+        stored = [small_values(self.stored[name]) for node in inner if node.op_type == "Equal"
                   for name in node.input if name in self.stored]
         found = {int(values.reshape(-1)[0]) for values in stored if values is not None and values.size == 1}
         return found.pop() if len(found) == 1 else None
@@ -185,9 +185,9 @@ def _only_reads(node: NodeProto) -> bool:
 
 def _is_harmless(item: AttributeProto) -> bool:
     if item.type == AttributeProto.TENSOR:
-        return _small(item.t) is not None
+        return small_values(item.t) is not None
     if item.type == AttributeProto.GRAPH:  # a bag without ids is a row of zeros, stored in its branch
-        rows = [_small(tensor, MAX_ROW) for tensor in item.g.initializer]
+        rows = [small_values(tensor, MAX_ROW) for tensor in item.g.initializer]
         return not item.g.sparse_initializer and all(row is not None and not row.any() for row in rows)
     return item.type in _PLAIN
 
@@ -211,7 +211,7 @@ def _given_inside(node: NodeProto) -> Iterator[str]:
             yield from (value.name for value in (*item.g.input, *item.g.initializer))
 
 
-def _small(tensor: TensorProto, n_most: int = 16) -> np.ndarray | None:
+def small_values(tensor: TensorProto, n_most: int = 16) -> np.ndarray | None:
     """The values of a tensor of a few numbers that lie in the graph itself; None for others."""
     if tensor.data_location == TensorProto.EXTERNAL or tensor.data_type not in _NUMBERS or len(tensor.dims) > 2 \
             or any(length < 0 for length in tensor.dims) or math.prod(tensor.dims) > n_most:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from onnx import AttributeProto, ModelProto, NodeProto, shape_inference
 
+from compression.models.importers.onnx_bags import small_values
+
 MAX_INFERRED_BYTES = 1 << 30  # the whole graph is copied to infer its shapes
 
 
@@ -61,7 +63,8 @@ def _branches(node: NodeProto) -> tuple[list[NodeProto], list[NodeProto]] | None
         graph = graphs[name]
         *before, last = list(graph.node) or [NodeProto()]
         plain = all(one.op_type == "Constant" and len(one.attribute) == 1
-                    and one.attribute[0].type == AttributeProto.TENSOR for one in before)
+                    and one.attribute[0].type == AttributeProto.TENSOR
+                    and small_values(one.attribute[0].t) is not None for one in before)
         whole = [value.name for value in graph.output] == list(last.output) and not graph.initializer
         if len(before) > 1 or not plain or not whole or last.op_type != kind or last.domain not in ("", "ai.onnx") \
                 or not last.input or any(item.type == AttributeProto.GRAPH for item in last.attribute):

@@ -24,6 +24,7 @@ from compression.models.importers.disguise import (
     is_recbole_dataset,
     refuse_dangerous,
 )
+from compression.models.importers.hugging_face_settings import MODULE_FOLDER, MODULES, is_hugging_face
 from compression.records import ModelDescription
 
 MAX_FILES = 64
@@ -41,6 +42,11 @@ def read_upload(files: dict[str, Path], out: Path, *, data_folder: Path | None =
         if is_weights(name):
             if has_config(files, name):
                 return _read_zoo(files, name, out, binding)
+            if is_hugging_face(files):
+                from compression.models.importers.hugging_face import read_hugging_face
+
+                return read_hugging_face(files, name, out, given=binding or {}, data_folder=data_folder,
+                                         vocabularies=vocabularies_of(files))
             return _read_weights(files, name, out, binding or {}, data_folder)
         from compression.models.importers.onnx_reader import read_onnx
         from compression.models.importers.pt2_reader import read_exported_program
@@ -62,6 +68,8 @@ def checked_upload(files: dict[str, Path], scratch: Path) -> Iterator[tuple[dict
         files = _unpacked(files, Path(folder))
         models = [name for name in files if is_weights(name) or Path(name).suffix.lower() in (".onnx", EXPORTED_ENDING)]
         models = [name for name in models if not is_recbole_dataset(files[name])]
+        if MODULES in files:  # layers behind an encoder have weights of their own
+            models = [name for name in models if not MODULE_FOLDER.fullmatch(name.partition(".")[0])]
         if len(models) != 1:
             found = ", ".join(sorted(models)) or ", ".join(sorted(files))
             raise ModelError(f"Upload one model at a time: an .onnx file with its data, a .pt2, a .safetensors file "

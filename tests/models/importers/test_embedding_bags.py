@@ -121,6 +121,22 @@ def test_a_squeeze_of_an_unknown_axis_is_decided_when_the_graph_is_read(width, l
 N = onnx.helper.make_node
 
 
+@pytest.mark.security
+@pytest.mark.parametrize("axes", [
+    onnx.TensorProto(data_type=7, dims=[1], data_location=1,
+                     external_data=[onnx.StringStringEntryProto(key="location", value="/etc/passwd")]),
+    onnx.TensorProto(data_type=7, dims=[2**40], raw_data=b"\0" * 8),
+    onnx.TensorProto(data_type=8, dims=[1], string_data=[b"x"])])
+def test_a_branch_that_stores_more_than_a_few_numbers_is_refused(axes, tmp_path):
+    path = export(squeezed(1), {"genres": IDS}, tmp_path / "m.onnx", dynamo=False)
+    model = onnx.load(path)
+    branch = next(node for node in model.graph.node if node.op_type == "If").attribute[0].g
+    next(node for node in branch.node if node.op_type == "Constant").attribute[0].t.CopyFrom(axes)
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match=r"Operator If .* of m.onnx holds a sub-graph"):
+        read_checked(path, {}, name="m.onnx")
+
+
 def loop(change) -> onnx.ModelProto:
     """The exported loop with something changed in it."""
     with tempfile.TemporaryDirectory() as folder:
