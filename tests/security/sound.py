@@ -15,6 +15,8 @@ import torch
 from torch import nn
 
 from compression.models.files import LoadedModel, save_model
+from tests.models.importers.folders import bert_state, write_folder
+from tests.models.importers.folders import zipped as zipped_folder
 from tests.models.importers.state_dict.fuxictr import Model as FuxiCTR
 from tests.models.importers.state_dict.fuxictr import fuxictr_files
 from tests.models.importers.state_dict.recbole import (
@@ -121,6 +123,18 @@ def bundle(canary: Path) -> Files:
     return {"bundle.zip": zipped(inside)}
 
 
+@functools.cache
+def encoder_zip() -> bytes:
+    """A sentence encoder as a zip, a folder of pooling in it."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = zipped_folder(write_folder(Path(folder) / "bert", bert_state(), modules=["Pooling", "Normalize"]))
+        return made["bert.zip"].read_bytes()
+
+
+def encoder(canary: Path) -> Files:
+    return {"bert.zip": encoder_zip()}
+
+
 SOUND: dict[str, Callable[[Path], Files]] = {
     "onnx": onnx_file,
     "onnx with data": onnx_with_data,
@@ -132,4 +146,5 @@ SOUND: dict[str, Callable[[Path], Files]] = {
     "lightning": lightning,
     "recbole": recbole,
     "fuxictr": fuxictr,
+    "hugging face": encoder,
 }

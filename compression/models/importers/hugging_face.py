@@ -32,14 +32,15 @@ _OUTPUTS = ("vector", "pair")
 
 def read_hugging_face(files: dict[str, Path], weights: str, out: Path, *, given: dict[str, Any],
                       vocabularies: dict[str, list[str]], data_folder: Path | None) -> ModelDescription:
-    """Write the model to `out`. `given`: a binding; its answers may say {"output": "pair"} for two texts a row.
+    """Write the model to `out`. `given`: a binding; its answers may say {"output": "vector"}, or "pair" for two texts a
+    row, which a sentence encoder with data is taken for.
 
     Raises ModelError for a family, a module or a setting that is not read, and for weights that don't fit them.
     """
     from compression.models.importers.reader import exported_graph_bytes
 
     encoder = read_settings(files, weights)
-    params = _params(encoder, given)
+    params = _params(encoder, given, has_data=data_folder is not None)
     signature = _signature(params, encoder.token_rows, {key: value for key, value in given.items() if key != "answers"},
                            vocabularies, data_folder)
     config = params.model_dump(mode="json")
@@ -51,27 +52,36 @@ def read_hugging_face(files: dict[str, Path], weights: str, out: Path, *, given:
     return description.model_copy(update={"notes": tuple(_notes(encoder, params))})
 
 
-def _params(encoder: Encoder, given: dict[str, Any]) -> SentenceEncoderParams:
+def look_at_folder(files: dict[str, Path], weights: str) -> tuple[str, tuple[ModelInput, ...]]:
+    """(what the folder holds, the inputs to be bound to the columns of data). Raises ModelError."""
+    encoder = read_settings(files, weights)
+    return encoder.title, _inputs(_params(encoder, {}, has_data=True), encoder.token_rows)
+
+
+def _inputs(params: SentenceEncoderParams, token_rows: int) -> tuple[ModelInput, ...]:
+    rows = {"input_ids": token_rows, "attention_mask": 2, "token_type_ids": params.type_rows}
+    return tuple(ModelInput(name, "int64", 0, {None: next(count for end, count in rows.items() if name.endswith(end))})
+                 for name in input_names(params))
+
+
+def _params(encoder: Encoder, given: dict[str, Any], *, has_data: bool) -> SentenceEncoderParams:
     answers = given.get("answers") or {}
     if not isinstance(answers, dict) or set(answers) - {"output"} or answers.get("output", "vector") not in _OUTPUTS:
         raise ModelError('An encoder of texts has one answer: {"answers": {"output": "vector"}}, or "pair" for the '
                          "cosine of two texts.")
     settings = dict(encoder.settings)
-    if answers.get("output") == "pair":
-        if settings["output"] == "score":
-            raise ModelError("This model scores a text as a whole; it gives no vectors that two texts could be "
-                             "compared by. Leave the answer out.")
-        settings["output"] = "pair"
+    if settings["output"] != "score":  # rows with a label are pairs: a vector alone can't be held against it
+        settings["output"] = answers.get("output", "pair" if has_data else "vector")
+    elif answers.get("output") == "pair":
+        raise ModelError("This model scores a text as a whole; it gives no vectors that two texts could be compared "
+                         "by. Leave the answer out.")
     return parse_config(ARCHITECTURE, settings)
 
 
 def _signature(params: SentenceEncoderParams, token_rows: int, given: dict[str, Any],
                vocabularies: dict[str, list[str]], data_folder: Path | None) -> Signature:
     """The inputs bound as lists; those of one text are as long as its ids."""
-    rows = {"input_ids": token_rows, "attention_mask": 2, "token_type_ids": params.type_rows}
     names = input_names(params)
-    inputs = [ModelInput(name, "int64", 0, {None: next(count for end, count in rows.items() if name.endswith(end))})
-              for name in names]
     choices = given.get("inputs")
     if choices is None or isinstance(choices, dict):
         choices = choices or {}
@@ -83,7 +93,7 @@ def _signature(params: SentenceEncoderParams, token_rows: int, given: dict[str, 
         from compression.data.description import load_description
 
         description = load_description(data_folder)
-    signature = bind(inputs, given, description=description, vocabularies=vocabularies)
+    signature = bind(list(_inputs(params, token_rows)), given, description=description, vocabularies=vocabularies)
     vector = params.output == "vector"
     return signature.model_copy(update={
         "inputs": tuple(_as_long(item, names, params.length) for item in signature.inputs),
@@ -119,5 +129,5 @@ def _notes(encoder: Encoder, params: SentenceEncoderParams) -> Iterable[str]:
            f"{pooled[params.pool]}{', of length 1' if params.normalize else ''}.")
     if params.output == "vector":
         yield (f"It gives a vector of {width} numbers a text: methods change it, it is exported, but no quality is "
-               'measured. To score pairs of texts by cosine, import it with {"answers": {"output": "pair"}}.')
+               "measured. Bound to data with two texts a row, it is imported to score them by their cosine.")
     yield from encoder.notes

@@ -75,6 +75,7 @@ def _input(one: dict[str, Any]) -> ModelInput:
 def look_at(files: dict[str, Path], out: Path) -> Look:
     """What the files ask for; scratch is written beside `out`. Raises ModelError with what is wrong with them."""
     from compression.models.importers import reader
+    from compression.models.importers.hugging_face_settings import is_hugging_face
     from compression.models.importers.vocabularies import mappings_in
 
     with reader.checked_upload(files, out.parent) as (files, name):
@@ -87,6 +88,11 @@ def look_at(files: dict[str, Path], out: Path) -> Look:
             return Look("graph", inputs, reads=reads, mappings=mappings, vocabularies=vocabularies)
         if reader.has_config(files, name):
             return _of_config(files, name)
+        if is_hugging_face(files):
+            from compression.models.importers.hugging_face import look_at_folder
+
+            title, inputs = look_at_folder(files, name)
+            return Look(title, inputs, lists=tuple(one.name for one in inputs), vocabularies=vocabularies)
         return _of_weights(files, name, mappings, vocabularies)
 
 

@@ -23,6 +23,7 @@ from compression.export.onnx import export_onnx
 from compression.measure.runtimes.onnxruntime import open_session
 from compression.method import Context
 from compression.models.files import load_model
+from compression.models.importers.look import look_at
 from compression.models.importers.reader import read_upload
 from compression.models.structure import leaves
 from compression.recipe import parse_step
@@ -173,6 +174,22 @@ def test_pairs_of_texts_are_scored_by_their_cosine(tmp_path):
     given |= {name: given[name][:, :3] for name in given if name.startswith("query")}
     ours = answers(loaded.module, {name: torch.from_numpy(array) for name, array in given.items()})
     np.testing.assert_allclose(open_session(exported.path).score(given), torch.sigmoid(ours).numpy(), atol=1e-5)
+
+
+def test_what_a_folder_asks_for_is_told_before_it_is_imported(tmp_path):
+    files = zipped(write_folder(tmp_path / "bert", bert_state(), modules=["Pooling", "Normalize"]))
+    look = look_at(files, tmp_path / "out")
+    assert look.title == "A sentence encoder of BERT"
+    assert look.lists == tuple(one.name for one in look.inputs) == (
+        "query_input_ids", "query_attention_mask", "document_input_ids", "document_attention_mask")
+    assert [one.rows for one in look.inputs] == [{None: 50}, {None: 2}] * 2
+
+
+def test_a_cross_encoder_gives_no_vectors_to_compare(tmp_path):
+    config = CONFIG | {"architectures": ["BertForSequenceClassification"]}
+    folder = write_folder(tmp_path / "bert", classifier(bert_state()), config)
+    with pytest.raises(ModelError, match="it gives no vectors that two texts could be compared by"):
+        imported(folder, tmp_path, PAIR)
 
 
 def test_methods_change_an_imported_encoder(tmp_path):
