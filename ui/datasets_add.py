@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any
 
@@ -60,10 +59,11 @@ def _guess(store: Store, files: list[Upload], key: str) -> DataDescription:
 
 def suggested_name(tables: list[str]) -> str:
     """What the tables' names begin with together, up to a mark: "criteo" of criteo_train.tsv and criteo_test.tsv."""
-    if len(tables) > 1:
-        shared = re.match(r"(.*?)[^a-zA-Z0-9]+[a-zA-Z0-9]*$", os.path.commonprefix(tables))
-        if shared and shared[1]:
-            return shared[1]
+    ends = [word.end() for word in re.finditer(r"[a-zA-Z0-9]+", tables[0])] if len(tables) > 1 else []
+    shared = [end for end in ends
+              if all(re.match(re.escape(tables[0][:end]) + r"(?![a-zA-Z0-9])", name) for name in tables)]
+    if shared:
+        return tables[0][:shared[-1]]
     return tables[0].rsplit(".", 1)[0]
 
 
