@@ -25,7 +25,7 @@ from compression.records import Question
 from storage.records import DataRow
 from storage.store import Store
 from ui.datasets_view import summary_of
-from ui.format import plural
+from ui.format import MISSING, plural
 from ui.preview import materialised
 
 TRY = "try"  # stands for: the answer of the lowest loss on validation rows
@@ -85,6 +85,7 @@ def _draw_table(look: Look, data: DataRow, key: str, saved: dict[str, Any], list
     st.data_editor(
         [table_row(line, has_offsets=has_offsets) for line in lines], key=turn, hide_index=True,
         disabled=["Input", "Reads", "Table rows"], height="content" if len(lines) <= TALL else 460,
+        placeholder="choose one", alt="Which column each input of the model reads, and how.",
         on_change=_edited, args=(key, turn, look, data, by_title),
         column_config=_columns([one.name for one in data.description.columns], list(by_title)))
     return corrected(lines, _edits(turn), by_title)
@@ -96,7 +97,7 @@ def _columns(names: list[str], ways: list[str]) -> dict[str, Any]:
     return {
         "Input": config.TextColumn(width=200, help="As the file names it."),
         "Reads": config.TextColumn(width=170, help="One id or number a row, or a list of ids; and its type."),
-        "Table rows": config.NumberColumn(width=110, format="localized", help=(
+        "Table rows": config.TextColumn(width=110, help=(
             "Rows of the embedding table that the ids choose from: 0 to one less.")),
         "Column": config.SelectboxColumn(width=260, options=names, help="The column of the dataset it reads."),
         "Values": config.SelectboxColumn(width=300, options=ways, required=True, help=(
@@ -111,9 +112,10 @@ def table_row(line: Line, *, has_offsets: bool) -> dict[str, Any]:
     """One line as the table shows it."""
     kind = {"id": "one id", "number": "a number",
             "list": f"up to {line.length} ids" if line.length else "a list of ids"}[line.kind]
-    row = {"Input": line.title, "Reads": f"{kind} · {line.dtype}", "Table rows": line.rows, "Column": line.column,
+    rows = MISSING if line.rows is None else f"{line.rows:,}"
+    row = {"Input": line.title, "Reads": f"{kind} · {line.dtype}", "Table rows": rows, "Column": line.column,
            "Values": source_title(line.source)}
-    return row | ({"Offset": line.offset if line.shares_table else None} if has_offsets else {})
+    return row | ({"Offset": line.offset} if has_offsets else {})
 
 
 def corrected(lines: tuple[Line, ...], edits: dict[int, dict[str, Any]], by_title: dict[str, str]) -> tuple[Line, ...]:

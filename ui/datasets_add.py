@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import streamlit as st
@@ -29,10 +30,10 @@ def draw_upload(store: Store) -> None:
     draw_back("All datasets", "datasets")
     page_title("Add a dataset", "One table that RecPress splits, or tables for train, valid and test.")
     files = uploader("Data files", kind="data", key=UPLOAD)
-    st.caption("CSV, TSV, Parquet, JSON lines, libsvm or libFM (with .query sizes), or lists of users and items; "
-               "packed with gzip or zstd, or not. Files of MovieLens, Criteo, Avazu, Amazon, RecBole and NCF are "
-               "recognised. A data.yaml beside them is taken as the description.")
     if not files:
+        st.caption("CSV, TSV, Parquet, JSON lines, libsvm or libFM (with .query sizes), or lists of users and items; "
+                   "packed with gzip or zstd, or not. Files of MovieLens, Criteo, Avazu, Amazon, RecBole and NCF are "
+                   "recognised. A data.yaml beside them is taken as the description.")
         return
     told = preview.collection_words(store, files)
     if told:
@@ -51,9 +52,19 @@ def draw_upload(store: Store) -> None:
 def _guess(store: Store, files: list[Upload], key: str) -> DataDescription:
     """The description of these files, worked out once for a session."""
     if f"{key}.guess" not in st.session_state:
-        name = next((one.name for one in files if one.name.lower().endswith(TABLES)), files[0].name)
-        st.session_state[f"{key}.guess"] = preview.described(store, files, name.rsplit(".", 1)[0])
+        tables = [one.name for one in files if one.name.lower().endswith(TABLES)] or [files[0].name]
+        st.session_state[f"{key}.guess"] = preview.described(store, files, suggested_name(tables))
     return st.session_state[f"{key}.guess"]
+
+
+def suggested_name(tables: list[str]) -> str:
+    """What the tables' names begin with together, up to a mark: "criteo" of criteo_train.tsv and criteo_test.tsv."""
+    ends = [word.end() for word in re.finditer(r"[a-zA-Z0-9]+", tables[0])] if len(tables) > 1 else []
+    shared = [end for end in ends
+              if all(re.match(re.escape(tables[0][:end]) + r"(?![a-zA-Z0-9])", name) for name in tables)]
+    if shared:
+        return tables[0][:shared[-1]]
+    return tables[0].rsplit(".", 1)[0]
 
 
 def _draw_reading(guess: DataDescription, key: str) -> DataDescription:

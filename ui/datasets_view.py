@@ -59,6 +59,8 @@ def draw_dataset(store: Store, row: DataRow) -> None:
         st.caption("No summary was kept for this dataset.")
     else:
         _draw_figures(found)
+        if row.description.is_test_only:
+            st.markdown("Test rows alone: models are measured on them, and nothing is trained.")
         for sentence in findings(found):
             st.markdown(f"- {escaped(sentence)}")
     tabs = st.tabs(["Columns", "Popularity of ids", "First rows", "Download"])
@@ -84,7 +86,7 @@ def _draw_head(store: Store, row: DataRow) -> None:
         st.title(escaped(row.name), anchor=False)
         split = SPLIT_TITLES.get(row.description.split.kind, row.description.split.kind).lower()
         label = row.description.label
-        told = [f"split {split}", f"positive from {label.column} = {label.at_least:g} on",
+        told = [f"split {split}", f"positive where {label.column} ≥ {label.at_least:g}",
                 row.origin, f"added {ago(row.created)}"]
         st.markdown(f":gray[{escaped(' · '.join(told))}]", help=f"Added {when(row.created)}. Digest {row.id}.")
     with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):

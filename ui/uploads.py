@@ -32,8 +32,8 @@ TABLES = (*PLAIN_TABLES, ".parquet", *(f"{ending}{packed}" for ending in PLAIN_T
 COMPANIONS = (".query", ".group")  # sizes of queries beside a table
 COLLECTIONS = (".zip", ".xml", ".trec", ".qrels")  # of text: looked at, not yet read
 SUFFIXES: dict[Kind, tuple[str, ...]] = {
-    "model": (".safetensors", ".json", ".yaml", ".onnx", ".data", ".onnx_data", ".weights", ".zip", ".pt", ".pt2",
-              ".pth", ".bin", ".ckpt", ".model", ".th"),
+    "model": (".safetensors", ".json", ".yaml", ".yml", ".txt", ".onnx", ".data", ".onnx_data", ".weights", ".zip",
+              ".pt", ".pt2", ".pth", ".bin", ".ckpt", ".model", ".th"),
     "data": (*TABLES, *COMPANIONS, *COLLECTIONS, ".yaml", ".yml"),
 }
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".sav")

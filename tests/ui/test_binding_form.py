@@ -158,7 +158,7 @@ def test_an_import_is_followed_to_its_model_and_a_failed_one_leads_back_to_its_b
 def test_corrections_of_the_table_become_lines():
     line = Line(input="x", kind="id", rows=9, column="u")
     assert table_row(line, has_offsets=False) == {
-        "Input": "x", "Reads": "one id · int64", "Table rows": 9, "Column": "u", "Values": "as they are"}
+        "Input": "x", "Reads": "one id · int64", "Table rows": "9", "Column": "u", "Values": "as they are"}
     found = corrected((line, line), {1: {"Column": "i", "Values": "numbered in sorted order", "Offset": 4}},
                       {"numbered in sorted order": "data"})
     assert found == (line, line.model_copy(update={"column": "i", "source": "data", "offset": 4}))

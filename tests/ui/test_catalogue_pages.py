@@ -290,3 +290,12 @@ def test_settings_fetch_a_sample_without_a_model(store):
     app.button(key="settings.fetch.generated").click().run()
     (job,) = store.jobs().items
     assert (job.spec.sample, job.spec.architecture) == ("generated", None)
+
+
+@pytest.mark.parametrize(("tables", "name"), [
+    (["clicks.csv"], "clicks"), (["criteo_test2k.tsv", "criteo_train8k.tsv"], "criteo"),
+    (["ml-1m.test.rating", "ml-1m.test.negative"], "ml-1m.test"), (["train.csv", "test.csv"], "train")])
+def test_tables_of_one_dataset_give_it_the_name_they_share(tables, name):
+    from ui.datasets_add import suggested_name
+
+    assert suggested_name(tables) == name

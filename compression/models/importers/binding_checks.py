@@ -84,7 +84,7 @@ def _out_of_table(line: Line, about: ColumnSummary | None, look: Look, beyond: B
         listed = look.mappings[key].count + look.mappings[key].first if key in look.mappings else None
         if line.source == FILE:
             if line.column not in look.vocabularies:
-                return f"vocabularies.json does not list '{line.column}'."
+                return f"No list of the upload says how the values of '{line.column}' are numbered."
             listed = look.vocabularies[line.column] + 1
         if line.source == DATA and about is not None:
             listed = about.cardinality

@@ -19,7 +19,7 @@ from compression.models.importers.vocabularies import AS_IS, DATA, FILE
 from compression.records import Record
 
 SCALE = "scale"  # numbers less their mean, in units of their spread, as fitted on train rows
-SOURCE_TITLES = {AS_IS: "as they are", DATA: "numbered in sorted order", FILE: "listed in vocabularies.json",
+SOURCE_TITLES = {AS_IS: "as they are", DATA: "numbered in sorted order", FILE: "listed in the upload",
                  SCALE: "standardized"}
 UNREAD = (Role.TIME, Role.IGNORE)  # the summary says nothing of their values
 IDS = (Role.USER, Role.ITEM, Role.CATEGORY)
