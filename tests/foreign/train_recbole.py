@@ -27,7 +27,7 @@ CONTEXT = {"load_col": {"inter": ["uid", "iid", "click"], "user": ["uid", "city"
            "train_neg_sample_args": None, "mlp_hidden_size": [12, 6], "embedding_size": 4}
 PAIRS = {"load_col": {"inter": ["uid", "iid"]}, "eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO",
          "mode": "uni5"}, "metrics": ["NDCG"], "valid_metric": "NDCG@10", "mlp_hidden_size": [12, 6],
-         "mf_embedding_size": 4, "mlp_embedding_size": 5, "embedding_size": 6}
+         "mf_embedding_size": 4, "mlp_embedding_size": 5, "embedding_size": 6, "epochs": 12, "learning_rate": 0.05}
 HISTORY = {"load_col": {"inter": ["uid", "iid", "time"]}, "MAX_ITEM_LIST_LENGTH": 7, "train_neg_sample_args": None,
            "eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}, "metrics": ["NDCG"],
            "valid_metric": "NDCG@10", "hidden_size": 8, "inner_size": 16, "n_heads": 4, "embedding_size": 8}
@@ -61,9 +61,9 @@ def train(name: str, folder: Path) -> None:
     """One epoch and a checkpoint, and the scores of its best state on the first test rows."""
     model_name, settings = MODELS[name]
     config = Config(model=model_name, dataset="made", config_dict={
-        **settings, "data_path": str(folder), "USER_ID_FIELD": "uid", "ITEM_ID_FIELD": "iid", "TIME_FIELD": "time",
-        "RATING_FIELD": "click", "epochs": 2, "checkpoint_dir": str(folder / name), "show_progress": False,
-        "use_gpu": False, "state": "ERROR", "save_dataset": True, "train_batch_size": 128, "learning_rate": 0.01})
+        "epochs": 2, "learning_rate": 0.01, **settings, "data_path": str(folder), "USER_ID_FIELD": "uid",
+        "ITEM_ID_FIELD": "iid", "TIME_FIELD": "time", "RATING_FIELD": "click", "checkpoint_dir": str(folder / name),
+        "show_progress": False, "use_gpu": False, "state": "ERROR", "save_dataset": True, "train_batch_size": 128})
     init_seed(7, True)
     dataset = create_dataset(config)
     loaders = data_preparation(config, dataset)
