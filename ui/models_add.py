@@ -24,7 +24,8 @@ from ui.verdict import escaped
 
 UPLOAD = "models.upload"
 MOST_RANKED = 30  # datasets that are looked at for how well they fit
-ORDER = (".onnx", ".pt2", ".safetensors", ".zip", ".pt", ".pth", ".ckpt", ".bin", ".model", ".th")
+ORDER = (".onnx", ".pt2", ".keras", ".h5", ".hdf5", ".safetensors", ".zip", ".pt", ".pth", ".ckpt", ".bin", ".model",
+         ".th")
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,9 @@ def draw_upload(store: Store) -> None:
         page_title("Upload a model", "It is read in a process of its own; nothing in an upload is ever run.")
         files = uploader("Model files", kind="model", key=UPLOAD)
         if not files:
-            st.caption("ONNX (.onnx, with its data file) · torch.export (.pt2) · weights (.safetensors, .pt, .pth, "
-                       ".ckpt, .bin, .model), with config or mapping files beside them · a RecPress bundle (.zip).")
+            st.caption("ONNX (.onnx, with its data file) · torch.export (.pt2) · Keras 3 (.keras, .h5) · weights "
+                       "(.safetensors, .pt, .pth, .ckpt, .bin, .model), with config or mapping files beside them · a "
+                       "RecPress bundle (.zip).")
             return
         brought = Brought({one.name: one.digest for one in files}, suggested_name([one.name for one in files]))
     else:

@@ -33,7 +33,7 @@ COMPANIONS = (".query", ".group")  # sizes of queries beside a table
 COLLECTIONS = (".zip", ".xml", ".trec", ".qrels")  # of text: looked at, not yet read
 SUFFIXES: dict[Kind, tuple[str, ...]] = {
     "model": (".safetensors", ".json", ".yaml", ".yml", ".txt", ".onnx", ".data", ".onnx_data", ".weights", ".zip",
-              ".pt", ".pt2", ".pth", ".bin", ".ckpt", ".model", ".th"),
+              ".pt", ".pt2", ".pth", ".bin", ".ckpt", ".model", ".th", ".keras", ".h5", ".hdf5"),
     "data": (*TABLES, *COMPANIONS, *COLLECTIONS, ".yaml", ".yml"),
 }
 PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".sav")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import tempfile
 import warnings
 import zipfile
@@ -17,6 +18,7 @@ from torch import nn
 from compression.models.files import LoadedModel, save_model
 from tests.models.importers.folders import bert_state, write_folder
 from tests.models.importers.folders import zipped as zipped_folder
+from tests.models.importers.keras.make import keras_zip, two_fields, weights_h5
 from tests.models.importers.state_dict.fuxictr import Model as FuxiCTR
 from tests.models.importers.state_dict.fuxictr import fuxictr_files
 from tests.models.importers.state_dict.recbole import (
@@ -116,6 +118,18 @@ def fuxictr(canary: Path) -> Files:
     return fuxictr_files(FuxiCTR("DeepFM"))
 
 
+def keras(canary: Path) -> Files:
+    """A model as Keras 3 saves it, without its list of ids, which a person has to bind."""
+    config, arrays = two_fields()
+    return {"m.keras": keras_zip(config, weights_h5(arrays))}
+
+
+def keras_weights(canary: Path) -> Files:
+    """Weights alone, and the text of model.to_json()."""
+    config, arrays = two_fields()
+    return {"m.weights.h5": weights_h5(arrays), "m.json": json.dumps(config).encode()}
+
+
 def bundle(canary: Path) -> Files:
     """What is inside a zip: the graph, and text that describes it."""
     inside = {"model.onnx": graph().SerializeToString(), "predict.py": f"open({str(canary)!r}, 'w')\n".encode(),
@@ -147,4 +161,6 @@ SOUND: dict[str, Callable[[Path], Files]] = {
     "recbole": recbole,
     "fuxictr": fuxictr,
     "hugging face": encoder,
+    "keras": keras,
+    "keras weights": keras_weights,
 }

@@ -16,14 +16,16 @@ from compression.errors import ModelError
 PICKLE_ENDINGS = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib", ".model", ".p", ".dill", ".th", ".sav"}
 CHECKPOINT_ENDINGS = {".pt", ".pth", ".bin", ".ckpt", ".model", ".th"}
 EXPORTED_ENDING = ".pt2"
+KERAS_ENDINGS = {".keras", ".h5", ".hdf5"}
 PROGRAM_ENDINGS = {".py", ".pyc", ".so", ".dll", ".dylib", ".sh", ".exe", ".js", ".jar", ".whl"}
 READ_ENDINGS = {".onnx", ".safetensors", ".zip", ".json", ".data", ".yaml", ".yml", ".md", ".txt", ".csv"}
 _LOOKED_AT = 4096
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the number old torch files begin with
 _ADVICE = ("RecPress never opens it. Save the weights as safetensors (safetensors.torch.save_file(model.state_dict(), "
            "…)) with a config.json, or export the model to ONNX.")
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _MAGIC = {
-    b"\x89HDF\r\n\x1a\n": "an HDF5 file (Keras)",
+    _HDF5: "an HDF5 file (Keras)",
     b"\x7fELF": "a program",
     b"MZ": "a program",
     b"#!": "a script",
@@ -46,10 +48,12 @@ def refuse_dangerous(path: Path, name: str) -> None:
     head = _head(path)
     if ending in CHECKPOINT_ENDINGS and (is_torch_file(path) or is_recbole_dataset(path)):
         return
-    if ending == EXPORTED_ENDING and is_pt2_file(path):
+    if (ending == EXPORTED_ENDING and is_pt2_file(path)) or (ending in KERAS_ENDINGS and is_keras_file(path)):
         return
     if ending == EXPORTED_ENDING:
         raise ModelError(f"{name} is not an exported program as torch.export.save writes it. Export and save it again.")
+    if ending in KERAS_ENDINGS:
+        raise ModelError(f"{name} is not a model as Keras 3 saves it. Save it again: model.save(\"model.keras\").")
     if ending in PICKLE_ENDINGS or looks_like_pickle(head):
         disguise = "" if ending in PICKLE_ENDINGS else f" in spite of its name ({ending or 'no ending'})"
         raise ModelError(f"{name} is a pickle{disguise}: loading one can run any code. {_ADVICE}")
@@ -88,6 +92,17 @@ def is_recbole_dataset(path: Path) -> bool:
     """Whether the file begins as the pickle that RecBole's Dataset.save writes."""
     head = _head(path)[:256]
     return re.match(rb"\x80[\x02-\x05]", head) is not None and b"recbole.data.dataset" in head
+
+
+def is_keras_file(path: Path) -> bool:
+    """Whether the file is HDF5, or a zip with the members that Keras 3 writes."""
+    if _head(path).startswith(_HDF5):
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"config.json", "model.weights.h5"} <= set(archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError):
+        return False
 
 
 def is_pt2_file(path: Path) -> bool:

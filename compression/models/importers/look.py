@@ -97,7 +97,7 @@ def look_at(files: dict[str, Path], out: Path) -> Look:
 
 
 def _of_graph(files: dict[str, Path], name: str, out: Path) -> tuple[tuple[ModelInput, ...], tuple[str, ...]]:
-    """(inputs of an ONNX file or an exported program, columns its own signature names)."""
+    """(inputs of an ONNX file, an exported program or a model of Keras, columns its own signature names)."""
     from compression.models.importers.onnx_check import read_checked
     from compression.models.importers.onnx_inputs import model_inputs
     from compression.models.importers.reader import signature_beside
@@ -112,14 +112,27 @@ def _of_graph(files: dict[str, Path], name: str, out: Path) -> tuple[tuple[Model
             return (), ()  # the import says what is wrong with it
     path = files[name]
     if not name.lower().endswith(".onnx"):
-        from compression.models.importers.pt2_file import read_pt2
-        from compression.models.importers.pt2_reader import write_onnx
-
         path = out.parent / "looked.onnx"
-        write_onnx(read_pt2(files[name], name), path, name)
+        _convert(files, name, path)
         files = {file.name: file for file in out.parent.glob("looked.onnx*")}
     data = {other: file for other, file in files.items() if file != path}
     return tuple(model_inputs(read_checked(path, data, name=name))), ()
+
+
+def _convert(files: dict[str, Path], name: str, path: Path) -> None:
+    """A graph of another format as ONNX, in the way its import does it."""
+    from compression.models.importers.reader import is_keras
+
+    if is_keras(name):
+        from compression.models.importers.keras import graph
+        from compression.models.importers.keras.file import read_keras
+
+        graph.write_onnx(read_keras(files, name, path.parent / "looked"), path, name)
+    else:
+        from compression.models.importers.pt2_file import read_pt2
+        from compression.models.importers.pt2_reader import write_onnx
+
+        write_onnx(read_pt2(files[name], name), path, name)
 
 
 def _of_config(files: dict[str, Path], name: str) -> Look:

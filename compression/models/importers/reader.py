@@ -20,6 +20,7 @@ from compression.models.importers.archive import PLAIN_NAME, unpack
 from compression.models.importers.disguise import (
     CHECKPOINT_ENDINGS,
     EXPORTED_ENDING,
+    KERAS_ENDINGS,
     READ_ENDINGS,
     is_recbole_dataset,
     refuse_dangerous,
@@ -32,6 +33,7 @@ MAX_JSON_BYTES = 256 << 20  # vocabularies of millions of ids
 MAX_METADATA_BYTES = 100_000_000  # the limit of the safetensors format itself
 SUMS = "SHA256SUMS"
 MAX_SUMS_CHARS = 100_000
+_GRAPHS = (".onnx", EXPORTED_ENDING, *KERAS_ENDINGS)
 _SIGNATURES = ("binding.json", "signature.json")
 
 
@@ -48,6 +50,7 @@ def read_upload(files: dict[str, Path], out: Path, *, data_folder: Path | None =
                 return read_hugging_face(files, name, out, given=binding or {}, data_folder=data_folder,
                                          vocabularies=vocabularies_of(files))
             return _read_weights(files, name, out, binding or {}, data_folder)
+        from compression.models.importers.keras.reader import read_keras_model
         from compression.models.importers.onnx_reader import read_onnx
         from compression.models.importers.pt2_reader import read_exported_program
 
@@ -55,6 +58,8 @@ def read_upload(files: dict[str, Path], out: Path, *, data_folder: Path | None =
                  "data_folder": data_folder}
         if name.lower().endswith(EXPORTED_ENDING):
             return read_exported_program(files[name], name, out, **about)
+        if is_keras(name):
+            return read_keras_model(files, name, out, **about)
         return read_onnx(files[name], name, files, out, **about)
 
 
@@ -66,21 +71,26 @@ def checked_upload(files: dict[str, Path], scratch: Path) -> Iterator[tuple[dict
         refuse_dangerous(path, name)
     with tempfile.TemporaryDirectory(prefix="unpacked-", dir=scratch) as folder:
         files = _unpacked(files, Path(folder))
-        models = [name for name in files if is_weights(name) or Path(name).suffix.lower() in (".onnx", EXPORTED_ENDING)]
+        models = [name for name in files if is_weights(name) or Path(name).suffix.lower() in _GRAPHS]
         models = [name for name in models if not is_recbole_dataset(files[name])]
         if MODULES in files:  # layers behind an encoder have weights of their own
             models = [name for name in models if not MODULE_FOLDER.fullmatch(name.partition(".")[0])]
         if len(models) != 1:
             found = ", ".join(sorted(models)) or ", ".join(sorted(files))
-            raise ModelError(f"Upload one model at a time: an .onnx file with its data, a .pt2, a .safetensors file "
-                             f"or checkpoint with its config.json and vocabularies.json, or a RecPress bundle (.zip). "
-                             f"Got: {found}.")
+            raise ModelError(f"Upload one model at a time: an .onnx file with its data, a .pt2, a .keras, a "
+                             f".safetensors file or checkpoint with its config.json and vocabularies.json, or a "
+                             f"RecPress bundle (.zip). Got: {found}.")
         yield files, models[0]
 
 
 def is_weights(name: str) -> bool:
     """Whether a file holds weights without a graph, by its name."""
     return name.lower().endswith(".safetensors") or _is_checkpoint(name)
+
+
+def is_keras(name: str) -> bool:
+    """Whether a file is a model of Keras, by its name."""
+    return Path(name).suffix.lower() in KERAS_ENDINGS
 
 
 def signature_beside(files: dict[str, Path]) -> dict[str, Any]:
