@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from compression.method import Applied, Context
 
 SLOWER = 1.05
-ALONE_US = 3.0  # microseconds that running a layer alone may add to a call
+ALONE_US = 2.0  # microseconds that running a layer alone may add to a call
 
 
 def put_slower_layers_back(model: "nn.Module", applied: "Applied", ctx: "Context") -> "Applied":

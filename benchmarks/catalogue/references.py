@@ -164,10 +164,10 @@ def prepare(folder: Path, source: Source, seed: int, given: Path | None, *, conf
 
 
 @lru_cache(maxsize=3)
-def load_reference(folder: Path, key: str, seed: int) -> Reference:
+def load_reference(folder: Path, key: str, seed: int, name: str = "") -> Reference:
     """A prepared reference, with its data encoded and its test rows scored."""
     source = SOURCES[key]
-    place = folder / key / f"seed-{seed}"
+    place = folder / key / f"seed-{seed}{name}"
     loaded = load_model(place / "trained")
     dataset = _dataset(folder, key, place)
     baseline = place / "baseline" / "model.onnx"

@@ -35,8 +35,8 @@ ROW_CANDIDATES = {8: (1.0, 0.95, 0.9), 4: (1.0, 0.9, 0.8, 0.7, 0.6), 2: (1.0, 0.
                   1: (1.0,)}
 N_BINS = 4096  # of the histogram from which one scale a table is chosen
 CHUNK_VALUES = 1 << 17  # 512 KiB of float32: stays in a core's cache
-PACKED_VALUES = 1 << 19  # where each value is touched few times, fewer and larger calls are faster
-NARROW = 32  # below so many columns a pooling finds their maxima several times faster than a reduction
+PACKED_VALUES = 1 << 18  # where each value is touched few times, fewer and larger calls are faster: 1 MiB
+NARROW = 32  # below so many columns a reduction finds their maxima several times slower than steps over all rows
 LARGEST_SCALE = 65504.0  # fp16
 
 
@@ -80,6 +80,7 @@ def encode_rows(weight: Tensor, *, n_bits: int, granularity: Granularity = "row"
             levels, scales[part] = encode_chunk(weight[part], n_bits=n_bits, clipping=clipping)
             codes[part] = pack(levels, n_bits)
         return RowCodes(codes, scales, n_bits, dim)
+    packer = Packer(n_bits)
     scratch = torch.empty(0)
     for part in _chunks(n_rows, dim, PACKED_VALUES):
         rows = weight[part]
@@ -91,7 +92,10 @@ def encode_rows(weight: Tensor, *, n_bits: int, granularity: Granularity = "row"
             continue
         fits = per_row and bool((scales[part] < LARGEST_SCALE).all())  # then no row's largest value was cut
         grid = _on_grid(rows, scales[part].unsqueeze(1) if per_row else scales, scratch, fits=fits)
-        codes[part] = grid if n_bits == 8 else pack(grid.to(torch.int8), n_bits)
+        if n_bits == 8:
+            codes[part] = grid
+        else:
+            packer.pack(grid, into=codes[part])
     return RowCodes(codes, scales, n_bits, dim)
 
 
@@ -124,8 +128,17 @@ def _plain_scale(rows: Tensor, n_bits: int, scratch: Tensor) -> Tensor:
         return (magnitudes.mean(1) / TOP).clamp(max=LARGEST_SCALE).half()
     n_rows, dim = rows.shape
     if n_rows and dim < NARROW and rows.is_contiguous():
-        return _as_half(torch.nn.functional.max_pool1d(magnitudes.view(1, -1), dim).view(-1) / TOP)
+        return _as_half(_narrow_maxima(magnitudes) / TOP)
     return _as_half(magnitudes.amax(1) / TOP)
+
+
+def _narrow_maxima(values: Tensor) -> Tensor:
+    """The largest of each row (N, D), D small: halved as often as D can be, all rows at once, then pooled."""
+    flat, dim = values.numpy().ravel(), values.shape[1]
+    while dim % 2 == 0:
+        flat, dim = np.maximum(flat[0::2], flat[1::2]), dim // 2
+    left = torch.from_numpy(flat)
+    return left if dim == 1 else torch.nn.functional.max_pool1d(left.view(1, -1), dim).view(-1)
 
 
 def _as_half(scale: Tensor) -> Tensor:
@@ -231,22 +244,47 @@ def _weighted_error(values: Tensor, weights: Tensor, scale: Tensor, n_bits: int)
 def pack(levels: Tensor, n_bits: int) -> Tensor:
     """Levels (N, D) int8 → codes (N, P): themselves at 8 bits, else uint8 with 8 / bits codes a byte.
 
-    A number between two levels takes the code of the nearest. Two values are looked up at once in a table of 64 KiB,
-    which takes half as long as bytes.translate and packs them on the way.
+    A number between two levels takes the code of the nearest.
     """
     if n_bits == 8:
         return levels
-    missing = -levels.shape[1] % (8 // n_bits)
-    if missing:
-        levels = torch.nn.functional.pad(levels, (0, missing), value=-TOP)  # the first level: code 0
-    grid = levels.contiguous().numpy()
     if n_bits == 1:
         return _signs(levels)
-    codes = np.take(_PAIRS[n_bits], grid.view("<u2"), mode="wrap")  # "wrap" spares a check: every index is in range
-    if n_bits == 2:  # two codes are in the low half of each byte: c0 + 256 c1 → c0 + 16 c1
-        pair = codes.view("<u2")
-        codes = (pair | pair >> 4).astype(np.uint8)
-    return torch.from_numpy(codes)
+    codes = torch.empty(len(levels), packed_width(levels.shape[1], n_bits), dtype=torch.uint8)
+    Packer(n_bits).pack(levels, into=codes)
+    return codes
+
+
+class Packer:
+    """Packs chunk after chunk into codes of 4 or 2 bits.
+
+    Two values are looked up at once in a table of 64 KiB, which takes half as long as bytes.translate and packs them on
+    the way. What lies between is kept from chunk to chunk: fresh memory costs more in page faults than the work.
+    """
+
+    def __init__(self, n_bits: int) -> None:
+        self.n_bits = n_bits
+        self.grid = np.empty((0, 0), np.int8)
+
+    def pack(self, levels: Tensor, *, into: Tensor) -> None:
+        """Whole numbers (N, D) of −127 … 127, int8 or float → codes (N, P); missing columns are code 0."""
+        n_rows, dim = levels.shape
+        width = packed_width(dim, self.n_bits) * (8 // self.n_bits)
+        if self.grid.shape != (n_rows, width):
+            self.grid = np.full((n_rows, width), -TOP, np.int8)  # the first level: code 0
+            self.index = np.empty((n_rows, width // 2), np.intp)
+            self.pairs = np.empty((n_rows, width // 2), np.uint8)
+            self.halves = np.empty((n_rows, width // 4), "<u2")
+        torch.from_numpy(self.grid)[:, :dim].copy_(levels)
+        np.copyto(self.index, self.grid.view("<u2"))
+        codes = into.numpy()
+        pairs = codes if self.n_bits == 4 else self.pairs
+        np.take(_PAIRS[self.n_bits], self.index, out=pairs, mode="wrap")  # "wrap" spares a check: all are in range
+        if self.n_bits == 2:  # two codes are in the low half of each byte: c0 + 256 c1 → c0 + 16 c1
+            both = pairs.view("<u2")
+            np.right_shift(both, 4, out=self.halves)
+            np.bitwise_or(self.halves, both, out=self.halves)
+            np.copyto(codes, self.halves, casting="unsafe")
 
 
 def unpack(codes: Tensor, n_bits: int, embedding_dim: int) -> Tensor:

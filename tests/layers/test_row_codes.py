@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from compression.layers import row_codes
 from compression.layers.quantized_rows import QuantizedRows
 from compression.layers.row_codes import LEVELS, byte_levels, encode_rows, pack, unpack
 from compression.layers.stored_shapes import bits_that_fit, packed_width
@@ -131,3 +132,25 @@ def test_chunks_do_not_change_the_codes(monkeypatch):
     monkeypatch.setattr(row_codes, "CHUNK_VALUES", 100)
     parts = encode_rows(normal_rows(), n_bits=4, clipping="search")
     assert torch.equal(whole.codes, parts.codes) and torch.equal(whole.scale, parts.scale)
+
+
+@pytest.mark.parametrize("dim", [1, 2, 7, 12, 16, 31, 32])
+def test_the_largest_value_of_a_row_has_the_largest_level_whatever_the_width(dim):
+    weight = normal_rows(dim=dim)
+    if dim == 1:
+        assert encode_rows(weight, n_bits=8).scale.ndim == 0
+        return
+    scale = encode_rows(weight, n_bits=8).scale.float()
+    largest = weight.abs().amax(1)
+    assert bool((scale * 127 >= largest * (1 - 1e-6)).all())
+    assert bool((scale * 127 <= largest * 1.002).all())
+
+
+@pytest.mark.parametrize("n_bits", [4, 2])
+@pytest.mark.parametrize("dim", [6, 16])
+def test_chunks_of_a_long_table_give_what_the_whole_gives(n_bits, dim, monkeypatch):
+    weight = normal_rows(1000, dim)
+    whole = encode_rows(weight, n_bits=n_bits)
+    monkeypatch.setattr(row_codes, "PACKED_VALUES", 300)
+    parts = encode_rows(weight, n_bits=n_bits)
+    assert torch.equal(parts.codes, whole.codes) and torch.equal(parts.scale, whole.scale)

@@ -217,3 +217,14 @@ def test_a_pasted_recipe_is_loaded_and_a_broken_one_told(home):
     next(button for button in app.button if button.label == "Load recipe").click().run()
     assert app.text_input(key="experiment.name").value == "small"
     assert app.slider[0].value == 0.8
+
+
+def test_a_target_says_how_far_the_graph_is_rewritten(home):
+    store = store_at(home)
+    add_subject(store)
+    app = open_page("experiment")
+    app.selectbox(key="experiment.optimization").set_value("basic").run()
+    assert not app.exception
+    next(button for button in app.button if button.label == "Queue run").click().run()
+    (job,) = store.jobs().items
+    assert job.spec.target.graph_optimization == "basic"
