@@ -1,22 +1,24 @@
 """Latency of recipes beside ONNX Runtime fp32: a DeepFM of three layers of 400, at four batch sizes.
 
-    python -m benchmarks.latency [--folder DIR] [--criteo DIR]
+    python -m benchmarks.latency [--folder DIR] [--criteo DIR] [--again]
     python -m benchmarks.latency --quick
 
 The model is trained once on the generated log of 2 million rows (and on the raw Criteo sample, where its folder is
 given) and kept in DIR (default .cache/latency). Every recipe is applied as a run applies it, its layers timed beside
 the float ones; then the exported file is timed beside the fp32 export, in pairs of random order, one thread. AUC
-differences are paired over the test rows. Writes docs/results/latency.md; wants a quiet machine. `--quick`: a small
-model on a small log, one recipe, seconds; nothing is written.
+differences are paired over the test rows. Lines are kept in DIR as they are measured: a run that is stopped goes on,
+`--again` measures anew. Writes docs/results/latency.md; wants a quiet machine. `--quick`: a small model on a small log,
+one recipe, seconds; nothing is written.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded
@@ -31,6 +33,7 @@ from compression.measure.layer_latency import time_layers
 from compression.recipe import FINE_TUNE
 from compression.records import Measurement, Recipe, Step, Target
 from compression.run import apply_recipe
+from compression.step_cache import StepCache
 
 FOLDER = Path(__file__).resolve().parents[1] / ".cache" / "latency"
 TARGET = Target(batch_sizes=(1, 32, 512, 4096), threads=1)
@@ -58,10 +61,10 @@ def recipes(source_key: str) -> dict[str, Steps]:
         "8-bit rows + static int8": rows8 + STATIC,
         "4-bit rows + static int8": rows4 + STATIC,
         "half the channels": HALF,
-        "half the channels + epoch + static int8": HALF + tune + STATIC,
+        "low rank 20 %": LOW_RANK,
+        "a quarter of the channels + epoch": QUARTER + tune,
         "a quarter of the channels + epoch + static int8": QUARTER + tune + STATIC,
         "a quarter of the channels + epoch + 8-bit rows + static int8": QUARTER + tune + rows8 + STATIC,
-        "low rank 20 %": LOW_RANK,
     }
 
 
@@ -74,6 +77,8 @@ class Line:
     difference: tuple[float, float, float]
     size_bytes: int
     put_back: tuple[str, ...]
+    fp32_ms: dict[int, float]  # of the fp32 export beside it, by batch size
+    load: float  # of the machine while it was timed: processes that ran or waited, over a minute
 
     @property
     def reaches_goal(self) -> bool:
@@ -82,12 +87,13 @@ class Line:
                 and all(found.value <= NOWHERE_ABOVE for found in self.ratios.values()))
 
 
-def try_recipe(reference: Reference, name: str, steps: Steps, target: Target, seconds: float) -> tuple[Line, str]:
-    """Compress as a run does, export, score, time; the line, and the fp32 file's times in words."""
+def try_recipe(reference: Reference, name: str, steps: Steps, target: Target, seconds: float,
+               cache: StepCache | None = None) -> Line:
+    """Compress as a run does, export, score, time."""
     recipe = Recipe(name=name, steps=tuple(Step(method=key, params=params) for key, params in steps))
     with tempfile.TemporaryDirectory(prefix="recpress-") as scratch:
         outcome = apply_recipe(reference.loaded, recipe, reference.dataset, folder=Path(scratch), target=target,
-                               time_layers=time_layers, report=lambda progress: None)
+                               time_layers=time_layers, cache=cache, report=lambda progress: None)
         exported = export_onnx(outcome.model, reference.loaded.signature, Path(scratch) / "model.onnx")
         found = auc_of(reference, exported.path)
         own, base = measure_latency(exported.path, reference.baseline, reference.rows, target, seed=0, seconds=seconds,
@@ -95,8 +101,25 @@ def try_recipe(reference: Reference, name: str, steps: Steps, target: Target, se
         size = file_bytes(exported.path)
     put_back = tuple(skip.module for skip in outcome.skipped if skip.reason.startswith("slower"))
     ratios = {item.batch_size: item for item in own if item.metric == "latency_ratio"}
-    times = ", ".join(f"{item.value:.3g} ms at {item.batch_size:,}" for item in base if item.metric == "latency_p50_ms")
-    return Line(name, ratios, found.difference, size, put_back), times
+    times = {item.batch_size: item.value for item in base if item.metric == "latency_p50_ms"}
+    return Line(name, ratios, found.difference, size, put_back, times, os.getloadavg()[0])
+
+
+def read_lines(path: Path) -> dict[str, Line]:
+    """Lines measured so far, by name; the latest of each counts."""
+    if not path.exists():
+        return {}
+    found = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
+    return {one["name"]: Line(
+        one["name"], {int(size): Measurement.model_validate(item) for size, item in one["ratios"].items()},
+        tuple(one["difference"]), one["size_bytes"], tuple(one["put_back"]),
+        {int(size): ms for size, ms in one["fp32_ms"].items()}, one["load"]) for one in found}
+
+
+def keep_line(path: Path, line: Line) -> None:
+    plain = asdict(line) | {"ratios": {size: item.model_dump(mode="json") for size, item in line.ratios.items()}}
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(plain) + "\n")
 
 
 def ratio_text(found: Measurement) -> str:
@@ -131,20 +154,29 @@ def verdict(lines: list[Line]) -> str:
             f"{slowest.batch_size:,}.")
 
 
-def section(folder: Path, key: str, given: Path | None) -> Iterator[str]:
+def section(folder: Path, key: str, given: Path | None, *, seconds: float, again: bool) -> Iterator[str]:
     """The part of the report about one dataset."""
     source = SOURCES[key]
     place = prepare(folder, source, 0, given, config=CONFIG, name=NAME)
     reference = load_reference(folder, key, 0, name=NAME)
-    lines, times = [], ""
-    for name, steps in recipes(key).items():
-        line, times = try_recipe(reference, name, steps, TARGET, SECONDS)
-        lines.append(line)
-        print(name, {size: ratio_text(found) for size, found in line.ratios.items()}, line.difference, flush=True)
+    path, wanted = folder / f"{key}.jsonl", recipes(key)
+    known = {} if again else read_lines(path)
+    with tempfile.TemporaryDirectory(prefix="recpress-") as steps_folder:
+        cache = StepCache(Path(steps_folder), (key,), target=TARGET)
+        for name, steps in wanted.items():
+            if name in known:
+                continue
+            line = try_recipe(reference, name, steps, TARGET, seconds, cache)
+            keep_line(path, line)
+            print(name, {size: ratio_text(found) for size, found in line.ratios.items()}, line.difference, flush=True)
+    found = read_lines(path)
+    lines = [found[name] for name in wanted]
+    fp32 = ", ".join(f"{ms:.3g} ms at {size:,}" for size, ms in lines[0].fp32_ms.items())
     yield f"## {source.title}"
-    n_inputs = len(reference.loaded.signature.inputs)
-    yield (f"DeepFM, three layers of 400, {n_inputs} fields of 16 columns; {reference.training}; "
-           f"{len(reference.rows):,} test rows. The fp32 export took {times} (median).")
+    yield (f"DeepFM, three layers of 400, {len(reference.loaded.signature.inputs)} fields of 16 columns; "
+           f"{reference.training}; {len(reference.rows):,} test rows. The fp32 export took {fp32} (median). Load of "
+           f"the machine's {os.cpu_count()} cores meanwhile: {min(line.load for line in lines):.1f} to "
+           f"{max(line.load for line in lines):.1f}.")
     yield verdict(lines[1:])
     yield table_of(lines, file_bytes(place / "baseline" / "model.onnx"), TARGET.batch_sizes)
 
@@ -157,7 +189,7 @@ def quick() -> None:
                 name=QUICK_NAME)
         reference = load_reference(folder, "quick", 0, name=QUICK_NAME)
         target = Target(batch_sizes=(1, GOAL_BATCH))
-        line, _ = try_recipe(reference, "static int8", STATIC, target, 0.1)
+        line = try_recipe(reference, "static int8", STATIC, target, 0.1)
         print(table_of([line], file_bytes(reference.baseline), target.batch_sizes))
 
 
@@ -165,22 +197,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the data and the trained model are kept")
     parser.add_argument("--criteo", type=Path, help="folder with rows of the raw Criteo sample")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of a batch size, after the least pairs")
+    parser.add_argument("--again", action="store_true", help="measure lines anew that are kept")
     parser.add_argument("--quick", action="store_true", help="a small model for a few seconds; writes nothing")
     options = parser.parse_args()
     one_thread()
     if options.quick:
         quick()
         return
-    parts = [*section(options.folder, "log", None)]
-    if options.criteo or (options.folder / "criteo" / "data").exists():
-        parts += section(options.folder, "criteo", options.criteo)
+    how = {"seconds": options.seconds, "again": options.again}
+    parts = [*section(options.folder, "log", None, **how)]
+    if options.criteo:
+        parts += section(options.folder, "criteo", options.criteo, **how)
     head = ("Times are those of the exported file over those of the fp32 export of the same model, both run by ONNX "
             "Runtime on one thread of the CPU in one process: pairs in random order over requests drawn from the test "
             "rows, in six rounds with sessions opened anew; [95 % interval over the rounds] ± interquartile range of "
             "the pairs. Clock: CPU time of the thread. Both exports have the same rewritten graph (fewer nodes). "
             "A layer that measured slower than in float, alone, would have stayed float, and would be named.")
     report.write("latency", "Latency beside ONNX Runtime fp32", head + "\n\n" + "\n\n".join(parts),
-                 command="python -m benchmarks.latency" + (" --criteo DIR" if len(parts) > 4 else ""))
+                 command=f"python -m benchmarks.latency --seconds {options.seconds:g}"
+                         + (" --criteo DIR" if options.criteo else ""))
 
 
 if __name__ == "__main__":

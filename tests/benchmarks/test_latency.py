@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import compression.methods  # noqa: F401  (fills METHODS)
-from benchmarks.latency import Line, recipes, table_of, verdict
+from benchmarks.latency import Line, keep_line, read_lines, recipes, table_of, verdict
 from compression.recipe import check
 from compression.records import Measurement, Recipe, Step
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def line(name: str, at_512: float, *, at_1: float = 0.9, loss: float = 0.0, put_back: tuple[str, ...] = ()) -> Line:
     ratios = {size: Measurement(metric="latency_ratio", value=value, ci_low=value - 0.01, ci_high=value + 0.01,
                                 spread=0.05, batch_size=size) for size, value in ((1, at_1), (512, at_512))}
-    return Line(name, ratios, (-loss, -loss - 0.0001, -loss + 0.0001), 500, put_back)
+    return Line(name, ratios, (-loss, -loss - 0.0001, -loss + 0.0001), 500, put_back, {1: 0.1, 512: 3.0}, 0.2)
 
 
 @pytest.mark.parametrize("key", ["log", "criteo"])
@@ -46,6 +46,12 @@ def test_the_verdict_names_the_fastest_that_reaches_it_else_the_nearest_miss():
 def test_the_table_says_which_layers_stayed_float():
     table = table_of([line("a", 0.6, put_back=("mlp.0",))], 1000, (1, 512))
     assert "| 2.00 | (mlp.0 stayed float) |" in table
+
+
+def test_a_kept_line_is_read_as_it_was_and_the_latest_counts(tmp_path):
+    keep_line(tmp_path / "log.jsonl", line("a", 0.6))
+    keep_line(tmp_path / "log.jsonl", line("a", 0.5, put_back=("mlp.0",)))
+    assert read_lines(tmp_path / "log.jsonl") == {"a": line("a", 0.5, put_back=("mlp.0",))}
 
 
 @pytest.mark.slow
