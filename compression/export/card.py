@@ -125,8 +125,8 @@ def _limits(result: Result, signature: Signature) -> str:
     if "quantize.dynamic" in methods:
         said.append("Input ranges are measured on each batch, so a row's score depends slightly on the rows beside it.")
     if methods & {"quantize.dynamic", "quantize.static"}:
-        said.append("int8 dense layers were checked on this processor; without VNNI instructions 8-bit weights can "
-                    "overflow: check the scores again there.")
+        said.append("int8 dense layers were checked on this processor. Where fast 8-bit products overflow, on CPUs "
+                    "without VNNI, predict.py takes exact ones; other programs have to set session.x64quantprecision.")
     if signature.output_form == "logit":
         said.append("Scores are logits, not probabilities.")
     return "\n".join(f"- {sentence}" for sentence in said)
