@@ -15,8 +15,9 @@ from typing import Any
 import onnx
 
 from compression.errors import ModelError
+from compression.models.importers.keras.emit import Emitter, Layer, Value
 from compression.models.importers.keras.file import KerasModel
-from compression.models.importers.keras.layers import LAYERS, Emitter, Layer, Value
+from compression.models.importers.keras.layers import LAYERS
 from compression.models.importers.onnx_check import PLAIN_NAME
 
 MAX_LAYERS = 2000
