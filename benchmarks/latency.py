@@ -213,7 +213,7 @@ def main() -> None:
             "Runtime on one thread of the CPU in one process: pairs in random order over requests drawn from the test "
             "rows, in six rounds with sessions opened anew; [95 % interval over the rounds] ± interquartile range of "
             "the pairs. Clock: CPU time of the thread. Both exports have the same rewritten graph (fewer nodes). "
-            "A layer that measured slower than in float, alone, would have stayed float, and would be named.")
+            "A layer that measured slower than in float would have stayed float, and would be named.")
     report.write("latency", "Latency beside ONNX Runtime fp32", head + "\n\n" + "\n\n".join(parts),
                  command=f"python -m benchmarks.latency --seconds {options.seconds:g}"
                          + (" --criteo DIR" if options.criteo else ""))

@@ -11,6 +11,7 @@ within its round. With one thread, seconds are processor time, which neighbours 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -116,7 +117,8 @@ def main() -> None:
         ("product quantisation of 1M × 64, 8 × 256", product_quantisation(), GOAL_PQ),
         ("k-means sharing of 1M weights, 16 centroids", sharing(), GOAL_SHARING))]
     body += "\n\n### Codebooks\n\n" + report.table(["what", "median", "lowest to highest", "goal", ""], lines)
-    body += (f"\n\n{options.threads} thread(s); {options.rounds} rounds in random order, {options.repeats} repeats of "
+    body += (f"\n\nLoad of the machine's {os.cpu_count()} cores at the end: {os.getloadavg()[0]:.1f}. "
+             f"{options.threads} thread(s); {options.rounds} rounds in random order, {options.repeats} repeats of "
              f"codebooks; seconds are {'processor' if options.threads == 1 else 'wall'} time. Normal values. Packing "
              "counts the bytes of the float table that are read in a second, from the call to finished codes and "
              "scales; memcpy copies the same table to memory that was written before. torch's operators store a "

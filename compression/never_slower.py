@@ -1,9 +1,10 @@
 """The gate of methods that claim speed: a dense layer that measures slower than it was stays as it was.
 
 A method whose gains name Gain.FASTER may put another form in the place of a dense layer: 8-bit codes, two thin factors.
-Where a Context carries a timer, each such layer is timed beside the float one, at every batch size of the target; if it
-is slower at one of them, by more than SLOWER with the whole interval and by more than ALONE_US, the float layer goes
-back and the run says so. A layer alone pays for what a model does once for several: a call, rounding its input.
+Where a Context carries a timer, such layers are timed beside the float ones at every batch size of the target: those of
+an MLP together first, as a layer alone pays for what neighbours share (a call, rounding its input). If they are slower
+together, each is timed alone, and one that is slower by more than SLOWER with its whole interval goes back to float,
+and the run says so. A layer without such neighbours may be ALONE_US slower.
 What becomes narrower as a whole (channels, layers, fields, a student) has nothing to be put back, and isn't timed.
 """
 
@@ -19,38 +20,78 @@ if TYPE_CHECKING:
     from compression.measure.layer_latency import Ratio
     from compression.method import Applied, Context
 
+    Ratios = dict[int, Ratio]  # by batch size
+    Pair = tuple[nn.Linear, nn.Module]  # the float layer, what stands in its place
+
 SLOWER = 1.05
-ALONE_US = 2.0  # microseconds that running a layer alone may add to a call
+ALONE_US = 2.0  # microseconds that being run without the rest of the model may add to a call
 
 
 def put_slower_layers_back(model: "nn.Module", applied: "Applied", ctx: "Context") -> "Applied":
-    """Time the layers that `applied` put into `model`. Layers of equal form are timed once."""
+    """Time the layers that `applied` put into `model`: those of an MLP together, and each alone where that is slower.
+
+    Layers of equal form are timed once.
+    """
     from compression.method import Applied
     from compression.models.structure import copy_structure, replace
 
     before = copy_structure(model)
-    known: dict[tuple, dict[int, Ratio]] = {}
-    changes, skipped = [], list(applied.skipped)
-    for place, change in enumerate(applied.changes):
-        pair = _replaced(before, applied.model, change)
-        if pair is None:
-            changes.append(change)
+    pairs = {change.module: pair for change in applied.changes if (pair := _replaced(before, applied.model, change))}
+    timed: dict[tuple, Ratios] = {}
+    told: dict[str, str] = {}
+    skipped = list(applied.skipped)
+    for run in _in_a_row(pairs):
+        ctx.report(Progress(stage="time layers", unit="layers", message=", ".join(run)))
+        together = _time([pairs[path] for path in run], ctx, timed) if len(run) > 1 else {}
+        if together and not _slower(together):
+            told |= {path: f"together × {_words(together)}" for path in run}
             continue
-        ctx.report(Progress(stage="time layers", done=place, total=len(applied.changes), unit="layers",
-                            message=change.module))
-        old, new = pair
-        form = _form(new)
-        if form not in known:
-            known[form] = ctx.time_layers(old, new, old.in_features, ctx.target)
-        slower = {size: ratio for size, ratio in known[form].items()
-                  if ratio.low > SLOWER and ratio.longer_us > ALONE_US}
-        if slower:
-            size, ratio = max(slower.items(), key=lambda item: item[1].low)
-            replace(applied.model, change.module, old.train(new.training))
-            skipped.append(ctx.skip(change.module, _slower(size, ratio, ctx.target)))
-        else:
-            changes.append(change.model_copy(update={"detail": f"{change.detail}; {_faster(known[form])}"}))
+        for path in run:
+            old, new = pairs[path]
+            ratios = _time([(old, new)], ctx, timed)
+            if slower := _slower(ratios, spared_us=0 if together else ALONE_US):
+                replace(applied.model, path, old.train(new.training))
+                skipped.append(ctx.skip(path, _why_back(*slower, ctx.target)))
+            else:
+                told[path] = f"alone × {_words(ratios)}"
+    back = {skip.module for skip in skipped}
+    changes = [change.model_copy(update={"detail": f"{change.detail}; {told[change.module]}"})
+               if change.module in told else change
+               for change in applied.changes if change.module not in pairs or change.module not in back]
     return Applied(applied.model, changes, skipped, applied.hooks)
+
+
+def _in_a_row(pairs: "dict[str, Pair]") -> list[list[str]]:
+    """Paths of layers that read one another's outputs, by their widths: the hidden layers of an MLP."""
+    runs: list[list[str]] = []
+    width = None
+    for path, (old, _) in pairs.items():
+        if old.in_features == width:
+            runs[-1].append(path)
+        else:
+            runs.append([path])
+        width = old.out_features
+    return runs
+
+
+def _time(pairs: "list[Pair]", ctx: "Context", timed: "dict[tuple, Ratios]") -> "Ratios":
+    """Ratios of these layers one behind the other, with a ReLU after each but the last."""
+    from torch import nn
+
+    form = tuple(_form(new) for _, new in pairs)
+    if form not in timed:
+        chains = []
+        for layers in zip(*pairs, strict=True):
+            inner = [part for layer in layers[:-1] for part in (layer, nn.ReLU())]
+            chains.append(nn.Sequential(*inner, layers[-1]) if inner else layers[-1])
+        timed[form] = ctx.time_layers(*chains, pairs[0][0].in_features, ctx.target)
+    return timed[form]
+
+
+def _slower(ratios: "Ratios", spared_us: float = ALONE_US) -> "tuple[int, Ratio] | None":
+    """The batch size at which the layers are slower beyond doubt, the worst one, with its ratio."""
+    found = {size: ratio for size, ratio in ratios.items() if ratio.low > SLOWER and ratio.longer_us > spared_us}
+    return max(found.items(), key=lambda item: item[1].low) if found else None
 
 
 def _replaced(before: "nn.Module", after: "nn.Module", change: Change) -> "tuple[nn.Linear, nn.Module] | None":
@@ -69,12 +110,11 @@ def _form(layer: "nn.Module") -> tuple:
     return (type(layer).__name__, *((name, tuple(tensor.shape)) for name, tensor in layer.state_dict().items()))
 
 
-def _slower(size: int, ratio: "Ratio", target: Target) -> str:
+def _why_back(size: int, ratio: "Ratio", target: Target) -> str:
     threads = f"{target.threads} thread{'s' * (target.threads > 1)} of the CPU" if target.device == "cpu" else "CUDA"
     return (f"slower than the float layer: × {ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] of its time at "
             f"batch size {size:,} on {threads}, so it stays as it was")
 
 
-def _faster(ratios: "dict[int, Ratio]") -> str:
-    return "alone × " + ", ".join(f"{ratio.value:.2f} of the time at batch size {size:,}"
-                                  for size, ratio in sorted(ratios.items()))
+def _words(ratios: "Ratios") -> str:
+    return ", ".join(f"{ratio.value:.2f} of the time at batch size {size:,}" for size, ratio in sorted(ratios.items()))

@@ -19,12 +19,20 @@ TARGET = Target(batch_sizes=(1, 64))
 
 
 class Timer:
-    """Answers what it is told for layers that read `in_features`, × 0.5 for others; notes what it was asked."""
+    """Answers what it is told for layers that read `in_features`, × 0.5 for others; notes what it was asked.
 
-    def __init__(self, told: dict[int, dict[int, Ratio]]) -> None:
-        self.told, self.asked = told, []
+    Layers together are as slow as `together` says.
+    """
+
+    def __init__(self, told: dict[int, dict[int, Ratio]], together: Ratio = Ratio(1.5, 1.4, 1.6, 30.0)) -> None:
+        self.told, self.together, self.asked = told, together, []
 
     def __call__(self, old: nn.Module, new: nn.Module, in_features: int, target: Target) -> dict[int, Ratio]:
+        if isinstance(old, nn.Sequential):
+            kinds = [type(layer).__name__ for layer in new]
+            assert old[0].in_features == in_features and kinds[1::2] == ["ReLU"] * (len(old) // 2)
+            self.asked.append((in_features, f"{len(kinds[::2])} together", target))
+            return dict.fromkeys(target.batch_sizes, self.together)
         assert type(old) is nn.Linear and old.in_features == in_features
         self.asked.append((in_features, type(new).__name__, target))
         return self.told.get(in_features, {size: Ratio(0.5, 0.49, 0.51, -9.0) for size in target.batch_sizes})
@@ -64,7 +72,16 @@ def test_a_layer_that_is_slower_at_one_batch_size_stays_float_and_the_run_says_s
 def test_layers_of_one_form_are_timed_once_at_the_target(model, dataset):
     timer = Timer({})
     gated("quantize.dynamic", model, dataset, timer, min_features=1)
-    assert timer.asked == [(16, "DynamicLinear", TARGET), (24, "DynamicLinear", TARGET)]
+    assert timer.asked == [(16, "3 together", TARGET), (16, "DynamicLinear", TARGET), (24, "DynamicLinear", TARGET)]
+
+
+def test_layers_that_are_faster_together_stay_without_being_asked_alone(model, dataset):
+    timer = Timer({16: {1: Ratio(2.0, 1.9, 2.1, 50.0)}}, together=Ratio(0.6, 0.5, 0.7, -40.0))
+    changed = gated("quantize.static", model, dataset, timer, min_features=1).changes
+    assert [change.module for change in changed] == ["mlp.0", "mlp.3", "mlp.6"]
+    assert changed[0].detail.endswith(
+        "; together × 0.60 of the time at batch size 1, 0.60 of the time at batch size 64")
+    assert timer.asked == [(16, "3 together", TARGET)]
 
 
 def test_an_interval_that_reaches_down_to_equal_is_no_proof_of_slowness(model, dataset):
@@ -72,10 +89,12 @@ def test_an_interval_that_reaches_down_to_equal_is_no_proof_of_slowness(model, d
     assert len(gated("quantize.static", model, dataset, timer, min_features=1).changes) == 3
 
 
-def test_a_few_microseconds_may_be_the_price_of_running_alone(model, dataset):
-    timer = Timer({24: {1: Ratio(1.5, 1.4, 1.6, 1.9)}, 16: {1: Ratio(1.5, 1.4, 1.6, 2.1)}})
-    changed = gated("quantize.dynamic", model, dataset, timer, min_features=1).changes
-    assert [change.module for change in changed] == ["mlp.3", "mlp.6"]
+def test_a_few_microseconds_may_be_the_price_of_running_alone(dataset):
+    one = tiny_model("deepfm", dataset, n_layers=1, width=24, batch_norm=False)
+    for longer_us, stays in ((1.9, True), (2.1, False)):
+        timer = Timer({16: {1: Ratio(1.5, 1.4, 1.6, longer_us)}})
+        changed = gated("quantize.dynamic", one, dataset, timer, min_features=1).changes
+        assert [change.module for change in changed] == ["mlp.0"] * stays
 
 
 def test_with_every_layer_slower_the_model_is_what_it_was(model, dataset):
