@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 
@@ -39,3 +41,19 @@ def test_columns_without_telling_names_are_proposed_by_the_size_of_the_tables():
     assert propose(inputs, DATA, largest={"column_1": 299, "column_2": 499}) == {
         "who": ["column_2"], "what": ["column_1"], "x": ["column_3", "column_4"]}
     assert propose(inputs, DATA, largest={"column_1": 299, "column_2": 299}) == {"x": ["column_3", "column_4"]}
+
+
+@pytest.mark.security
+def test_a_look_refuses_what_an_import_refuses_and_runs_nothing(tmp_path):
+    canary = tmp_path / "canary"
+
+    class Payload:
+        def __reduce__(self):
+            return canary.touch, ()
+
+    (tmp_path / "model.onnx").write_bytes(pickle.dumps(Payload()))
+    (tmp_path / "model.pth").write_bytes(pickle.dumps(Payload()))
+    for name in ("model.onnx", "model.pth"):
+        with pytest.raises(ModelError, match="is a pickle"):
+            look_in_sandbox({name: tmp_path / name})
+    assert not canary.exists()
