@@ -19,7 +19,7 @@ from benchmarks.catalogue.summary import CONTROL_SWEEPS, Spot, by_series, fronti
 from benchmarks.catalogue.svg import scatter
 from benchmarks.catalogue.sweeps import BOTH
 
-TABLE = report.RESULTS / "methods.csv"
+PAGE, TABLE = "methods.md", report.RESULTS / "methods.csv"
 LOWEST = {"log": -0.01}  # AUC difference at the lower edge of a plot
 COMMAND = "python -m benchmarks.methods --adult DIR --criteo DIR --criteo-indexed DIR"
 HEAD = """\
@@ -29,7 +29,8 @@ indices; the **AUC difference** is paired, to that fp32 export over the same tes
 where there are several seeds (references trained from different weights) it is around the mean over them and counts
 their spread too. "+ epoch" has one epoch of fine-tuning behind the method, with smaller steps than the reference was
 trained with; training keeps the epoch of the best validation AUC, and the model before it counts as one, so equal
-figures mean that the epoch didn't help. Every point with its interval is in [methods.csv](methods.csv).
+figures mean that the epoch didn't help. Every point with its interval is in [methods.csv](methods.csv); those of an
+earlier run, which may be another machine's, stand until as many seeds are run anew.
 Latency, of what is on a frontier only, is the median ratio to the fp32 export over pairs in random order, one thread.
 
 The controls: *one row* for all ids of a table (the floor), *random rows* and *largest rows* kept (magnitude), *small
@@ -50,13 +51,14 @@ def dataset_spots(key: str, points: dict[str, Point], kept: Mapping[Key, Kept]) 
 
 def write_all(points: dict[str, Point], keys: Sequence[str], folder: Path) -> Path:
     """The report with a section for each dataset that has points; `folder` holds the references."""
-    kept = read_kept(TABLE)
+    kept, earlier = read_kept(TABLE), earlier_references(report.RESULTS / PAGE)
     sections = [HEAD, goals_section(points, kept)]
     rows: list[list[object]] = []
     for key in keys:
         spots = dataset_spots(key, points, kept)
         if spots:
-            sections.append(section(SOURCES[key], spots, points, folder))
+            references = reference_text(SOURCES[key], points, folder) or earlier.get(SOURCES[key].title, "")
+            sections.append(section(SOURCES[key], spots, references, folder))
             rows += csv_rows(key, spots)
     with TABLE.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -101,7 +103,7 @@ def _yes(kept: bool) -> str:
     return "yes" if kept else "no"
 
 
-def section(source: Source, spots: Sequence[Spot], points: dict[str, Point], folder: Path) -> str:
+def section(source: Source, spots: Sequence[Spot], references: str, folder: Path) -> str:
     """One dataset: reference, plot, frontier, methods, controls."""
     plot = report.RESULTS / f"methods-{source.key}.svg"
     plot.write_text(scatter(spots, source.title, lowest=LOWEST.get(source.key, -0.02)), encoding="utf-8")
@@ -123,7 +125,7 @@ def section(source: Source, spots: Sequence[Spot], points: dict[str, Point], fol
     front = [[spot.name, spot.setting, f"{spot.ratio:.2f}", difference(spot), *ratios(latency.get(spot.digest))]
              for spot in frontier(spots)]
     return "\n\n".join([
-        f"## {source.title}", reference_text(source, points, folder), f"![{source.title}](methods-{source.key}.svg)",
+        f"## {source.title}", references, f"![{source.title}](methods-{source.key}.svg)",
         "The frontier: nothing tried is both smaller and better.",
         report.table(["method or control", "setting", "times smaller", "AUC difference [95 %]", "latency × at B=1",
                       "latency × at B=512"], front),
@@ -132,20 +134,31 @@ def section(source: Source, spots: Sequence[Spot], points: dict[str, Point], fol
         "The controls.", report.table(["control", "part", "settings"], controls)])
 
 
-def reference_text(source: Source, points: dict[str, Point], folder: Path) -> str:
-    """What the differences are to: tables, bytes and AUC of the export, and how it was trained."""
-    first = folder / source.key / f"seed-{source.seeds[0]}"
-    config = json.loads((first / "trained" / "config.json").read_text(encoding="utf-8"))
+def earlier_references(page: Path) -> dict[str, str]:
+    """Title → what an earlier page says of a dataset's references; it stands where this machine has none."""
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    found = [part.split("\n\n![", 1)[0].split("\n\n", 1) for part in text.split("\n## ")[1:] if "\n\n![" in part]
+    return {parts[0]: parts[1] for parts in found}
+
+
+def reference_text(source: Source, points: dict[str, Point], folder: Path) -> str | None:
+    """What the differences are to: tables, bytes and AUC of the export, and how it was trained; None without any."""
+    path = folder / source.key / f"seed-{source.seeds[0]}" / "trained" / "config.json"
+    if not path.exists():
+        return None
+    config = json.loads(path.read_text(encoding="utf-8"))
     rows = sorted(((item["cardinality"], item["name"]) for item in config["signature"]["inputs"]
                    if item.get("cardinality")), reverse=True)
     tables = ", ".join(f"{name} {count:,}" for count, name in rows[:3])
     told = []
     for seed in source.seeds:
         of = [point for point in points.values() if (point.dataset, point.seed) == (source.key, seed) and point.auc]
-        path = folder / source.key / f"seed-{seed}" / "training.txt"
-        if of and path.exists():
+        trained = folder / source.key / f"seed-{seed}" / "training.txt"
+        if of and trained.exists():
             told.append(f"seed {seed}: test AUC {of[0].auc - of[0].difference:.5f} over {of[0].n:,} rows, "
-                        f"{of[0].baseline_bytes:,} bytes, {path.read_text(encoding='utf-8').strip()}")
+                        f"{of[0].baseline_bytes:,} bytes, {trained.read_text(encoding='utf-8').strip()}")
+    if not told:
+        return None
     more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
     about = f" {source.about}" if source.about else ""
     return (f"References ({source.architecture}; tables by rows: {tables}{more}).{about}\n\n"

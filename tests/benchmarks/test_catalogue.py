@@ -18,6 +18,7 @@ from benchmarks.catalogue.points import Job, add_point, left_to_do, point_of, re
 from benchmarks.catalogue.references import SOURCES
 from benchmarks.catalogue.summary import Spot, frontier, spots_of, verdict
 from benchmarks.catalogue.svg import scatter
+from benchmarks.catalogue.write import earlier_references
 from compression.method import METHODS
 from compression.recipe import check
 
@@ -79,6 +80,14 @@ def test_figures_of_an_earlier_run_stand_until_there_are_as_many_seeds(tmp_path)
     assert not is_known(jobs[0], kept) and not is_known(replace(jobs[0], setting="2"), kept)
     path.write_text(path.read_text().replace(",2\n", ",3\n"))
     assert is_known(jobs[0], read_kept(path))
+
+
+def test_what_a_page_says_of_its_references_stands_where_a_machine_has_none(tmp_path):
+    page = tmp_path / "methods.md"
+    assert earlier_references(page) == {}
+    page.write_text("# Every method\n\nMade.\n\n## Goals\n\nReached.\n\n"
+                    "## Adult\n\nReferences (deepfm).\n\n- seed 0: test\n\n![Adult](methods-adult.svg)\n\nThe frontier.\n")
+    assert earlier_references(page) == {"Adult": "References (deepfm).\n\n- seed 0: test"}
 
 
 def test_the_frontier_holds_what_nothing_beats_on_both_axes():
