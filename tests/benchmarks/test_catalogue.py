@@ -86,7 +86,8 @@ def test_what_a_page_says_of_its_references_stands_where_a_machine_has_none(tmp_
     page = tmp_path / "methods.md"
     assert earlier_references(page) == {}
     page.write_text("# Every method\n\nMade.\n\n## Goals\n\nReached.\n\n"
-                    "## Adult\n\nReferences (deepfm).\n\n- seed 0: test\n\n![Adult](methods-adult.svg)\n\nThe frontier.\n")
+                    "## Adult\n\nReferences (deepfm).\n\n- seed 0: test\n\n"
+                    "![Adult](methods-adult.svg)\n\nThe frontier.\n")
     assert earlier_references(page) == {"Adult": "References (deepfm).\n\n- seed 0: test"}
 
 
