@@ -1,7 +1,7 @@
 """Pass every test on a machine that has nothing but Python 3.11 to 3.13 and the package registries.
 
     python -m tests            everything: unit, contract, browser, crash, security, real data
-    python -m tests --fast     the default suite alone, about a minute
+    python -m tests --fast     the default suite alone, some minutes
     python -m tests -k words   further arguments go to pytest
 
 Installs, and says so: a virtual environment in .venv unless one is active, the packages of
