@@ -207,14 +207,17 @@ def _nearest_codes(levels: tuple[int, ...]) -> np.ndarray:
     return np.abs(grid[:, None] - np.array(levels)).argmin(1)
 
 
-def _pair_table(n_bits: int) -> np.ndarray:
-    """(65536,) uint8: for two neighbouring int8 as one little-endian number, both codes beside each other."""
-    codes = _nearest_codes(LEVELS[n_bits]).astype(np.uint8)
-    return (codes[None, :] | codes[:, None] << n_bits).flatten()
+def _pair_table() -> np.ndarray:
+    """(65536,) uint8: for two neighbouring int8 as one little-endian number, both 4-bit codes beside each other."""
+    codes = _nearest_codes(LEVELS[4]).astype(np.uint8)
+    return (codes[None, :] | codes[:, None] << 4).flatten()
 
 
 _NEAREST = {bits: _nearest_table(LEVELS[bits]) for bits in (4, 2)}
-_PAIRS = {bits: _pair_table(bits) for bits in (4, 2)}
+_PAIRS = _pair_table()
+_HALFWAY = sum(LEVELS[2][2:]) / 2  # between the two levels above 0
+_TWO = torch.tensor(1.999)  # what is cut to a whole number then is the code, 0 … 3
+_QUARTERS = np.uint32(1 << 24 | 1 << 18 | 1 << 12 | 1 << 6)  # moves the low bits of four bytes beside one another
 
 
 def field_scale(weight: Tensor, *, n_bits: int, clipping: Clipping = "none",
@@ -256,10 +259,8 @@ def pack(levels: Tensor, n_bits: int) -> Tensor:
 
 
 class Packer:
-    """Packs chunk after chunk into codes of 4 or 2 bits.
-
-    Two values are looked up at once in a table of 64 KiB, which takes half as long as bytes.translate and packs them on
-    the way. What lies between is kept from chunk to chunk: fresh memory costs more in page faults than the work.
+    """Packs chunk after chunk into codes of 4 or 2 bits. What lies between is kept from chunk to chunk: fresh memory
+    costs more in page faults than the work.
     """
 
     def __init__(self, n_bits: int) -> None:
@@ -271,20 +272,27 @@ class Packer:
         n_rows, dim = levels.shape
         width = packed_width(dim, self.n_bits) * (8 // self.n_bits)
         if self.grid.shape != (n_rows, width):
-            self.grid = np.full((n_rows, width), -TOP, np.int8)  # the first level: code 0
-            self.index = np.empty((n_rows, width // 2), np.intp)
-            self.pairs = np.empty((n_rows, width // 2), np.uint8)
-            self.halves = np.empty((n_rows, width // 4), "<u2")
-        torch.from_numpy(self.grid)[:, :dim].copy_(levels)
+            self.grid = np.full((n_rows, width), -TOP if self.n_bits == 4 else 0, np.int8)
+            self.index = np.empty((n_rows, width // 2 if self.n_bits == 4 else 0), np.intp)
+            self.above = torch.empty((n_rows, dim) if self.n_bits == 2 else 0)
+        given = torch.from_numpy(self.grid)[:, :dim]
+        if self.n_bits == 4:
+            given.copy_(levels)
+            self._look_up(into.numpy())
+        else:
+            # thresholds are −halfway, 0 and halfway; the only one that a whole number can meet is 0, and it falls below
+            given.copy_(torch.add(_TWO, levels, alpha=1 / _HALFWAY, out=self.above))
+            self._side_by_side(into.numpy())
+
+    def _look_up(self, codes: np.ndarray) -> None:
+        """Two values at once in a table of 64 KiB: half as long as bytes.translate, and packed on the way."""
         np.copyto(self.index, self.grid.view("<u2"))
-        codes = into.numpy()
-        pairs = codes if self.n_bits == 4 else self.pairs
-        np.take(_PAIRS[self.n_bits], self.index, out=pairs, mode="wrap")  # "wrap" spares a check: all are in range
-        if self.n_bits == 2:  # two codes are in the low half of each byte: c0 + 256 c1 → c0 + 16 c1
-            both = pairs.view("<u2")
-            np.right_shift(both, 4, out=self.halves)
-            np.bitwise_or(self.halves, both, out=self.halves)
-            np.copyto(codes, self.halves, casting="unsafe")
+        np.take(_PAIRS, self.index, out=codes, mode="wrap")  # "wrap" spares a check: all are in range
+
+    def _side_by_side(self, codes: np.ndarray) -> None:
+        """c₀ + 2⁸ c₁ + 2¹⁶ c₂ + 2²⁴ c₃, times _QUARTERS, has all four codes in its highest byte."""
+        four = self.grid.view("<u4")
+        np.copyto(codes, (four * _QUARTERS).view(np.uint8)[:, 3::4])
 
 
 def unpack(codes: Tensor, n_bits: int, embedding_dim: int) -> Tensor:
