@@ -160,6 +160,8 @@ def _check_entries(entries: list[zipfile.ZipInfo], name: str) -> None:
     if missing:
         raise ModelError(f"{name} is no whole RecPress bundle: it lacks {', '.join(missing)}. Export the run again.")
     for entry in entries:
+        if entry.header_offset < 0:
+            raise zipfile.BadZipFile(f"{entry.filename} begins before the file does")
         if entry.file_size > LARGEST_BYTES[entry.filename]:
             raise ModelError(f"{entry.filename} in {name} has {entry.file_size:,} bytes unpacked; at most "
                              f"{LARGEST_BYTES[entry.filename]:,} are allowed.")

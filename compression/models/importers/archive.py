@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import stat
 import zipfile
+import zlib
 from pathlib import Path
 
 from compression.errors import ModelError
@@ -34,7 +35,7 @@ def unpack(path: Path, name: str, folder: Path, *, max_bytes: int = MAX_BYTES) -
                 left -= _write(archive, member, folder / plain, name)
                 if left < 0:
                     raise ModelError(f"{name} unpacks to more than {max_bytes:,} bytes. Upload a smaller model.")
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, RuntimeError, ValueError) as error:
+    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, zlib.error) as error:
         raise ModelError(f"{name} is a broken zip archive ({error}). Upload it again.") from None
     return {plain: folder / plain for plain in names}
 
@@ -53,6 +54,8 @@ def _checked_names(members: list[zipfile.ZipInfo], name: str) -> list[str]:
         module = folders.pop() if folders and _MODULE_FOLDER.fullmatch(folders[-1]) else ""
         if len(folders) > 1:
             raise ModelError(f"{name} holds {member.filename!r}; a bundle has its files at the top or in one folder.")
+        if member.header_offset < 0:
+            raise zipfile.BadZipFile(f"{member.filename} begins before the file does")
         if stat.S_ISLNK(member.external_attr >> 16):
             raise ModelError(f"{name} holds a link ({member.filename}), which is not followed.")
         if member.flag_bits & 1:
