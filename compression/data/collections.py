@@ -96,7 +96,7 @@ def _opened(path: Path) -> Iterator[Callable[[], Iterator[str]]]:
                                 "tables inside it.")
             for member in members:
                 yield lambda member=member: _lines(archive.open(member))
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError):
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError):
         raise DataError(f"{path.name} can't be read as a zip. Zip it again, or upload the tables inside it.") from None
 
 

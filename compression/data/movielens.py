@@ -179,7 +179,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> str:
     try:
         with archive.open(name) as member:
             content = member.read(MAX_MEMBER + 1)
-    except (KeyError, zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError):
+    except (KeyError, zipfile.BadZipFile, OSError, EOFError, RuntimeError):
         raise FetchError(f"the archive has no readable {name}") from None
     if len(content) > MAX_MEMBER:
         raise FetchError(f"{name} is larger than {MAX_MEMBER:,} bytes")

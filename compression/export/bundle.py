@@ -137,7 +137,7 @@ def read_bundle(path: Path, folder: Path) -> tuple[Path, Result]:
             _check_entries(entries, Path(path).name)
             for entry in entries:
                 _unpack(archive, entry, folder / entry.filename)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
+    except (zipfile.BadZipFile, EOFError, RuntimeError, zlib.error) as error:
         raise ModelError(f"{Path(path).name} is not a whole zip file ({error}). Download the bundle again.") from None
     _check_digests(folder, [entry.filename for entry in entries])
     _check_data_places(folder)

@@ -149,7 +149,7 @@ def _refuse_pickles_inside(path: Path, name: str) -> None:
                 if suspicious:
                     raise ModelError(f"{name} holds a pickle ({member.filename}), as torch.save writes it: loading it "
                                      f"can run any code. {_ADVICE}")
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError, ValueError) as error:
+    except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"{name} is a broken zip archive ({error}). Upload it again.") from None
     except Exception as error:  # zlib and lzma have errors of their own
         raise ModelError(f"{name} is a broken zip archive ({error}). Upload it again.") from error
