@@ -281,7 +281,7 @@ class Packer:
             self._look_up(into.numpy())
         else:
             # thresholds are −halfway, 0 and halfway; the only one that a whole number can meet is 0, and it falls below
-            given.copy_(torch.add(_TWO, levels, alpha=1 / _HALFWAY, out=self.above))
+            given.copy_(torch.add(_TWO, levels.cpu(), alpha=1 / _HALFWAY, out=self.above))
             self._side_by_side(into.numpy())
 
     def _look_up(self, codes: np.ndarray) -> None:
