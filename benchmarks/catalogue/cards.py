@@ -24,17 +24,21 @@ HEADING = "## Measured here"
 PLACEHOLDERS = ("Only what a benchmark of this repository wrote", "Beside all other methods and the controls in",
                 "Beside ONNX Runtime's own quantiser, where that benchmark was run")
 AFFORDABLE = 0.001  # AUC, a change that is meaningful in click models
-WHERE = {"movielens": "on MovieLens-100K (DeepFM, {seeds})", "crosses": "on MovieLens-100K (DCN v2)",
-         "convolutions": "on MovieLens-100K (field convolutions)",
-         "attention": "on MovieLens-100K (self-attentive histories)", "log": "on the generated log of 2 million rows",
+WHERE = {"movielens": "on MovieLens-100K (DeepFM, {seeds})", "crosses": "on MovieLens-100K (DCN v2, {seeds})",
+         "convolutions": "on MovieLens-100K (field convolutions, {seeds})",
+         "attention": "on MovieLens-100K (self-attentive histories, {seeds})",
+         "log": "on the generated log of 2 million rows",
          "adult": "on Adult", "criteo": "on the Criteo sample", "criteo_indexed": "on the indexed Criteo sample"}
-SHRINKS = {sweep.name: sweep.shrinks for sweep in SWEEPS if sweep.shrinks}
+ALONE = {sweep.method for sweep in SWEEPS if not sweep.shrinks}
+HELPS = {sweep.method: sweep.shrinks for sweep in SWEEPS if sweep.shrinks and sweep.method not in ALONE}
+COMBINED = {sweep.name for sweep in SWEEPS if sweep.shrinks and sweep.method in ALONE}  # not the method's own figures
 
 
 def write_cards(points: dict[str, Point], keys: Sequence[str]) -> list[str]:
     """Fill in every card whose method has points; gives their keys."""
     kept = read_kept(TABLE)
-    spots = {key: spots_of(jobs_of(SOURCES[key]), points, kept) for key in keys}
+    spots = {key: [spot for spot in spots_of(jobs_of(SOURCES[key]), points, kept) if spot.series not in COMBINED]
+             for key in keys}
     methods = dict.fromkeys(spot.method for found in spots.values() for spot in found
                             if spot.method not in ("", RECIPES, SERIES))
     written = []
@@ -64,8 +68,7 @@ def paragraph(method: str, spots: dict[str, list[Spot]]) -> str:
         own = [spot for spot in found if spot.method == method]
         if own:
             told.append(sentence(key, own))
-    helps = next((SHRINKS[spot.series] for found in spots.values() for spot in found
-                  if spot.method == method and spot.series in SHRINKS), "")
+    helps = HELPS.get(method, "")
     first = f"{LINK}" + (f", in the epoch after `{helps}`" if helps and helps != method else "")
     text = f"{first}: {'; '.join(told)}. {controls_say(method, spots)}"
     return wrapped(text.strip())

@@ -58,7 +58,7 @@ def sweep_jobs(source: Source, seed: int, sweep: Sweep, settings: Settings, *, b
     for tuned in {"never": (False,), "both": (False, True)[:1 + both], "always": (True,)}[sweep.tuned]:
         steps = [step for step in sweep.steps(settings) if step[0] != FINE_TUNE]
         if tuned:
-            steps.append((FINE_TUNE, source.fine_tune))
+            steps.insert(len(steps) - sweep.last, (FINE_TUNE, source.fine_tune))
         steps += [step for step in sweep.after if step[0] in METHODS]
         recipe = Recipe(name=sweep.name, seed=seed,
                         steps=tuple(Step(method=method, params=params) for method, params in steps))

@@ -123,11 +123,12 @@ LOG_TRAINING = {"batch_size": 2048, "embedding_learning_rate": 0.1, "epochs": 5,
 LOG_FINE_TUNE = {"batch_size": 2048, "embedding_learning_rate": 0.01, "learning_rate": 2e-4, "epochs": 1}
 SOURCES = {source.key: source for source in (
     Source("movielens", "MovieLens-100K", _write_movielens, seeds=(0, 1, 2), fine_tune=FINE_TUNE),
-    Source("crosses", "MovieLens-100K, DCN v2", _write_movielens, architecture="dcnv2", fine_tune=FINE_TUNE),
-    Source("convolutions", "MovieLens-100K, field convolutions", _write_movielens, architecture="fieldconv",
+    Source("crosses", "MovieLens-100K, DCN v2", _write_movielens, seeds=(0, 1, 2), architecture="dcnv2",
            fine_tune=FINE_TUNE),
-    Source("attention", "MovieLens-100K, self-attentive histories", write_histories, architecture="sequence",
-           train=train_histories, fine_tune=FINE_TUNE,
+    Source("convolutions", "MovieLens-100K, field convolutions", _write_movielens, seeds=(0, 1, 2),
+           architecture="fieldconv", fine_tune=FINE_TUNE),
+    Source("attention", "MovieLens-100K, self-attentive histories", write_histories, seeds=(0, 1, 2),
+           architecture="sequence", train=train_histories, fine_tune=FINE_TUNE,
            about="It reads a user's last ten liked films and the candidate, nothing else; eight heads in each of two "
                  "blocks."),
     Source("log", "Generated click log, 2 million rows", _write_log,

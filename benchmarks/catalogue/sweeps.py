@@ -1,8 +1,10 @@
 """Which settings of which method are tried: one table, a line or two for each method of the catalogue.
 
-A sweep is a method with the settings it is run at, over at least five ratios where it has one. `tuned` says whether an
-epoch of fine-tuning follows: never (there is nothing to win back), both (shown without and with), always (the method
-works during training). `on` says what it makes smaller: the tables, the dense layers, or both.
+A sweep is a method with the settings it is run at, over at least five ratios. Where there are fewer by nature all of
+them are run: bits that codes can have, forms of half precision, hidden layers that can go, the one way to fold; a dense
+method of one ratio runs once more behind channel pruning at five. `tuned` says whether an epoch of fine-tuning is in it:
+never (there is nothing to win back), both (shown without and with), always (the method works during training). `on`
+says what it makes smaller: the tables, the dense layers, or both.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ class Sweep:
     settings: tuple[Settings, ...] = ({},)
     tuned: Literal["never", "both", "always"] = "never"
     kind: str = ""
-    shrinks: str = ""  # the method that the settings belong to, where this one only helps it through training
+    shrinks: str = ""  # the method that the settings belong to, where this one helps it through training or follows it
+    last: bool = False  # whether the epoch comes before the method, as what it leaves can't be trained
     fixed: Settings = field(default_factory=dict)  # the settings of a method that helps
     after: tuple[tuple[str, Settings], ...] = ()
     control: bool = False  # a method that others have to beat
@@ -46,6 +49,9 @@ def over(name: str, *values: object, **fixed: object) -> tuple[Settings, ...]:
 SPARSE = (("prune.store_sparse", {}),)  # zeros alone save nothing
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95)
 CHANNELS = over("ratio", 0.25, 0.5, 0.7, 0.8, 0.9)
+HEADS = over("ratio", 0.12, 0.25, 0.5, 0.75, 0.85)  # one head of eight goes, and so on; one stays
+CROSS_LAYERS = tuple({"n_hidden": hidden, "n_cross": cross}
+                     for hidden, cross in ((0, 1), (0, 2), (1, 1), (1, 2), (2, 2)))
 CONVOLUTIONS = (*over("multiplier", 4, 2, 1), *over("squeeze_ratio", 0.5, 0.25, form="squeeze"))
 
 SWEEPS: tuple[Sweep, ...] = (
@@ -87,25 +93,32 @@ SWEEPS: tuple[Sweep, ...] = (
     Sweep("prune.movement", DENSE, over("sparsity", *SPARSITIES), tuned="always", after=SPARSE),
     Sweep("prune.iterative", DENSE, over("sparsity", *SPARSITIES), tuned="always", after=SPARSE),
     Sweep("prune.l1", DENSE, over("strength", 0.3, 1.0, 2.0, 5.0, 10.0), tuned="always", after=SPARSE),
-    Sweep("prune.n_of_m", DENSE, over("pattern", "2:4", "1:4", "1:2", "4:8"), tuned="both", after=SPARSE),
+    Sweep("prune.n_of_m", DENSE, over("pattern", "1:2", "2:4", "4:8", "1:4", "2:8", "1:8"), tuned="both", after=SPARSE),
     Sweep("prune.store_sparse", BOTH, over("below", 0.0, 0.05, 0.1, 0.2, 0.4)),
     Sweep("prune.fields", BOTH, over("n_fields", 1, 2, 3, 4, 5), tuned="both"),
     Sweep("prune.channels", DENSE, over("ratio", 0.25, 0.5, 0.7, 0.8, 0.9), tuned="both"),
-    Sweep("prune.heads", DENSE, over("ratio", 0.25, 0.5, 0.75, 0.85), tuned="both", only="attention"),
-    Sweep("prune.heads", DENSE, over("ratio", 0.25, 0.5, 0.75, 0.85, criterion="norm"), tuned="both", only="attention",
+    Sweep("prune.heads", DENSE, HEADS, tuned="both", only="attention"),
+    Sweep("prune.heads", DENSE, tuple({**one, "criterion": "norm"} for one in HEADS), tuned="both", only="attention",
           kind="by norm"),
     Sweep("prune.layers", DENSE, over("n_hidden", 1, 2), tuned="both"),
+    Sweep("prune.layers", DENSE, CROSS_LAYERS, tuned="both", only="crosses", kind="cross layers too"),
     Sweep("quantize.dynamic", DENSE, over("n_bits", 8, 7)),
+    Sweep("quantize.dynamic", DENSE, CHANNELS, shrinks="prune.channels", last=True, tuned="both",
+          kind="fewer channels"),
     Sweep("quantize.static", DENSE, over("calibrator", "minmax", "percentile", "mse", "entropy")),
+    Sweep("quantize.static", DENSE, CHANNELS, shrinks="prune.channels", last=True, tuned="both",
+          kind="fewer channels"),
     Sweep("quantize.weights", DENSE, tuple({"n_bits": bits, "block_size": size} for bits, size in
                                            ((8, 32), (8, 128), (4, 16), (4, 32), (4, 128)))),
     Sweep("quantize.train_dense", DENSE, ({"n_bits": 8}, *({"n_bits": bits, "block_size": size} for bits, size in
                                                            ((4, 32), (4, 128), (2, 32), (2, 128)))), tuned="always"),
     Sweep("quantize.mixed", DENSE, over("bits", 16.0, 10.0, 7.0, 5.0, 4.0, 3.0, narrowest=2)),
     Sweep("quantize.binary", DENSE, tuned="both"),
+    Sweep("quantize.binary", DENSE, CHANNELS, shrinks="prune.channels", tuned="always", kind="fewer channels"),
     Sweep("quantize.half", TABLES, over("form", "bf16", "fp16", "fp8", weights="tables"), kind="tables"),
     Sweep("quantize.half", DENSE, over("form", "bf16", "fp16", "fp8", weights="dense"), kind="dense"),
     Sweep("share.kmeans", DENSE, over("n_bits", 8, 4, 2), tuned="both"),
+    Sweep("share.kmeans", DENSE, CHANNELS, shrinks="prune.channels", tuned="always", kind="fewer channels"),
     Sweep("distill.logits", BOTH, over("width_ratio", 0.5, 0.25, 0.1), tuned="always", kind="fewer units"),
     Sweep("distill.logits", BOTH, tuple({"width_ratio": ratio, "embedding_ratio": ratio}
                                         for ratio in (0.75, 0.5, 0.25, 0.15, 0.05)), tuned="always", kind="smaller"),

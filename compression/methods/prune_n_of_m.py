@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class PatternParams(Params):
     """Which pattern, and where it would be too narrow."""
 
-    pattern: Literal["2:4", "1:4", "1:2", "4:8"] = Field(
+    pattern: Literal["2:4", "1:4", "1:2", "4:8", "2:8", "1:8"] = Field(
         "2:4", description="Weights that stay of how many neighbours; 2:4 is the one that hardware knows.")
     min_features: int = Field(16, ge=1, le=4096, description="Layers with fewer inputs or outputs stay as they are.")
 

@@ -12,7 +12,7 @@ import pytest
 
 import compression.methods  # noqa: F401  (fills METHODS)
 from benchmarks.catalogue.goals import goal_jobs
-from benchmarks.catalogue.jobs import all_sweeps, broken, jobs_of
+from benchmarks.catalogue.jobs import all_sweeps, broken, jobs_of, sweep_jobs
 from benchmarks.catalogue.kept import is_known, read_kept
 from benchmarks.catalogue.points import Job, add_point, left_to_do, point_of, read_points
 from benchmarks.catalogue.references import SOURCES
@@ -20,7 +20,7 @@ from benchmarks.catalogue.summary import Spot, frontier, spots_of, verdict
 from benchmarks.catalogue.svg import scatter
 from benchmarks.catalogue.write import earlier_references
 from compression.method import METHODS
-from compression.recipe import check
+from compression.recipe import FINE_TUNE, check
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = {"bytes": 50, "baseline_bytes": 100, "auc": 0.79, "difference": -0.01, "low": -0.02, "high": 0.0, "n": 10}
@@ -44,6 +44,17 @@ def test_every_recipe_of_the_benchmark_may_run(key):
     jobs = [*jobs_of(SOURCES[key]), *goal_jobs()]
     assert [(job.series, problem.message) for job in jobs if job.recipe is not None
             for problem in check(job.recipe) if problem.severity == "error"] == []
+
+
+def test_codes_that_cannot_be_trained_come_after_the_epoch():
+    sweep = next(sweep for sweep in all_sweeps() if sweep.last)
+    (without, tuned) = sweep_jobs(SOURCES["movielens"], 0, sweep, sweep.settings[0])
+    assert [step.method for step in without.recipe.steps] == [sweep.shrinks, sweep.method]
+    assert [step.method for step in tuned.recipe.steps] == [sweep.shrinks, FINE_TUNE, sweep.method]
+
+
+def test_every_method_has_three_seeds_where_it_has_a_dataset_of_its_own():
+    assert {len(SOURCES[sweep.only].seeds) for sweep in all_sweeps() if sweep.only} == {3}
 
 
 def test_a_stopped_run_goes_on_with_what_has_no_point_and_with_what_failed(tmp_path):
