@@ -2,7 +2,7 @@
 
 A sweep is a method with the settings it is run at, over at least five ratios. Where there are fewer by nature all of
 them are run: bits that codes can have, forms of half precision, hidden layers that can go, the one way to fold; a dense
-method of one ratio runs once more behind channel pruning at five. `tuned` says whether an epoch of fine-tuning is in it:
+method of one ratio runs once more behind channel pruning at five. `tuned` says whether an epoch of training is in it:
 never (there is nothing to win back), both (shown without and with), always (the method works during training). `on`
 says what it makes smaller: the tables, the dense layers, or both.
 """
