@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -35,9 +37,9 @@ ROW_CANDIDATES = {8: (1.0, 0.95, 0.9), 4: (1.0, 0.9, 0.8, 0.7, 0.6), 2: (1.0, 0.
                   1: (1.0,)}
 N_BINS = 4096  # of the histogram from which one scale a table is chosen
 CHUNK_VALUES = 1 << 17  # 512 KiB of float32: stays in a core's cache
-PACKED_VALUES = 1 << 18  # where each value is touched few times, fewer and larger calls are faster: 1 MiB
+PACKED_ROWS = 1 << 12  # at most so many: narrow rows go through more steps, whose results stay in the cache as well
 NARROW = 32  # below so many columns a reduction finds their maxima several times slower than steps over all rows
-LARGEST_SCALE = 65504.0  # fp16
+LARGEST_SCALE, SMALLEST_NORMAL = 65504.0, 2.0**-14  # fp16
 
 
 @dataclass(frozen=True)
@@ -80,33 +82,26 @@ def encode_rows(weight: Tensor, *, n_bits: int, granularity: Granularity = "row"
             levels, scales[part] = encode_chunk(weight[part], n_bits=n_bits, clipping=clipping)
             codes[part] = pack(levels, n_bits)
         return RowCodes(codes, scales, n_bits, dim)
-    packer = Packer(n_bits)
-    scratch = torch.empty(0)
-    for part in _chunks(n_rows, dim, PACKED_VALUES):
+    encoder = Encoder(0, dim, n_bits)
+    for part in _chunks(n_rows, dim, most_rows=PACKED_ROWS):
         rows = weight[part]
-        scratch = scratch if scratch.shape == rows.shape else torch.empty_like(rows)
+        if encoder.n_rows != len(rows):
+            encoder = Encoder(len(rows), dim, n_bits)
         if per_row:
-            scales[part] = _plain_scale(rows, n_bits, scratch)
-        if n_bits == 1:
-            codes[part] = _signs(rows)
-            continue
-        fits = per_row and bool((scales[part] < LARGEST_SCALE).all())  # then no row's largest value was cut
-        grid = _on_grid(rows, scales[part].unsqueeze(1) if per_row else scales, scratch, fits=fits)
-        if n_bits == 8:
-            codes[part] = grid
-        else:
-            packer.pack(grid, into=codes[part])
+            scales[part] = encoder.scales(rows)
+        encoder.encode(rows, None if per_row else scales, into=codes[part])
     return RowCodes(codes, scales, n_bits, dim)
 
 
-def _chunks(n_rows: int, dim: int, values: int | None = None) -> Iterator[slice]:
-    step = max(1, (values or CHUNK_VALUES) // dim)
+def _chunks(n_rows: int, dim: int, most_rows: int | None = None) -> Iterator[slice]:
+    step = max(1, CHUNK_VALUES // dim)
+    step = min(step, most_rows or step)
     return (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))
 
 
 def encode_chunk(rows: Tensor, *, n_bits: int, clipping: Clipping = "none") -> tuple[Tensor, Tensor]:
     """Levels (N, D) int8 and scales (N,) float16 of some rows (N, D) float32."""
-    scale = _plain_scale(rows, n_bits, torch.empty_like(rows))
+    scale = Encoder(*rows.shape, n_bits).scales(rows).half()
     levels = nearest_levels(rows, scale.unsqueeze(1), n_bits)
     if clipping == "none" or n_bits == 1:
         return levels, scale
@@ -121,26 +116,6 @@ def encode_chunk(rows: Tensor, *, n_bits: int, clipping: Clipping = "none") -> t
     return levels, scale
 
 
-def _plain_scale(rows: Tensor, n_bits: int, scratch: Tensor) -> Tensor:
-    """(N,) float16: the largest value of a row has the largest level; at 1 bit the mean magnitude has it."""
-    magnitudes = torch.abs(rows, out=scratch)
-    if n_bits == 1:
-        return (magnitudes.mean(1) / TOP).clamp(max=LARGEST_SCALE).half()
-    n_rows, dim = rows.shape
-    if n_rows and dim < NARROW and rows.is_contiguous():
-        return _as_half(_narrow_maxima(magnitudes) / TOP)
-    return _as_half(magnitudes.amax(1) / TOP)
-
-
-def _narrow_maxima(values: Tensor) -> Tensor:
-    """The largest of each row (N, D), D small: halved as often as D can be, all rows at once, then pooled."""
-    flat, dim = values.numpy().ravel(), values.shape[1]
-    while dim % 2 == 0:
-        flat, dim = np.maximum(flat[0::2], flat[1::2]), dim // 2
-    left = torch.from_numpy(flat)
-    return left if dim == 1 else torch.nn.functional.max_pool1d(left.view(1, -1), dim).view(-1)
-
-
 def _as_half(scale: Tensor) -> Tensor:
     """The next fp16 number that is not smaller: the largest value of a row then still has a level.
 
@@ -150,6 +125,16 @@ def _as_half(scale: Tensor) -> Tensor:
     half = scale.half()
     half.view(torch.int16).add_(half < scale)  # positive floats are ordered as their bits are
     return half
+
+
+def _round_up_to_half(scale: Tensor) -> bool:
+    """The same in place, in float32; whether all of them are normal numbers of fp16, which takes fewer steps."""
+    least, most = torch.aminmax(scale)
+    if float(least) >= SMALLEST_NORMAL and float(most) <= LARGEST_SCALE:
+        scale.view(torch.int32).add_(_CUT_BITS).bitwise_and_(~_CUT_BITS)
+        return True
+    scale.copy_(_as_half(scale))
+    return False
 
 
 def _least_squares_scale(rows: Tensor, levels: Tensor) -> Tensor:
@@ -163,22 +148,19 @@ def _squared_error(rows: Tensor, levels: Tensor, scale: Tensor) -> Tensor:
 
 
 def nearest_levels(values: Tensor, scale: Tensor, n_bits: int) -> Tensor:
-    """The nearest level of each value, int8; a scale of 0 gives the level nearest to 0. At 1 bit 0 is below.
+    """The nearest level of each value, int8; at a scale of 0 all levels are 0, and any is given. At 1 bit 0 is below.
 
     At 4 and 2 bits values are rounded to 1/127 of the range on the way.
     """
     if n_bits == 1:
         return torch.where(values > 0, TOP, -TOP).to(torch.int8)
-    grid = _on_grid(values, scale, torch.empty_like(values)).to(torch.int8)
+    grid = (values * _inverse(scale)).round_().clamp_(-TOP, TOP).to(torch.int8)
     return grid if n_bits == 8 else _translate(grid, _NEAREST[n_bits])
 
 
-def _on_grid(values: Tensor, scale: Tensor, scratch: Tensor, *, fits: bool = False) -> Tensor:
-    """Values over scale, rounded to −127 … 127: `scratch`, of their shape, holds them. `fits`: no value is larger."""
-    step = scale.float()
-    inverse = step.reciprocal().masked_fill_(step == 0, 0)
-    grid = torch.mul(values, inverse, out=scratch).round_()
-    return grid if fits else grid.clamp_(-TOP, TOP)
+def _inverse(scale: Tensor) -> Tensor:
+    """1 / scale, float32; where it is 0, all values are 0 and any number does."""
+    return scale.float().clamp(min=torch.finfo(torch.float32).tiny).reciprocal_()
 
 
 def _signs(values: Tensor) -> Tensor:
@@ -214,9 +196,10 @@ def _pair_table() -> np.ndarray:
 
 
 _NEAREST = {bits: _nearest_table(LEVELS[bits]) for bits in (4, 2)}
-_PAIRS = _pair_table()
+_PAIRS = pa.array(_pair_table())
+_CUT_BITS = (1 << 13) - 1  # of a float32 that fp16 has no room for
 _HALFWAY = sum(LEVELS[2][2:]) / 2  # between the two levels above 0
-_TWO = torch.tensor(1.999)  # what is cut to a whole number then is the code, 0 … 3
+_TWO = torch.tensor(2.0).nextafter(torch.tensor(0.0))  # what is cut to a whole number then is the code, 0 … 3
 _QUARTERS = np.uint32(1 << 24 | 1 << 18 | 1 << 12 | 1 << 6)  # moves the low bits of four bytes beside one another
 
 
@@ -254,45 +237,93 @@ def pack(levels: Tensor, n_bits: int) -> Tensor:
     if n_bits == 1:
         return _signs(levels)
     codes = torch.empty(len(levels), packed_width(levels.shape[1], n_bits), dtype=torch.uint8)
-    Packer(n_bits).pack(levels, into=codes)
+    Packer(*levels.shape, n_bits).pack(levels.to("cpu", torch.float32, copy=True), into=codes)
     return codes
 
 
-class Packer:
-    """Packs chunk after chunk into codes of 4 or 2 bits. What lies between is kept from chunk to chunk: fresh memory
-    costs more in page faults than the work.
+class Encoder:
+    """Encodes chunk after chunk of so many rows in buffers that stay in a core's cache: fresh memory would cost more in
+    page faults than the work.
     """
 
-    def __init__(self, n_bits: int) -> None:
-        self.n_bits = n_bits
-        self.grid = np.empty((0, 0), np.int8)
+    def __init__(self, n_rows: int, dim: int, n_bits: int) -> None:
+        self.n_rows, self.dim, self.n_bits = n_rows, dim, n_bits
+        self.values = torch.empty(n_rows, dim)  # magnitudes, then values over their scale
+        self.scale, self.plain = torch.empty(n_rows), False
+        self.packer = Packer(n_rows, dim, n_bits) if n_bits in (4, 2) else None
+        halvings = (dim & -dim).bit_length() - 1 if dim < NARROW else 0
+        self.halves = [np.empty(n_rows * dim >> place, np.float32) for place in range(1, halvings + 1)]
 
-    def pack(self, levels: Tensor, *, into: Tensor) -> None:
-        """Whole numbers (N, D) of −127 … 127, int8 or float → codes (N, P); missing columns are code 0."""
-        n_rows, dim = levels.shape
-        width = packed_width(dim, self.n_bits) * (8 // self.n_bits)
-        if self.grid.shape != (n_rows, width):
-            self.grid = np.full((n_rows, width), -TOP if self.n_bits == 4 else 0, np.int8)
-            self.index = np.empty((n_rows, width // 2 if self.n_bits == 4 else 0), np.intp)
-            self.above = torch.empty((n_rows, dim) if self.n_bits == 2 else 0)
-        given = torch.from_numpy(self.grid)[:, :dim]
+    def scales(self, rows: Tensor) -> Tensor:
+        """(N,) float32, numbers of fp16: the largest value of a row has the largest level; at 1 bit the mean has it."""
+        magnitudes = torch.abs(rows, out=self.values)
+        if self.n_bits == 1:
+            return self.scale.copy_((magnitudes.mean(1) / TOP).clamp(max=LARGEST_SCALE).half())
+        if self.n_rows and self.dim < NARROW:
+            torch.div(self._narrow_maxima(magnitudes), TOP, out=self.scale)
+        else:
+            torch.amax(magnitudes, 1, out=self.scale).div_(TOP)
+        self.plain = self.n_rows > 0 and _round_up_to_half(self.scale)
+        return self.scale
+
+    def _narrow_maxima(self, magnitudes: Tensor) -> Tensor:
+        """The largest of each row, of few columns: halved as often as they can be, all rows at once, then pooled."""
+        flat = magnitudes.numpy().ravel()
+        for half in self.halves:
+            flat = np.maximum(flat[0::2], flat[1::2], out=half)
+        left, found = self.dim >> len(self.halves), torch.from_numpy(flat)
+        return found if left == 1 else torch.nn.functional.max_pool1d(found.view(1, -1), left).view(-1)
+
+    def encode(self, rows: Tensor, scale: Tensor | None, *, into: Tensor) -> None:
+        """Codes (N, P) of rows (N, D) by one scale () or by those that `scales` found last, which are overwritten."""
+        if self.n_bits == 1:
+            into.copy_(_signs(rows))
+            return
+        if scale is not None:
+            values = torch.mul(rows, _inverse(scale), out=self.values).clamp_(-TOP, TOP)
+        elif self.plain:  # no row's largest value was cut
+            values = torch.mul(rows, self.scale.reciprocal_().unsqueeze(1), out=self.values)
+        else:
+            values = torch.mul(rows, _inverse(self.scale).unsqueeze(1), out=self.values).clamp_(-TOP, TOP)
+        if self.packer is not None:
+            self.packer.pack(values, into=into)
+        else:
+            into.copy_(values.round_())
+
+
+class Packer:
+    """Packs chunk after chunk of so many rows into codes of 4 or 2 bits; its buffers are kept."""
+
+    def __init__(self, n_rows: int, dim: int, n_bits: int) -> None:
+        self.dim, self.n_bits = dim, n_bits
+        width = packed_width(dim, n_bits) * (8 // n_bits)
+        self.grid = np.full((n_rows, width), -TOP if n_bits == 4 else 0, np.int8)  # missing columns are code 0
+        self.given = torch.from_numpy(self.grid)[:, :dim]
+        pairs = self.grid.view("<u2").ravel()
+        self.pairs = pa.Array.from_buffers(pa.uint16(), pairs.size, [None, pa.py_buffer(pairs)])
+        self.four = np.empty((n_rows, width // 4 if n_bits == 2 else 0), np.uint32)
+
+    def pack(self, values: Tensor, *, into: Tensor) -> None:
+        """Numbers (N, D) float of −127 … 127, which are overwritten, → codes (N, P)."""
         if self.n_bits == 4:
-            given.copy_(levels)
+            self.given.copy_(values.round_())
             self._look_up(into.numpy())
         else:
-            # thresholds are −halfway, 0 and halfway; the only one that a whole number can meet is 0, and it falls below
-            given.copy_(torch.add(_TWO, levels.cpu(), alpha=1 / _HALFWAY, out=self.above))
+            # thresholds are −halfway, 0 and halfway; 0 itself falls below
+            self.given.copy_(torch.add(_TWO, values, alpha=1 / _HALFWAY, out=values))
             self._side_by_side(into.numpy())
 
     def _look_up(self, codes: np.ndarray) -> None:
-        """Two values at once in a table of 64 KiB: half as long as bytes.translate, and packed on the way."""
-        np.copyto(self.index, self.grid.view("<u2"))
-        np.take(_PAIRS, self.index, out=codes, mode="wrap")  # "wrap" spares a check: all are in range
+        """Two values at once in a table of 64 KiB, packed on the way. Arrow takes indices of 16 bits as they are: twice
+        as fast as numpy. None lies outside the table.
+        """
+        found = pc.take(_PAIRS, self.pairs, boundscheck=False)
+        codes[:] = np.frombuffer(found.buffers()[1], np.uint8, codes.size).reshape(codes.shape)
 
     def _side_by_side(self, codes: np.ndarray) -> None:
         """c₀ + 2⁸ c₁ + 2¹⁶ c₂ + 2²⁴ c₃, times _QUARTERS, has all four codes in its highest byte."""
-        four = self.grid.view("<u4")
-        np.copyto(codes, (four * _QUARTERS).view(np.uint8)[:, 3::4])
+        np.multiply(self.grid.view("<u4"), _QUARTERS, out=self.four)
+        np.copyto(codes, np.right_shift(self.four, 24, out=self.four), casting="unsafe")
 
 
 def unpack(codes: Tensor, n_bits: int, embedding_dim: int) -> Tensor:

@@ -146,11 +146,26 @@ def test_the_largest_value_of_a_row_has_the_largest_level_whatever_the_width(dim
     assert bool((scale * 127 <= largest * 1.002).all())
 
 
-@pytest.mark.parametrize("n_bits", [4, 2])
+@pytest.mark.parametrize("n_bits", [8, 4, 2, 1])
 @pytest.mark.parametrize("dim", [6, 16])
 def test_chunks_of_a_long_table_give_what_the_whole_gives(n_bits, dim, monkeypatch):
     weight = normal_rows(1000, dim)
     whole = encode_rows(weight, n_bits=n_bits)
-    monkeypatch.setattr(row_codes, "PACKED_VALUES", 300)
+    monkeypatch.setattr(row_codes, "PACKED_ROWS", 30)
     parts = encode_rows(weight, n_bits=n_bits)
     assert torch.equal(parts.codes, whole.codes) and torch.equal(parts.scale, whole.scale)
+
+
+@pytest.mark.parametrize("dim", [16, 64])
+def test_a_scale_is_the_next_half_that_is_not_smaller_from_the_smallest_to_the_largest(dim):
+    weight = normal_rows(4000, dim) * torch.logspace(-8, 9, 4000).unsqueeze(1)
+    scale = encode_rows(weight, n_bits=8).scale
+    wanted = (weight.abs().amax(1) / 127).clamp(max=65504.0)
+    below = (scale.view(torch.int16) - 1).view(torch.float16).float()
+    assert bool((scale.float() >= wanted).all()) and bool((below < wanted).all())
+
+
+def test_what_is_too_large_for_a_scale_keeps_the_largest_level():
+    weight = torch.tensor([[1e9, -1e9, 1.0, 0.0]])
+    rows = encode_rows(weight, n_bits=8)
+    assert rows.scale.tolist() == [65504.0] and rows.codes.tolist() == [[127, -127, 0, 0]]
