@@ -1,4 +1,4 @@
-"""The sample through training, three recipes and CUDA measuring, with whatever packages the machine has.
+"""The sample through training, four recipes and CUDA measuring, with whatever packages the machine has.
 
     python -m benchmarks.gpu_check [--rows 400000] [--sample movielens-100k] [--out FILE]
 
@@ -28,6 +28,10 @@ RECIPES = (
     Recipe(
         name="int4 rows + int8 dense",
         steps=(Step(method="embed.quantize_rows", params={"n_bits": 4}), Step(method="quantize.static", params={})),
+    ),
+    Recipe(
+        name="int8 rows + fp16 products",
+        steps=(Step(method="embed.quantize_rows", params={}), Step(method="quantize.half_products", params={})),
     ),
 )
 

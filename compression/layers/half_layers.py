@@ -1,4 +1,4 @@
-"""Layers whose numbers are stored in 16 or 8 bits of floating point and computed in float32.
+"""Layers whose numbers are stored in 16 or 8 bits of floating point and computed in float32, or multiplied in fp16.
 
 A table is looked up as it is stored, so that its memory shrinks with its file. A dense weight is converted once, when
 the runtime loads the file. 8 bits are float8 e4m3 (Micikevicius et al. 2022, arXiv:2209.05433), with one scale.
@@ -92,3 +92,17 @@ class HalfLinear(HalfLayer):
 
     def stored_tensors(self) -> tuple[records.Tensor, ...]:
         return half_tensors((self.out_features, self.in_features), self.form, has_bias=self.bias is not None)
+
+
+class HalfProduct(HalfLinear):
+    """A dense layer stored and multiplied in fp16. Inputs beyond 65,504 are cut; sums beyond it are infinite."""
+
+    rounds_activations = True
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__(linear, "fp16")
+
+    def forward(self, x: Tensor) -> Tensor:
+        top = torch.finfo(torch.float16).max
+        product = F.linear(x.clamp(-top, top).half(), self.weight).float()
+        return product if self.bias is None else product + self.bias

@@ -33,6 +33,7 @@ from compression.methods import prune_taylor as prune_taylor
 from compression.methods import quantize_binary as quantize_binary
 from compression.methods import quantize_dynamic as quantize_dynamic
 from compression.methods import quantize_half as quantize_half
+from compression.methods import quantize_half_products as quantize_half_products
 from compression.methods import quantize_mixed as quantize_mixed
 from compression.methods import quantize_static as quantize_static
 from compression.methods import quantize_train_dense as quantize_train_dense

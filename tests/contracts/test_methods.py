@@ -238,7 +238,8 @@ def largest_difference(model, path, dataset) -> float:
 
 
 def tolerance(model) -> float:
-    """Float agrees to rounding; integer layers may round a tie the other way, one level at a time."""
-    quantised = any("Linear" in type(leaf).__name__ and not isinstance(leaf, torch.nn.Linear)
+    """Float agrees to rounding; integer layers may round a tie the other way, one level at a time, and fp16 too."""
+    quantised = any(getattr(leaf, "rounds_activations", False) or
+                    ("Linear" in type(leaf).__name__ and not isinstance(leaf, torch.nn.Linear))
                     for _, leaf in leaves(model))
     return 1e-2 if quantised else 2e-6
