@@ -14,7 +14,7 @@ import streamlit as st
 import compression.methods  # noqa: F401  (fills METHODS)
 from compression.catalogue import by_family, family_title
 from compression.errors import RecipeError
-from compression.method import METHODS, Problem
+from compression.method import METHODS, Gain, Problem
 from compression.presets import GOAL_WORDS, PRESETS, Goal, presets_for, recipe_name
 from compression.recipe import check, estimate
 from compression.records import ModelDescription, Recipe, Step
@@ -182,6 +182,15 @@ def _draw_adder(description: ModelDescription | None) -> None:
             open_picker(description, add_step)
 
 
+def timed_words(recipe: Recipe) -> str:
+    """What the estimate can't know: which layers the run will put back because they measure slower; "" where none."""
+    timed = [METHODS[step.method].title for step in recipe.steps if Gain.FASTER in METHODS[step.method].gains]
+    if not timed:
+        return ""
+    return (f" {' and '.join(dict.fromkeys(timed))}: dense layers that measure slower than float on the target stay in "
+            "float, and the file is larger by them.")
+
+
 def draw_size(description: ModelDescription | None, recipe: Recipe) -> None:
     """What the export will weigh, and how each step brings it there.
 
@@ -200,7 +209,8 @@ def draw_size(description: ModelDescription | None, recipe: Recipe) -> None:
     st.metric("Size on disk, computed", human_bytes(after), delta=None if change.startswith("±") else change,
               delta_color="normal" if after <= before else "inverse", delta_arrow="down" if after <= before else "up",
               help=f"From shapes alone: {after:,} bytes. Weights, indices, scales and codebooks count exactly; the few "
-                   f"kB of the graph are those of the model as it is ({before:,} bytes in all) and may grow.")
+                   f"kB of the graph are those of the model as it is ({before:,} bytes in all) and may grow."
+                   + timed_words(recipe))
     if len(found) > 2:
         st.caption("  \n".join(f"after {stage.step} · {stage.title}: {human_bytes(stage.size_bytes)}"
                                for stage in found[1:]))

@@ -14,7 +14,7 @@ from tests.ui.filled import description
 from ui.compare_data import DRAWN, differing, thinned
 from ui.compare_state import View, parse_view, view_query
 from ui.compare_view import table_keys
-from ui.recipe_editor import stages
+from ui.recipe_editor import stages, timed_words
 from ui.result_table import metric_keys, result_columns
 from ui.sweep import Axis, expand, sliders, suggested
 
@@ -105,6 +105,12 @@ def test_every_preset_can_run_and_makes_a_model_that_it_suits_smaller():
         found = stages(description(), preset.recipe)
         if preset.suits(description()):
             assert found[-1].size_bytes < found[0].size_bytes, preset.key
+
+
+def test_the_size_says_which_layers_a_run_may_leave_in_float():
+    rows, dense = Step(method="embed.quantize_rows"), Step(method="quantize.dynamic")
+    assert timed_words(Recipe(steps=(rows,))) == ""
+    assert "Dynamic int8: dense layers that measure slower" in timed_words(Recipe(steps=(rows, dense, dense)))
 
 
 def test_a_recipe_is_named_after_what_it_does():
