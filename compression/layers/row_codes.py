@@ -93,9 +93,8 @@ def encode_rows(weight: Tensor, *, n_bits: int, granularity: Granularity = "row"
     return RowCodes(codes, scales, n_bits, dim)
 
 
-def _chunks(n_rows: int, dim: int, most_rows: int | None = None) -> Iterator[slice]:
-    step = max(1, CHUNK_VALUES // dim)
-    step = min(step, most_rows or step)
+def _chunks(n_rows: int, dim: int, most_rows: int = CHUNK_VALUES) -> Iterator[slice]:
+    step = min(max(1, CHUNK_VALUES // dim), most_rows)
     return (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))
 
 
@@ -295,7 +294,7 @@ class Packer:
     """Packs chunk after chunk of so many rows into codes of 4 or 2 bits; its buffers are kept."""
 
     def __init__(self, n_rows: int, dim: int, n_bits: int) -> None:
-        self.dim, self.n_bits = dim, n_bits
+        self.n_bits = n_bits
         width = packed_width(dim, n_bits) * (8 // n_bits)
         self.grid = np.full((n_rows, width), -TOP if n_bits == 4 else 0, np.int8)  # missing columns are code 0
         self.given = torch.from_numpy(self.grid)[:, :dim]
