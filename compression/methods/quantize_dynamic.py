@@ -6,6 +6,7 @@ scale an output, which run several times faster than unsigned ones and lose less
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -36,17 +37,26 @@ class DynamicParams(Params):
 def quantize_dynamic(model: "nn.Module", params: DynamicParams, ctx: Context) -> Applied:
     """Replace dense layers by int8 weights."""
     from compression.layers.quantized_linear import DynamicLinear
+
+    return replaced(model, ctx, lambda linear: DynamicLinear(linear, n_bits=params.n_bits),
+                    f"{params.n_bits} bits, one scale an output", min_features=params.min_features,
+                    skip_output=params.skip_output)
+
+
+def replaced(model: "nn.Module", ctx: Context, form: "Callable[[nn.Linear], nn.Module]", detail: str, *,
+             min_features: int, skip_output: bool) -> Applied:
+    """The chosen dense layers as `form` makes them; of the others, why they stay."""
     from compression.models.structure import replace
 
     applied = Applied(model)
-    for path, reason in chosen(model, min_features=params.min_features, skip_output=params.skip_output).items():
+    for path, reason in chosen(model, min_features=min_features, skip_output=skip_output).items():
         if reason is not None:
             applied.skipped.append(ctx.skip(path, reason))
             continue
         linear = model.get_submodule(path)
-        layer = DynamicLinear(linear, n_bits=params.n_bits).train(linear.training)
+        layer = form(linear).train(linear.training)
         replace(model, path, layer)
-        applied.changes.append(ctx.change(path, *bytes_of(linear, layer), f"{params.n_bits} bits, one scale an output"))
+        applied.changes.append(ctx.change(path, *bytes_of(linear, layer), detail))
     return applied
 
 

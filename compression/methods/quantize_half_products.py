@@ -35,19 +35,10 @@ class HalfProductsParams(Params):
 def quantize_half_products(model: "nn.Module", params: HalfProductsParams, ctx: Context) -> Applied:
     """Replace dense layers by ones that multiply in fp16; those that measure slower on the target go back to float."""
     from compression.layers.half_layers import HalfProduct
-    from compression.methods.quantize_dynamic import bytes_of, chosen
-    from compression.models.structure import replace
+    from compression.methods.quantize_dynamic import replaced
 
-    applied = Applied(model)
-    for path, reason in chosen(model, min_features=params.min_features, skip_output=params.skip_output).items():
-        if reason is not None:
-            applied.skipped.append(ctx.skip(path, reason))
-            continue
-        linear = model.get_submodule(path)
-        layer = HalfProduct(linear).train(linear.training)
-        replace(model, path, layer)
-        applied.changes.append(ctx.change(path, *bytes_of(linear, layer), "stored and multiplied in fp16"))
-    return applied
+    return replaced(model, ctx, HalfProduct, "stored and multiplied in fp16", min_features=params.min_features,
+                    skip_output=params.skip_output)
 
 
 @quantize_half_products.named
