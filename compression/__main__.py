@@ -197,7 +197,6 @@ def _quality_again(folder: Path, result: Result, data: Path) -> list[Measurement
         rows,
         task=dataset.description.task,
         split="test",
-        seed=result.spec.recipe.seed,
     )
 
 
@@ -215,7 +214,9 @@ def _measurement_text(item: Measurement) -> str:
     interval = f" [{item.ci_low:.6g}, {item.ci_high:.6g}]" if item.ci_low is not None else ""
     difference = ""
     if item.difference is not None:
-        difference = f"   Δ {item.difference:+.6g} [{item.difference_low:+.6g}, {item.difference_high:+.6g}]"
+        difference = f"   Δ {item.difference:+.6g}"
+    if item.difference_low is not None:
+        difference += f" [{item.difference_low:+.6g}, {item.difference_high:+.6g}]"
     return (
         f"  {METRICS[item.metric].title + where:24} {item.value:.6g} {METRICS[item.metric].unit}{interval}{difference}"
     )

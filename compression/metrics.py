@@ -119,7 +119,8 @@ def _specs() -> tuple[MetricSpec, ...]:
             "Calibration error",
             False,
             1.0,
-            "Mean gap between predicted and observed rate over 20 groups of equal size.",
+            "Mean gap between predicted and observed rate over 20 groups of equal size. Shown without an interval: the "
+            "noise of the groups adds to the value.",
             "Naeini et al. 2015 (ECE, equal-mass bins)",
         ),
         size(

@@ -225,7 +225,7 @@ def measure(
         report(Progress(stage="score", done=(place + 1) * len(rows), total=2 * len(rows), unit="rows"))
 
     report(Progress(stage="measure quality"))
-    asked = {"task": task, "split": SCORED_SPLIT, "seed": spec.recipe.seed}
+    asked = {"task": task, "split": SCORED_SPLIT}
     baseline = measure_quality(scores["baseline"], None, rows, **asked)
     measurements = measure_quality(scores["model"], scores["baseline"], rows, **asked)
     report(Progress(stage="measure size"))
