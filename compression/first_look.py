@@ -22,7 +22,7 @@ from compression.measure.runtimes import RUNTIMES
 from compression.models import zoo
 from compression.models.files import LoadedModel, load_model
 from compression.models.signature import Signature
-from compression.records import Measurement, Progress, Record, Report
+from compression.records import Measurement, Progress, Record, Report, Target
 from compression.run import RUNTIME, SCORED_SPLIT, export_baseline
 from compression.tasks import TASKS
 from compression.train.loop import train
@@ -79,9 +79,9 @@ def first_look(model_folder: Path, data_folder: Path, *, scratch: Path, report: 
 
 
 def score(loaded: LoadedModel, rows: Rows, scratch: Path) -> np.ndarray:
-    """Probabilities (N,) of the exported file, as a run would measure it."""
+    """Probabilities (N,) of the exported file, as a run on the CPU would measure it: no target was chosen yet."""
     exported = export_baseline(loaded, scratch / "model")
-    return RUNTIMES[RUNTIME].open(exported.path).score(rows.inputs)
+    return RUNTIMES[RUNTIME].open(exported.path, **Target().session).score(rows.inputs)
 
 
 def regression_scores(signature: Signature, data_folder: Path, description: DataDescription, n_rows: int,
