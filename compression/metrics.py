@@ -137,6 +137,13 @@ def _specs() -> tuple[MetricSpec, ...]:
             "cost less. Loading unpacks it, so memory and time are those of the whole file. Not taken above 268 MB.",
         ),
         size(
+            "bundle_bytes",
+            "Bundle size",
+            "bytes",
+            "What serving needs, unpacked: the exported file, signature.json, vocabularies.json and predict.py of the "
+            "bundle. Its recipe, numbers, card and checksums don't count, nor do Python and the runtime.",
+        ),
+        size(
             "resident_bytes",
             "Memory after load",
             "bytes",

@@ -14,7 +14,7 @@ from torch import nn
 from compression.data.dataset import Dataset, Rows
 from compression.data.encode import load_dataset
 from compression.errors import RecipeError
-from compression.export.bundle import write_bundle
+from compression.export.bundle import bundle_bytes, write_bundle
 from compression.export.onnx import Exported, export_onnx
 from compression.export.parity import MAX_ROWS, check_parity
 from compression.layers.remapped_rows import rows_occurring
@@ -91,6 +91,12 @@ def run(
     measurements, baseline_measurements, scores = measure(
         exported.path, baseline.path, rows, spec, task=dataset.description.task, report=report
     )
+    signature = read_signature(outcome.model, loaded.signature)
+    for measured, file, reads in ((measurements, exported, signature),
+                                  (baseline_measurements, baseline, read_signature(loaded.module, loaded.signature))):
+        needed = bundle_bytes(file, reads, vocabularies=loaded.vocabularies, description=dataset.description,
+                              target=spec.target)
+        measured.append(Measurement(metric="bundle_bytes", value=float(needed)))
     if parity is not None:
         measurements.append(Measurement(
             metric="parity_error", value=parity, n=min(len(rows), MAX_ROWS), split=SCORED_SPLIT, runtime=RUNTIME,
@@ -111,7 +117,7 @@ def run(
     bundle, result = write_bundle(
         folder / "bundle.zip",
         exported=exported,
-        signature=read_signature(outcome.model, loaded.signature),
+        signature=signature,
         vocabularies=loaded.vocabularies,
         recipe=dump_recipe(spec.recipe),
         result=result,
