@@ -95,7 +95,7 @@ def run(
     for measured, file, reads in ((measurements, exported, signature),
                                   (baseline_measurements, baseline, read_signature(loaded.module, loaded.signature))):
         needed = bundle_bytes(file, reads, vocabularies=loaded.vocabularies, description=dataset.description,
-                              target=spec.target)
+                              target=spec.target, folder=folder)
         measured.append(Measurement(metric="bundle_bytes", value=float(needed)))
     if parity is not None:
         measurements.append(Measurement(

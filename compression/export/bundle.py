@@ -34,7 +34,6 @@ from compression.records import Result, Target
 
 MODEL, DATA, SUMS, NUMBERS = "model.onnx", "model.onnx" + DATA_SUFFIX, "SHA256SUMS", "measurements.json"
 SIGNATURE, VOCABULARIES, PREDICT = "signature.json", "vocabularies.json", "predict.py"
-SERVING = frozenset({MODEL, DATA, SIGNATURE, VOCABULARIES, PREDICT})  # what counts as the bundle's bytes
 MEBIBYTE = 2**20
 LARGEST_BYTES = {MODEL: 2048 * MEBIBYTE, DATA: 2**40, VOCABULARIES: 4096 * MEBIBYTE, "recipe.yaml": MEBIBYTE,
                  SIGNATURE: 16 * MEBIBYTE, NUMBERS: 64 * MEBIBYTE, "README.md": 16 * MEBIBYTE,
@@ -77,10 +76,13 @@ def write_bundle(path: Path, *, exported: Exported, signature: Signature, vocabu
 
 
 def bundle_bytes(exported: Exported, signature: Signature, *, vocabularies: dict[str, list[str]],
-                 description: DataDescription, target: Target) -> int:
-    """Bytes of the files in SERVING, unpacked, of the bundle that write_bundle makes of these."""
+                 description: DataDescription, target: Target, folder: Path) -> int:
+    """What serving needs of the bundle that write_bundle makes of these, unpacked: the model and its serving texts.
+
+    `folder` is for scratch: a file that was exported elsewhere is written anew, as for the bundle.
+    """
     texts = _serving_texts(signature, vocabularies, description, target)
-    with tempfile.TemporaryDirectory(dir=exported.path.parent) as scratch:
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
         held = sum(file.stat().st_size for file in _model_files(exported, Path(scratch)).values())
     return held + sum(len(text.encode()) for text in texts.values())
 
