@@ -46,6 +46,11 @@ class Target(Record):
     batch_sizes: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = (1, 512)
     graph_optimization: GraphOptimization = "all"
 
+    @property
+    def session(self) -> dict[str, Any]:
+        """What a session on this target is opened with: whoever runs a file for it passes all of it."""
+        return {"device": self.device, "threads": self.threads, "graph_optimization": self.graph_optimization}
+
 
 class RunSpec(Record):
     """Compress a stored model with a recipe, export it and measure the file."""
@@ -138,6 +143,7 @@ class Measurement(Record):
     threads: int | None = None
     batch_size: int | None = None
     spread: float | None = None  # interquartile range over the repeats, in the metric's unit
+    sessions: int | None = None  # processes that a latency was taken in, each with sessions of its own
 
 
 class Change(Record):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,25 @@ def test_int8_rows_make_the_file_smaller_and_the_stages_are_told(folders: tuple[
     scores = np.load(files["scores.npz"])
     assert len(scores["model"]) == len(scores["baseline"]) == len(scores["label"])
     assert set(result.files) >= {"model.onnx", "recipe.yaml", "signature.json", "predict.py"}
+
+
+def test_the_bundle_s_bytes_are_those_of_the_files_that_serving_needs(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    small, files, _ = run_recipe(folders, tmp_path / "small", Step(method="embed.quantize_rows", params={"n_bits": 4}))
+    plain, whole, _ = run_recipe(folders, tmp_path / "plain")
+    for result, written in ((small, files), (plain, whole)):
+        with zipfile.ZipFile(written["bundle.zip"]) as archive:
+            held = {entry.filename: entry.file_size for entry in archive.infolist()}
+            card = archive.read("README.md").decode()
+        counted = {"model.onnx", "model.onnx.data", "signature.json", "vocabularies.json", "predict.py"}
+        assert set(held) - counted == {"recipe.yaml", "measurements.json", "README.md", "SHA256SUMS"}
+        expected = sum(size for name, size in held.items() if name in counted)
+        assert value(result.measurements, "bundle_bytes").value == expected
+        assert expected > value(result.measurements, "size_bytes").value + held["vocabularies.json"]
+        assert f"| Bundle size (B) | {expected:,} |" in card
+    assert value(small.baseline, "bundle_bytes") == value(plain.measurements, "bundle_bytes")
+    assert value(small.baseline, "bundle_bytes") == value(plain.baseline, "bundle_bytes")
 
 
 def test_a_broken_recipe_is_refused_with_its_step(folders: tuple[Path, Path], tmp_path: Path) -> None:

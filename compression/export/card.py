@@ -24,7 +24,8 @@ def model_card(result: Result, *, signature: Signature, description: DataDescrip
     return "\n\n".join([
         f"# {_line(result.spec.recipe.name)}: {_line(architecture)}, compressed by RecPress",
         f"**{verdict(result, task)}**",
-        f"## Numbers\n\nMeasured on the test split, from `model.onnx` itself. {_machine(result)}\n\n{_table(result)}",
+        f"## Numbers\n\nMeasured on the test split, from `model.onnx` itself. {_machine(result)}{_timing(result)}\n\n"
+        f"{_table(result)}",
         f"## Intended use\n\n{task.title}: scores rows that look like the data it was made from. "
         f"It reads {_columns(signature)}. Each score is a {signature.output_form}.",
         f"## Data\n\n{_data(description)}",
@@ -104,6 +105,18 @@ def _machine(result: Result) -> str:
     known = {key: result.environment[key] for key in ("processor", "gpu", "onnxruntime", "device")
              if key in result.environment}
     return ("On " + ", ".join(f"{key} {value}" for key, value in known.items()) + ".") if known else ""
+
+
+def _timing(result: Result) -> str:
+    """What was called for the latencies; "" where that wasn't noted."""
+    timed = [item for item in result.measurements if item.metric == "latency_ratio" and item.sessions]
+    if not timed:
+        return ""
+    pairs = ", ".join(f"{item.n:,} at batch size {item.batch_size:,}" for item in timed)
+    one = timed[0]
+    return (f" Latency: pairs of requests drawn from the test rows ({pairs}), {one.threads} "
+            f"thread{'s' * (one.threads != 1)}, in {one.sessions} processes of which each opens both files anew; its "
+            "intervals are over the processes.")
 
 
 def _data(description: DataDescription) -> str:

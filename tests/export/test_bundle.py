@@ -16,6 +16,7 @@ import onnx
 import pytest
 import torch
 
+from compression import __main__ as command_line
 from compression.data.encode import load_dataset
 from compression.errors import ModelError
 from compression.export.bundle import LARGEST_BYTES, read_bundle, read_signature, write_bundle
@@ -95,6 +96,23 @@ def test_the_script_takes_the_level_that_was_measured(made, tmp_path):
     rows = tmp_path / "rows.csv"
     rows.write_text("\n".join((source / "data" / "clicks.csv").read_text("utf-8").splitlines()[:6]), encoding="utf-8")
     assert len(run_script(folder, rows)) == 5
+
+
+def test_the_card_says_what_was_called_for_the_latency_and_the_command_line_shows_what_has_no_interval(
+        made, tmp_path, capsys):
+    _, dataset, _, exported = made
+    timed = Measurement(metric="latency_ratio", value=0.8, n=360, batch_size=512, threads=1, sessions=6)
+    gap = Measurement(metric="calibration_error", value=0.05, difference=0.01)
+    result = result_of().model_copy(update={"measurements": (timed, gap)})
+    path, _ = write_bundle(tmp_path / "bundle.zip", exported=exported, signature=dataset.signature,
+                           vocabularies=dataset.vocabularies, recipe="version: 1\nsteps: []\n", result=result,
+                           architecture="deepfm", description=dataset.description)
+    folder, _ = read_bundle(path, tmp_path / "unpacked")
+    assert ("Latency: pairs of requests drawn from the test rows (360 at batch size 512), 1 thread, in 6 processes of "
+            "which each opens both files anew") in (folder / "README.md").read_text("utf-8")
+    assert command_line.main(["bundle", str(path)]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "Calibration error" in line)
+    assert "Δ +0.01" in line and "[" not in line
 
 
 def test_the_script_reads_missing_unknown_and_long_cells_as_the_engine_does(made, tmp_path):
