@@ -140,8 +140,7 @@ def _read_text(path: Path, description: DataDescription) -> pl.DataFrame:
         raise DataError(f"{path.name} can't be read as {description.format.upper()} with the delimiter "
                         f"{delimiter_name(delimiter)}. Write it again with one row a line and quotes around cells that "
                         "hold the delimiter.") from None
-    order = sorted(wanted, key=names.index)
-    frame = frame.rename(dict(zip(frame.columns, order, strict=True))).select(wanted)
+    frame = frame.select(pl.col(f"column_{names.index(name)}").alias(name) for name in wanted)
     if frame.height != shape.lines:
         raise DataError(f"{path.name} has {shape.lines:,} lines, but {frame.height:,} rows could be read. A quote may "
                         "be open: write the file again with quotes around cells that hold the delimiter.")
