@@ -60,12 +60,13 @@ def described(folder, form: str, names, split="time"):
                                   "jsonl"])
 def test_every_column_keeps_its_values_in_any_order(form, tmp_path):
     for order in SOME_ORDERS:
-        stored = order if form == "headerless" else list(ROLES)  # without a header the description's order is the file's
+        stored = order if form == "headerless" else list(ROLES)  # without a header the description has the file's order
         write(tmp_path / "rows", form, stored)
         for some in (order, order[:3] if form != "headerless" else order):
             if "click" not in some or not {"user", "item", "age"} & set(some):
                 continue
-            frame = read_table(tmp_path / "rows", described(tmp_path, form, some, "time" if "time" in some else "random"))
+            description = described(tmp_path, form, some, "time" if "time" in some else "random")
+            frame = read_table(tmp_path / "rows", description)
             assert frame.columns == list(some)
             assert {name: frame[name].cast(pl.String).to_list() for name in some} == {
                 name: [str(value) for value in TABLE[name]] for name in some}
