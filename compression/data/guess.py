@@ -148,7 +148,7 @@ def has_header(rows: list[list[str]]) -> bool:
 
 def _text_head(path: Path) -> tuple[pl.DataFrame, str, bool]:
     """(first rows as text, delimiter, header) of a CSV or TSV."""
-    read_first_line(path, ",")  # complains of an empty or binary file
+    read_first_line(path)  # complains of an empty or binary file
     with path.open("rb") as file:
         text = file.read(SAMPLE_BYTES).decode("utf-8-sig", "replace")
     lines = text.splitlines()[: SAMPLE_ROWS + 1]
