@@ -21,6 +21,7 @@ from compression.data.vocabulary import Vocabulary
 from compression.errors import DataError
 from compression.models.signature import Input, Signature
 
+MOSTLY = 0.5  # share of unknown values above which a person is warned
 MAX_LENGTH = 50  # values of a multi cell that are kept when the length is fitted
 SKEWED = 2.0  # |skewness| from which a number is log-transformed
 INPUT_ROLES = (Role.USER, Role.ITEM, Role.CATEGORY, Role.NUMBER, Role.MULTI)
@@ -49,16 +50,16 @@ def load_dataset(folder: Path, *, signature: Signature | None = None,
     ids = {name: Vocabulary(name, values) for name, values in vocabularies.items()}
     lengths = {item.name: item.max_length or _longest(splits, columns[item.column])
                for item in signature.singles if item.kind == "multi"}
-    encoded = {}
+    encoded, unknown = {}, {}
     for split in SPLITS:
         frame = splits.pop(split)
         inputs = {}
         for item in signature.inputs:
             arrays = [_encode(frame, columns[single.column], single, ids.get(single.column), lengths.get(single.name),
-                              split) + single.offset for single in item.singles]
+                              split, unknown) + single.offset for single in item.singles]
             inputs[item.name] = np.stack(arrays, axis=1) if item.parts else arrays[0]
         encoded[split] = Rows(inputs, label_of(frame, description), groups.get(split))
-    return Dataset(description, signature, vocabularies, encoded)
+    return Dataset(description, signature, vocabularies, encoded, _unknown_words(unknown, vocabularies))
 
 
 def fit(train: pl.DataFrame, description: DataDescription) -> tuple[Signature, dict[str, list[str]]]:
@@ -111,14 +112,17 @@ def transform_numbers(values: np.ndarray, item: Input) -> np.ndarray:
 
 
 def _encode(frame: pl.DataFrame, column: Column, item: Input, ids: Vocabulary | None, length: int | None,
-            split: str) -> np.ndarray:
-    """One input's array for the rows of a split."""
+            split: str, unknown: dict[tuple[str, str], float]) -> np.ndarray:
+    """One input's array for the rows of a split; the share of values that are unknown goes into `unknown`."""
     if item.kind == "number":
         return transform_numbers(numbers(frame[column.name], what=_what(column)), item)
     if item.kind == "category":
         if item.ids == "as-is":
             return _in_range(numbers(frame[column.name], what=_what(column)), item, column, split)
-        return np.maximum(ids.rows(texts(frame[column.name], what=_what(column))) - (1 - item.first_id), 0)
+        values = texts(frame[column.name], what=_what(column))
+        found = ids.rows(values)
+        unknown[split, column.name] = _share(found, values)
+        return np.maximum(found - (1 - item.first_id), 0)
     lists = _lists(frame, column)
     rows = np.repeat(np.arange(len(lists)), lists.list.len().to_numpy())
     values = lists.filter(lists.list.len() > 0).explode()
@@ -126,7 +130,23 @@ def _encode(frame: pl.DataFrame, column: Column, item: Input, ids: Vocabulary | 
         found = _in_range(numbers(values, what=_what(column)), item, column, split)
     else:
         found = ids.rows(values)
+        unknown[split, column.name] = _share(found, values)
     return _pad(found, rows, len(lists), length, with_zeros=bool(item.length_of))
+
+
+def _share(rows: np.ndarray, values: pl.Series) -> float:
+    """Of the values that are not missing, the share without a row."""
+    present = len(values) - values.null_count()
+    return float((rows == 0).sum() - values.null_count()) / present if present else 0.0
+
+
+def _unknown_words(unknown: dict[tuple[str, str], float], vocabularies: dict[str, list[str]]) -> tuple[str, ...]:
+    """A sentence for each column of which most values of valid or test are unknown."""
+    return tuple(f"{share:.0%} of the {split} values of '{column}' are unknown to the model: they are not among the "
+                 f"{len(vocabularies[column]):,} values that it knows, such as '{vocabularies[column][0][:40]}'. Check "
+                 "that the column is written alike in all files, and that this is the data the model was made for."
+                 for (split, column), share in unknown.items()
+                 if split != "train" and share > MOSTLY and vocabularies[column])
 
 
 def _pad(ids: np.ndarray, rows: np.ndarray, n_rows: int, length: int, *, with_zeros: bool = False) -> np.ndarray:

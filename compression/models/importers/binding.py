@@ -199,9 +199,11 @@ def _bound(item: ModelInput, columns: list[str], choice: dict[str, Any], descrip
         length = item.width or choice.get("max_length") or DEFAULT_LENGTH
         return _copy(single, max_length=length, fixed_length=bool(item.width)) if is_multi else single
     offsets = choice.get("offsets") or [0] * len(columns)
-    if not isinstance(offsets, list | tuple) or [type(one) for one in offsets] != [int] * len(columns):
-        raise ModelError(f"Input {item} needs {len(columns)} offsets, one a column; the binding gives "
-                         f"{str(offsets)[:80]}. Write a list of whole numbers.")
+    if not isinstance(offsets, list | tuple) or any(type(one) is not int for one in offsets):
+        raise ModelError(f"Input {item} needs {len(columns)} offsets, one a column, in a list of whole numbers; the "
+                         f"binding gives {str(offsets)[:80]}.")
+    if len(offsets) != len(columns):
+        raise ModelError(f"Input {item} needs {len(columns)} offsets, one a column; the binding gives {len(offsets)}.")
     shifts = item.shifts if len(item.shifts) == len(columns) else [0] * len(columns)
     parts = []
     for place, column in enumerate(columns):

@@ -253,7 +253,7 @@ def test_without_data_narrow_inputs_are_bound_by_name_and_wide_ones_are_asked_fo
     ({"inputs": {"cat": {"columns": ["user"]}}}, r"needs 2 column\(s\), but the binding gives 1: user"),
     ({"inputs": {"cat": {"columns": ["user", "gone"]}}}, r"bound to the column 'gone', which the data does not have"),
     ({"inputs": {"cat": {"colums": ["user", "item"]}}}, r"has 'colums'; allowed are cardinality, column, columns"),
-    ({"inputs": {"cat": {"columns": ["user", "item"], "offsets": [1]}}}, r"needs 2 offsets, one a column; .* gives \["),
+    ({"inputs": {"cat": {"columns": ["user", "item"], "offsets": [1]}}}, r"needs 2 offsets, one a column; .* gives 1"),
     ({"output_form": "rank"}, r"output_form of a binding is probability or logit; got 'rank'"),
     ({"output_form": "probability"}, r"gave scores outside \[0, 1\], but its output was said to be a probability"),
     ({"shape": 1}, r"A binding has inputs .* got shape"),
