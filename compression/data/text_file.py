@@ -115,7 +115,7 @@ def check_text_file(path: Path, delimiter: str) -> TextShape:
     Raises DataError: empty, binary, not UTF-8, NUL bytes, too many columns, ragged rows, a quote left open.
     """
     line = read_first_line(path)
-    as_plain, as_quoted = line.split("\n", 1)[0].removesuffix("\r").split(delimiter), cells_of(line, delimiter)
+    as_plain, as_quoted = line.split("\n", 1)[0].removesuffix("\r").split(delimiter), split_line(line, delimiter)
     if min(len(as_plain), len(as_quoted)) > MAX_COLUMNS:
         raise too_many_columns(path, len(as_plain), delimiter)
     quoted, plain = _Counts(), _Counts()
@@ -154,10 +154,10 @@ def rows_of(path: Path, delimiter: str, shape: TextShape) -> Iterator[list[str]]
             while shape.quoted and lines[-1] and (is_open := is_open ^ bool(lines[-1].count('"') % 2)):
                 lines.append(file.readline())
             line = "".join(lines).removesuffix("\n").removesuffix("\r")
-            yield cells_of(line, delimiter) if shape.quoted else line.split(delimiter)
+            yield split_line(line, delimiter) if shape.quoted else line.split(delimiter)
 
 
-def cells_of(line: str, delimiter: str) -> list[str]:
+def split_line(line: str, delimiter: str) -> list[str]:
     """A line cut into cells where quotes are around them; after a quote that is never closed, the rest is one cell."""
     if '"' not in line:
         return line.split(delimiter)
@@ -200,6 +200,12 @@ def read_first_line(path: Path) -> str:
         if not is_open:
             break
     return "\n".join(lines).removesuffix("\r")
+
+
+def has_whole_quotes(text: str, delimiter: str) -> bool:
+    """Whether quotes stand around whole cells, as far as the text goes."""
+    raw = np.frombuffer(text.encode("utf-8", "replace"), np.uint8)
+    return not _has_stray(raw, np.flatnonzero(raw == QUOTE), False, NEWLINE, ord(delimiter))
 
 
 def too_many_columns(path: Path, columns: int, delimiter: str) -> DataError:

@@ -56,7 +56,7 @@ def rows_in(path):
             yield from json_rows(plain)
             return
         delimiter, names = SAVED["delimiter"], SAVED["columns"]
-        first = [name.strip() for name in text_file.cells_of(text_file.read_first_line(plain), ",")]
+        first = [name.strip() for name in text_file.split_line(text_file.read_first_line(plain), ",")]
         if READ.issubset(first):  # as a split is downloaded, whatever the data's own file looks like
             delimiter, names = ",", None
         with text_file.single_delimiter(plain, delimiter) as (lines, one):
