@@ -106,6 +106,7 @@ def test_a_cell_too_long_and_too_many_columns_are_refused_in_a_sentence(tmp_path
 def test_lone_quotes_are_characters_of_a_cell_as_in_the_reader(tmp_path):
     rows = [f'u{k % 9}\t{(chr(34) + "open") if k % 7 == 0 else "plain"} {k % 5}\t{k % 2}' for k in range(300)]
     (tmp_path / "d.tsv").write_text("\n".join(["user\ttitle\tlabel", *rows]) + "\n")
-    assert roles(guess_description(tmp_path / "d.tsv", "mine")) == {"user": "user", "title": "category", "label": "label"}
+    found = guess_description(tmp_path / "d.tsv", "mine")
+    assert roles(found) == {"user": "user", "title": "category", "label": "label"}
     assert cells_of(['a\t"b', "c\td"], "\t") == [["a", '"b'], ["c", "d"]]
     assert cells_of(['a\t"b', 'c"\td', "e\tf"], "\t") == [["a", "b\nc", "d"], ["e", "f"]]
