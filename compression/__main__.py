@@ -26,7 +26,16 @@ import yaml
 
 from compression.errors import DataError, ModelError, RecipeError, RecPressError
 from compression.metrics import METRICS
-from compression.records import GraphOptimization, Measurement, Progress, Result, RunSpec, Target, TrainSpec
+from compression.records import (
+    WARNING,
+    GraphOptimization,
+    Measurement,
+    Progress,
+    Result,
+    RunSpec,
+    Target,
+    TrainSpec,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -193,6 +202,8 @@ def _quality_again(folder: Path, target: Target, data: Path) -> list[Measurement
 
     signature, vocabularies = read_signature(folder)
     dataset = load_dataset(_data_folder(data), signature=signature, vocabularies=vocabularies)
+    if dataset.warnings:
+        print(f"Warning: {' '.join(dataset.warnings)}", file=sys.stderr)
     session = RUNTIMES["onnxruntime"].open(folder / "model.onnx", **target.session)
     rows = dataset.splits["test"]
     return measure_quality(
@@ -276,12 +287,14 @@ def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def _progress(options: argparse.Namespace) -> Callable[[Progress], None]:
-    """Progress as one line a stage on standard error, silent with --json."""
+    """Progress as one line a stage on standard error, with --json only warnings."""
     last = ""
 
     def report(progress: Progress) -> None:
         nonlocal last
-        if not options.json and progress.stage != last:
+        if progress.stage == WARNING:
+            print(f"Warning: {progress.message}", file=sys.stderr)
+        elif not options.json and progress.stage != last:
             last = progress.stage
             print(f"… {progress.stage} {progress.message}".rstrip(), file=sys.stderr)
 

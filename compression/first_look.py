@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from compression.data.columns import categories
+from compression.data.columns import texts
 from compression.data.dataset import Dataset, Rows
 from compression.data.encode import load_dataset
 from compression.data.ingest import read_splits
 from compression.data.schema import Column, DataDescription, Role
+from compression.data.vocabulary import Vocabulary
 from compression.errors import DataError, MeasureError
 from compression.machine import compute_device
 from compression.measure.quality import measure_quality
@@ -156,8 +157,8 @@ def _unknown_words(loaded: LoadedModel, data_folder: Path, description: DataDesc
         return []
     test, told = read_splits(data_folder, description)[SCORED_SPLIT], []
     for column, one in looked_up.items():
-        values = categories(test[column], what=f"Column '{column}'")
-        share = 1 - float(values.is_in(loaded.vocabularies[column]).fill_null(False).mean())
+        rows = Vocabulary(column, loaded.vocabularies[column]).rows(texts(test[column], what=f"Column '{column}'"))
+        share = float((rows == 0).mean())
         if share > TELLING_UNKNOWN:
             where = "row 0, the model's row for unknown" if one.first_id else \
                 f"row 0, which belongs to '{loaded.vocabularies[column][0]}'"

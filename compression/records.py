@@ -106,10 +106,13 @@ class ImportDataSpec(Record):
 JobSpec = Annotated[RunSpec | TrainSpec | SampleSpec | ImportModelSpec | ImportDataSpec, Field(discriminator="kind")]
 
 
+WARNING = "warning"  # a stage whose message a person should read before believing a number
+
+
 class Progress(Record):
     """The only signal that goes up: what a job is doing, and how far it is."""
 
-    stage: str  # "load", "apply", "fine-tune", "export", "measure" …
+    stage: str  # "load", "apply", "fine-tune", "export", "measure" …; WARNING
     done: float = 0  # in `unit`
     total: float | None = None
     unit: str = ""  # "epoch", "rows", "pairs"

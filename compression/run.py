@@ -30,6 +30,7 @@ from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.structure import describe, read_signature, table_inputs
 from compression.recipe import FINE_TUNE, check, dump_recipe, parse_step, without_training_rows
 from compression.records import (
+    WARNING,
     Change,
     Measurement,
     ModelDescription,
@@ -74,6 +75,7 @@ def run(
     report(Progress(stage="load"))
     loaded = load_model(model_folder)
     dataset = load_dataset(data_folder, signature=loaded.signature, vocabularies=loaded.vocabularies)
+    _warn(dataset, report)
     rows = dataset.splits[SCORED_SPLIT]
     if dataset.description.is_test_only and (problem := without_training_rows(spec.recipe, dataset.description.name)):
         raise RecipeError(problem)
@@ -253,6 +255,7 @@ def train_reference(
     """
     report(Progress(stage="load"))
     dataset = load_dataset(data_folder)
+    _warn(dataset, report)
     model = zoo.build(spec.architecture, dataset.signature, spec.config, seed=spec.seed)
     outcome = train(
         model,
@@ -294,6 +297,11 @@ def describe_model(loaded: LoadedModel, folder: Path) -> ModelDescription:
         return describe_onnx(loaded)
     exported = export_baseline(loaded, folder)
     return describe(loaded.module, loaded.signature, architecture=loaded.architecture, graph_bytes=exported.graph_bytes)
+
+
+def _warn(dataset: Dataset, report: Report) -> None:
+    if dataset.warnings:
+        report(Progress(stage=WARNING, message=" ".join(dataset.warnings)))
 
 
 def _refuse_broken(recipe: Recipe) -> None:

@@ -19,6 +19,7 @@ from compression.models import zoo
 from compression.models.files import LoadedModel, load_model, save_model
 from compression.records import Measurement, Progress, Recipe, Result, RunSpec, Step, Target
 from compression.run import apply_recipe, run
+from tests.data.write import click_rows, write_data
 from tests.tiny import write_tiny_data
 
 TARGET = Target(batch_sizes=(8,))
@@ -101,6 +102,16 @@ def test_the_command_line_runs_a_recipe_and_checks_its_bundle(
     assert command_line.main(["bundle", answer["written"]["bundle.zip"], "--data", data, "--json"]) == 0
     again = json.loads(capsys.readouterr().out)["measured_again"]
     assert next(item for item in again if item["metric"] == "auc")["value"] == auc["value"]
+
+
+def test_the_command_line_warns_of_test_values_that_train_does_not_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_data(tmp_path, [[*row[:2], f"{row[2]}!", *row[3:]] for row in click_rows()], file="test.csv")
+    write_data(tmp_path, files={"train": "clicks.csv", "test": "test.csv"}, split={"kind": "random"})
+    words = ["train", "--data", str(tmp_path), "--architecture", "lr", "--set", "epochs=1"]
+    assert command_line.main([*words, "--out", str(tmp_path / "out"), "--json"]) == 0
+    assert capsys.readouterr().err.startswith("Warning: 100% of the test values of 'item' are unknown to the model")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ A guess is read off the names and the first rows; the person sees it with a prev
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -18,11 +17,19 @@ from compression.data.formats import recognise
 from compression.data.known_tables import CRITEO, names_of, plain_name
 from compression.data.packed import unpacked
 from compression.data.schema import Column, DataDescription, Label, Role, Split
-from compression.data.text_file import check_magic, read_first_line
+from compression.data.text_file import (
+    MAX_COLUMNS,
+    check_magic,
+    has_whole_quotes,
+    read_first_line,
+    split_line,
+    too_many_columns,
+)
 from compression.errors import DataError
 
 SAMPLE_BYTES = 2 << 20
 SAMPLE_ROWS = 10_000
+MAX_CELL = 131_072  # characters; a longer cell is a quote that was never closed more often than a value
 DELIMITERS = (",", "\t", ";", "|", "::")
 NAMES = {
     Role.LABEL: {"label", "click", "clicked", "is_click", "target", "y", "is_clicked", "purchase", "purchased",
@@ -128,10 +135,22 @@ def guess_delimiter(lines: list[str]) -> str:
 
 
 def cells_of(lines: list[str], delimiter: str) -> list[list[str]]:
-    """The lines cut into cells, blank ones left out; a delimiter of two characters knows no quotes."""
-    if len(delimiter) > 1:
+    """The lines cut into cells, blank ones left out; a delimiter of two characters knows no quotes.
+
+    As in the reader, quotes count where they stand around whole cells. A cell that is still open at the end of the
+    lines was cut with them and is left out, unless it takes in most of them.
+    """
+    if len(delimiter) > 1 or not has_whole_quotes("\n".join(lines), delimiter):
         return [line.split(delimiter) for line in lines if line]
-    return [row for row in csv.reader(lines, delimiter=delimiter) if row]
+    rows, held = [], []
+    for line in lines:
+        held.append(line)
+        if bool(line.count('"') % 2) == (len(held) > 1):  # it neither opens a cell nor leaves one open
+            rows.append("\n".join(held))
+            held = []
+    if len(held) > len(lines) / 2:
+        return [line.split(delimiter) for line in lines if line]
+    return [split_line(row, delimiter) for row in rows if row]
 
 
 def has_header(rows: list[list[str]]) -> bool:
@@ -148,20 +167,22 @@ def has_header(rows: list[list[str]]) -> bool:
 
 def _text_head(path: Path) -> tuple[pl.DataFrame, str, bool]:
     """(first rows as text, delimiter, header) of a CSV or TSV."""
-    read_first_line(path, ",")  # complains of an empty or binary file
+    read_first_line(path)  # complains of an empty or binary file
     with path.open("rb") as file:
         text = file.read(SAMPLE_BYTES).decode("utf-8-sig", "replace")
-    lines = text.splitlines()[: SAMPLE_ROWS + 1]
+    lines = text.removesuffix("\n").split("\n", SAMPLE_ROWS + 1)[: SAMPLE_ROWS + 1]
+    lines = [line.removesuffix("\r") for line in lines]
     if len(text) >= SAMPLE_BYTES // 4 and len(lines) > 1 and len(lines) <= SAMPLE_ROWS:
         lines = lines[:-1]  # the last one is cut
     delimiter = guess_delimiter(lines[:200])
-    try:
-        rows = cells_of(lines, delimiter)
-    except csv.Error:
-        raise DataError(f"{path.name} can't be read as a table: a cell is longer than {csv.field_size_limit():,} "
-                        "characters. Check that quotes are closed.") from None
-    header = has_header(rows)
+    rows = cells_of(lines, delimiter)
     width = len(rows[0])
+    if width > MAX_COLUMNS:
+        raise too_many_columns(path, width, delimiter)
+    if any(len(cell) > MAX_CELL for row in rows for cell in row):
+        raise DataError(f"{path.name} can't be read as a table: a cell is longer than {MAX_CELL:,} characters. Check "
+                        "that quotes are closed, or write a description of the file beside it.")
+    header = has_header(rows)
     if header:
         names, rows = [cell.strip() for cell in rows[0]], rows[1:]
         if len(set(names)) < width:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from compression.data.columns import numbers, times
+from compression.data.columns import categories, numbers, times
 from compression.data.ingest import label_of
 from compression.data.schema import Column, DataDescription, Role
 from compression.records import Record
@@ -36,11 +36,20 @@ def find_leakage(splits: dict[str, pl.DataFrame], description: DataDescription) 
 
 
 def _repeated(train: pl.DataFrame, test: pl.DataFrame, description: DataDescription) -> int:
-    names = [column.name for column in description.columns if column.role is not Role.IGNORE
-             and not train[column.name].dtype.is_nested()]
-    if len(names) < 2:  # a label and one column repeat by nature
+    compared = [column for column in description.columns if column.role is not Role.IGNORE
+                and not train[column.name].dtype.is_nested()]
+    if len(compared) < 2:  # a label and one column repeat by nature
         return 0
-    return test.select(names).join(train.select(names).unique(), on=names, how="semi", nulls_equal=True).height
+    before, after = (part.select(_as_read(part[column.name], column) for column in compared) for part in (train, test))
+    return after.join(before.unique(), on=before.columns, how="semi", nulls_equal=True).height
+
+
+def _as_read(raw: pl.Series, column: Column) -> pl.Series:
+    """What a column's cells mean, so that files of different types and spellings compare."""
+    what = f"Column '{column.name}' ({column.role})"
+    if column.role in (Role.NUMBER, Role.LABEL):
+        return pl.Series(column.name, numbers(raw, what=what)).fill_nan(None)
+    return categories(raw, what=what)
 
 
 def _future(train: pl.DataFrame, test: pl.DataFrame, description: DataDescription) -> int:

@@ -196,6 +196,25 @@ def test_the_card_says_what_was_measured_and_shows_no_markup_of_a_name(made, tmp
     assert "<b>" not in card and "Latency p50" not in card  # what was not measured is absent
 
 
+def test_the_card_names_columns_as_the_script_expects_them(made, tmp_path):
+    _, dataset, _, _ = made
+    inputs = tuple(item.model_copy(update={"column": "user's_`age`*"}) if item.name == "age" else item
+                   for item in dataset.signature.inputs)
+    signature = dataset.signature.model_copy(update={"inputs": inputs})
+    folder, _ = read_bundle(bundle_of(made, tmp_path / "bundle.zip", signature=signature)[0], tmp_path / "unpacked")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "It reads `user`, `item`, `genres`, `` user's_`age`* ``." in card
+    assert "`rows.csv` is a table with a header that names `user`, `item`, `genres`, `` user's_`age`* ``" in card
+
+
+def test_the_card_of_data_without_a_header_gives_the_order_of_the_columns(made, tmp_path):
+    description = made[1].description.model_copy(update={"format": "tsv", "header": False})
+    path, _ = bundle_of(made, tmp_path / "bundle.zip", description=description)
+    card = (read_bundle(path, tmp_path / "unpacked")[0] / "README.md").read_text(encoding="utf-8")
+    assert ("is a table without a header, cells delimited by tab, of these columns in this order: `user`, `item`, "
+            "`genres`, `age`, `time`, `click`.") in card
+
+
 @pytest.mark.parametrize(("low", "high", "words"), [
     (-0.0005, 0.0002, "no loss beyond 0.001"), (-0.004, -0.002, "a loss"), (-0.004, 0.002, "can't tell")])
 def test_the_verdict_is_read_off_the_interval(low, high, words):
@@ -231,6 +250,8 @@ def rewritten(path: Path, target: Path, **changes: bytes | None) -> Path:
     ({"measurements__json": b"{}"}, "measurements.json can't be read: spec"),
     ({"signature__json": b"[1]"}, "signature.json or vocabularies.json of the bundle can't be read"),
     ({"vocabularies__json": b'{"user": 5}'}, "must map each column to a list"),
+    ({"vocabularies__json": b'{"user": ["a", 5]}'}, "must map each column to a list"),
+    ({"vocabularies__json": b'{"user": ["a", "b", "a"]}'}, "The vocabulary of 'user' lists 'a' twice"),
     ({"model__onnx": b"no protobuf at all"}, "model.onnx in the bundle is no ONNX file"),
 ])
 def test_a_bundle_that_was_made_to_harm_is_refused(made, tmp_path, changes, message):
