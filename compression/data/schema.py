@@ -42,6 +42,9 @@ class Label(Record):
     at_least: float = 1.0
 
 
+NO_LABEL = Label(column="")  # of a proposal in which a person has to name it
+
+
 class Split(Record):
     """How rows become train, validation and test when the files are not split already.
 
