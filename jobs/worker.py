@@ -22,8 +22,8 @@ from jobs.devices import cpu_count, worker_devices
 from jobs.local import LocalJob, clean, note
 from jobs.processes import die_with_parent, is_orphan
 from jobs.records import CACHE_BYTES, Assignment
-from storage.queue import LEASE_S
 from storage.records import Job, Outcome
+from storage.silence import LEASE_S
 from storage.store import Store, open_store
 
 PERFORM = "jobs.perform:perform"
@@ -60,7 +60,7 @@ def work(worker: Worker, *, once: bool = False) -> int:
             try:
                 job = worker.store.claim(worker.name, worker.device)
                 if job is None and time.monotonic() - seen > SEEN_S:
-                    worker.store.worker_seen(worker.name)
+                    worker.store.worker_seen(worker.name, worker.device)
                     seen = time.monotonic()
             except StorageError as error:  # a locked database or a full disk passes
                 _say(worker, str(error))

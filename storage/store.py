@@ -79,10 +79,12 @@ class Store(Results, Points, Comparisons, Workers):
         return named
 
 
-def open_store(url: str | None = None, root: Path | str | None = None, *, clock: Clock = time.time) -> Store:
+def open_store(url: str | None = None, root: Path | str | None = None, *, clock: Clock = time.time,
+               monotonic: Clock = time.monotonic) -> Store:
     """Open the store, creating or migrating the database.
 
-    root: the home folder (RECPRESS_HOME, else ./recpress_data); url: DATABASE_URL, else SQLite in the home folder.
+    root: the home folder (RECPRESS_HOME, else ./recpress_data); url: DATABASE_URL, else SQLite in the home folder;
+    clock: the time that rows show; monotonic: by which the silence of workers is measured.
     Raises StorageError when either can't be used.
     """
     home = Path(root or os.environ.get("RECPRESS_HOME") or "recpress_data").expanduser().resolve()
@@ -93,4 +95,4 @@ def open_store(url: str | None = None, root: Path | str | None = None, *, clock:
         raise StorageError(f"{home} can't be written: {error.strerror}. Set RECPRESS_HOME elsewhere.") from error
     url = url or os.environ.get("DATABASE_URL") or f"sqlite:///{home / 'recpress.db'}"
     upgrade(url)
-    return Store(Database(make_engine(url)), files, home, clock)
+    return Store(Database(make_engine(url)), files, home, clock, monotonic)
