@@ -15,15 +15,13 @@ import threading
 import time
 from pathlib import Path
 
-import jobs
 from compression.records import Failure, Progress
 from jobs import failures
 from jobs.child import FAILED, write_whole
 from jobs.devices import device_environment
+from jobs.environment import job_environment
 from jobs.processes import MARK, kill_group, kill_leftovers
 from jobs.records import Assignment, Said
-
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
 class LocalJob:
@@ -37,11 +35,8 @@ class LocalJob:
         (folder / "outcome.json").unlink(missing_ok=True)
         shutil.rmtree(folder / "inputs", ignore_errors=True)
         write_whole(folder / "assignment.json", assignment.model_dump_json())
-        root = str(Path(jobs.__file__).parents[1])
-        environment = {
-            **os.environ, **device_environment(device), **dict.fromkeys(THREADS, str(threads)), MARK: str(folder),
-            "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
-            "PYTHONUNBUFFERED": "1"}
+        environment = {**job_environment(assignment.spec.kind, threads=threads), **device_environment(device),
+                       MARK: str(folder)}
         self._memory_kills = failures.memory_kills()
         self._progress: Progress | None = None
         self._failure: Failure | None = None

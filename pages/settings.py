@@ -9,6 +9,7 @@ from ui.state import store
 page_title("Settings", "What does the work, where things are kept, and what this installation is made of.")
 st.header("Workers and devices", anchor=False)
 parts.draw_workers(store())
+parts.draw_job_limits(store())
 st.header("Storage", anchor=False)
 parts.draw_storage(store())
 st.header("Samples", anchor=False)
