@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,7 +28,8 @@ PagesManager.uses_pages_directory = False
 
 @asynccontextmanager
 async def lifespan(server: st.App) -> AsyncIterator[dict[str, Any]]:
-    """Open (and migrate) the store, drop forgotten uploads, keep workers running while the server does."""
+    """Open (and migrate) the store, move forgotten uploads aside, keep workers running while the server does."""
+    os.umask(0o077)  # logs, uploads and downloads are for the owner alone, and so is what the workers write
     opened = await run_in_threadpool(store)
     await run_in_threadpool(Uploads(opened.home / "uploads", opened.files).sweep)
     with supervised():

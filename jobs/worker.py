@@ -102,6 +102,8 @@ def do_job(worker: Worker, job: Job) -> None:
         if job.attempt > 1 and outcome_path.exists():  # the worker before died between the child's end and saving
             note(folder, "The outcome of the attempt before is complete; saving it.")
         else:
+            if job.attempt == 1:
+                worker.store.clear_job_folder(job.id)
             child = LocalJob(assignment(worker.store, job), device=worker.device, threads=worker.threads,
                              perform=worker.perform)
             note(folder, f"Attempt {job.attempt} on {worker.device} by {worker.name}, process {child.pid}.")
@@ -223,6 +225,7 @@ def main() -> int:
     parser.add_argument("--sign-to", type=int, help=argparse.SUPPRESS)  # likewise
     parser.add_argument("--perform", default=PERFORM, help=argparse.SUPPRESS)  # another table of kinds, for tests
     given = parser.parse_args()
+    os.umask(0o077)  # what jobs write is for the owner alone
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda number, frame: stop.set())

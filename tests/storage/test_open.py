@@ -21,6 +21,7 @@ from storage.store import open_store
 from storage.tables import Table
 from storage.upgrade import MIGRATIONS, upgrade
 from tests.storage.given import add_data, add_model, finished_run, result_of, run_spec
+from tests.storage.test_files import lies
 
 ROOT = Path(__file__).parents[2]
 DAY_S = 24 * 3600
@@ -136,9 +137,9 @@ def test_the_sweep_keeps_whatever_a_row_names(store, tmp_path, clock):
     store.submit(ImportDataSpec(files={"a.csv": upload}, name="a", description={}))
     clock.now = time.time() + 2 * DAY_S
     assert store.sweep() == 1
-    assert not store.files.has(stray)
-    assert store.files.has(upload) and store.files.has(bundle)
-    assert all(store.files.has(digest) for digest in store.model(model).manifest.values())
+    assert not lies(store.files, stray)
+    assert lies(store.files, upload) and lies(store.files, bundle)
+    assert all(lies(store.files, digest) for digest in store.model(model).manifest.values())
 
 
 def test_the_sweep_keeps_the_log_of_an_old_job_and_nothing_of_a_deleted_one(store, clock):
