@@ -10,6 +10,7 @@ and another one that waits takes over. The workers end with the server that star
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -187,8 +188,14 @@ def _pipe() -> Iterator[tuple[int | None, int | None]]:
 
 
 @contextmanager
-def supervised(*, devices: Sequence[str] | None = None, worker_options: Sequence[str] = ()) -> Iterator[Supervisor]:
-    """Workers while the block runs: one for each GPU, else one for the CPU. Returns at once; a thread does the rest."""
+def supervised(*, devices: Sequence[str] | None = None,
+               worker_options: Sequence[str] | None = None) -> Iterator[Supervisor]:
+    """Workers while the block runs: one for each GPU, else one for the CPU. Returns at once; a thread does the rest.
+
+    worker_options: of `python -m jobs.worker`; None for those in RECPRESS_WORKER_OPTIONS.
+    """
+    if worker_options is None:
+        worker_options = shlex.split(os.environ.get("RECPRESS_WORKER_OPTIONS", ""))
     supervisor = Supervisor(devices=devices, worker_options=worker_options).start()
     try:
         yield supervisor
