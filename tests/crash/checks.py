@@ -10,7 +10,8 @@ from storage.tables import MeasurementTable, ResultTable
 
 def steps_done(store: Store, job_id: int) -> int:
     """How many steps a job named "steps N" has done, over all its attempts."""
-    return sum(line.startswith("step ") for line in store.log_path(job_id).read_text().splitlines())
+    log = store.log_path(job_id)
+    return sum(line.startswith("step ") for line in log.read_text().splitlines()) if log.exists() else 0
 
 
 def check_done_once(store: Store, ids: list[int], steps: int) -> None:

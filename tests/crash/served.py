@@ -122,10 +122,11 @@ class App:
     def worker(self) -> psutil.Process | None:
         return next((process for process in _children(self.process.pid) if "jobs.worker" in _command(process)), None)
 
-    def job(self) -> psutil.Process | None:
-        worker = self.worker()
-        return next((process for process in _children(worker.pid) if "jobs.child" in _command(process)),
-                    None) if worker else None
+    def job(self, worker: int | None = None) -> psutil.Process | None:
+        """The job of the app's worker, or of another."""
+        own = self.worker() if worker is None else psutil.Process(worker)
+        return next((process for process in _children(own.pid) if "jobs.child" in _command(process)),
+                    None) if own else None
 
     def terminate(self, seconds: float) -> None:
         """SIGTERM, and the end within so many seconds."""
