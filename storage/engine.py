@@ -17,7 +17,9 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
+from compression.disk import is_disk_full
 from compression.errors import StorageError
+from storage.reserve import Reserve
 from storage.sqlite_file import SqliteFile, damaged
 
 BUSY_TIMEOUT_S = 30
@@ -88,8 +90,10 @@ def _postgresql(url: sa.URL) -> sa.Engine:
 class Database:
     """An engine with its two kinds of transaction. Thread-safe; a fork must open its own."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, reserve: Reserve | None = None) -> None:
+        """reserve: what is given up when the disk is full, so that the next try succeeds."""
         self.engine = engine
+        self.reserve = reserve
         self.file = SqliteFile(_file_of(engine)) if self.is_sqlite else None
 
     @property
@@ -124,8 +128,13 @@ class Database:
     def _connected(self) -> Iterator[sa.Connection]:
         if self.file:
             self.file.check_identity()
-        with _explained(), self.engine.connect() as connection:
-            yield connection
+        try:
+            with _explained(), self.engine.connect() as connection:
+                yield connection
+        except StorageError as error:
+            if self.reserve and is_disk_full(error, self.reserve.file.parent):
+                self.reserve.release()
+            raise
 
 
 def _file_of(engine: sa.Engine) -> Path:
@@ -140,7 +149,7 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
-        raise StorageError(_sentence(str(error.orig))) from error
+        raise StorageError(_sentence(error.orig)) from error
     except DBAPIError as error:
         said = str(error.orig)
         if "malformed" in said or "not a database" in said:
@@ -148,9 +157,9 @@ def _explained() -> Iterator[None]:
         raise StorageError(f"The database refused: {' '.join(str(error.orig).split())}.") from error
 
 
-def _sentence(said: str) -> str:
-    text = " ".join(said.split())
-    if "disk is full" in text or "No space left" in text:
+def _sentence(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    if is_disk_full(error):
         return "The disk that holds the database is full; nothing was changed. Free some space and try again."
     if "locked" in text:
         return f"The database was locked for {BUSY_TIMEOUT_S} s by another process; try again."

@@ -6,7 +6,6 @@ reads them. A sweep moves files aside (storage.trash); one that is asked for aga
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
@@ -17,6 +16,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from compression.disk import is_disk_full
 from compression.errors import StorageError
 from storage.trash import Trash
 
@@ -166,7 +166,7 @@ def _explained(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             raise StorageError(f"The disk that holds {place} is full; nothing was stored. "
                                "Free some space, or set RECPRESS_HOME to a larger disk.") from error
         raise StorageError(f"{place} can't be read or written: {error.strerror or error}. "

@@ -169,7 +169,8 @@ def make_private(home: Path) -> None:
         LOG.warning("%s belongs to another user, who decides whether others can read it.", home)
 
 
-PARTS = {*CONTENT, "downloads", "steps", "workers", "workers.lock", "recpress.db", "recpress.db-wal", "recpress.db-shm"}
+PARTS = {*CONTENT, "downloads", "reserve", "steps", "workers", "workers.lock",
+         "recpress.db", "recpress.db-wal", "recpress.db-shm"}
 
 
 def _below(folder: Path) -> Iterator[Path]:

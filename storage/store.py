@@ -24,6 +24,7 @@ from storage.engine import Database, make_engine, sqlite_url
 from storage.files import Files
 from storage.home import Home, make_private
 from storage.points import Points
+from storage.reserve import Reserve
 from storage.results import Results
 from storage.tables import JobTable
 from storage.trash import Trash
@@ -66,6 +67,8 @@ class Store(Results, Points, Comparisons, Workers, Home):
             ended = dict(session.execute(sa.select(JobTable.id, JobTable.ended)).all())
         now = self.clock()
         self._job_trash.empty(now=now)
+        if self.database.reserve:
+            self.database.reserve.keep()
         for folder in (self.home / "jobs").iterdir():
             number = folder.name.removeprefix(f"{self.database_id}-")
             if not number.isdecimal():
@@ -107,6 +110,8 @@ def open_store(url: str | sa.URL | None = None, root: Path | str | None = None, 
         raise StorageError(f"{home} can't be written: {error.strerror}. Set RECPRESS_HOME elsewhere.") from error
     url = url or os.environ.get("DATABASE_URL") or sqlite_url(home / "recpress.db")
     upgrade(url)
-    store = Store(Database(make_engine(url)), files, home, clock, monotonic)
+    reserve = Reserve(home)
+    reserve.keep()
+    store = Store(Database(make_engine(url), reserve), files, home, clock, monotonic)
     store.adopt_home()
     return store
