@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from compression.records import Failure, Progress
@@ -120,4 +121,5 @@ def note(folder: Path, text: str) -> None:
         with open(folder / "log.txt", "a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
     except OSError:
-        print(f"{folder.name}: {text}", file=sys.stderr)
+        with suppress(OSError):
+            print(f"{folder.name}: {text}", file=sys.stderr, flush=True)

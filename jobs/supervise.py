@@ -64,7 +64,7 @@ class Supervisor:
                     if is_ours:
                         self._supervise(store)
             except (StorageError, OSError) as error:
-                print(f"Workers can't be started: {error}", file=sys.stderr, flush=True)
+                _say(f"Workers can't be started: {error}")
             self._stop.wait(TAKE_OVER_S)
 
     def _supervise(self, store: Store) -> None:
@@ -82,7 +82,7 @@ class Supervisor:
                         swept = time.monotonic()
                         store.sweep()
                 except (StorageError, OSError) as error:  # the workers go on; leases and the next day settle it
-                    print(f"Tidying up failed: {error}", file=sys.stderr, flush=True)
+                    _say(f"Tidying up failed: {error}")
                 self._stop.wait(POLL_S)
         finally:
             end = time.monotonic() + STOP_S
@@ -142,10 +142,10 @@ class _Hand:
         if silent_s < (SILENT_S if self._signs_seen else START_S):
             return False
         text = (f"{time.strftime('%Y-%m-%d %H:%M:%S')} The worker with process {process.pid} gave no sign of life for "
-                f"{silent_s:.0f} s: it was suspended, or hung. It is replaced; its job goes on from the checkpoint.\n")
-        sys.stderr.write(text)
+                f"{silent_s:.0f} s: it was suspended, or hung. It is replaced; its job goes on from the checkpoint.")
+        _say(text)
         with suppress(OSError), open(self._log, "a", encoding="utf-8") as log:
-            log.write(text)
+            log.write(f"{text}\n")
         return True
 
     def ask_to_end(self) -> None:
@@ -170,6 +170,11 @@ class _Hand:
         if self._signs is not None:
             os.close(self._signs)
             self._signs, self._signs_seen = None, 0
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # the server's log may lie on a disk that is full
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -71,7 +71,8 @@ class Worker:
 def work(worker: Worker, *, once: bool = False) -> int:
     """Do jobs until stopped, or with `once` until the queue is empty; gives how many were taken."""
     taken, seen = 0, 0.0
-    worker.store.add_worker(worker.name, worker.device)
+    # a full disk passes: its next sign of life registers the worker too
+    _quietly(worker, lambda: worker.store.add_worker(worker.name, worker.device))
     try:
         while not worker.stopping:
             worker.sign()
@@ -216,7 +217,7 @@ def _end(worker: Worker, job: Job, failure: Failure, *, retry: bool = False) -> 
 
 
 def _quietly(worker: Worker, action) -> None:
-    """On the way out nothing can be done about a refusal; the lease settles it."""
+    """Where nothing can be done about a refusal, and a lease or the next sign of life settles it."""
     try:
         action()
     except StorageError as error:
@@ -224,7 +225,8 @@ def _quietly(worker: Worker, action) -> None:
 
 
 def _say(worker: Worker, text: str) -> None:
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} worker {worker.name}: {text}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # the log may lie on the disk that is full
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} worker {worker.name}: {text}", file=sys.stderr, flush=True)
 
 
 def main() -> int:

@@ -67,9 +67,9 @@ class Upload:
     def half_sent(self) -> socket.socket:
         """A connection on which a part of a piece has been sent, and stays open."""
         connection = socket.create_connection(("127.0.0.1", self.app.port))
-        head = "".join(f"{name}: {value}\r\n" for name, value in self.headers.items())
-        connection.sendall(f"PATCH {self.path} HTTP/1.1\r\nHost: 127.0.0.1:{self.app.port}\r\n{head}Upload-Offset: 0\r\n"
-                           f"Content-Length: {SIZE}\r\n\r\n".encode())
+        headers = self.headers | {"Host": f"127.0.0.1:{self.app.port}", "Upload-Offset": "0", "Content-Length": SIZE}
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        connection.sendall(f"PATCH {self.path} HTTP/1.1\r\n{head}\r\n".encode())
         connection.sendall(self.content[:SENT])
         return connection
 
