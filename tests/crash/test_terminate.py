@@ -15,8 +15,8 @@ from ui.tokens import home_secret, sign
 
 END_S = 10.0  # what a service manager, or a person, waits
 SLACK = 2.0  # for a busy machine
-SIZE, SENT = 1_000_000, 300_000
-STEPS = 300
+SIZE, SENT = 4_000_000, 2_500_000  # a piece is written when it has a mebibyte
+STEPS = 600
 
 
 def test_sigterm_with_a_job_open_sessions_and_a_half_sent_upload(app, store, queue):
