@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from torch import Tensor
 
+from compression.data.cells import unique_keys
 from compression.errors import ModelError
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def text_of(path: Path, name: str) -> str:
 def parsed(text: str, name: str) -> dict[str, Any]:
     """The JSON or YAML of a file of settings; {} where it is no object. Raises ModelError."""
     try:
-        plain = json.loads(text) if name.endswith(".json") else _yaml(text)
+        plain = json.loads(text, object_pairs_hook=unique_keys) if name.endswith(".json") else _yaml(text)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ModelError(f"{name} can't be read ({' '.join(str(error).split())[:200]}).") from None
     return plain if isinstance(plain, dict) else {}
