@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from compression.data.bounds import LARGEST
 from compression.errors import DataError
 
 MISSING = ("", "nan", "na", "n/a", "null", "none", "?", "\\n")  # of numbers and times, in any case
@@ -18,7 +19,7 @@ TRUTH = {"true": 1.0, "false": 0.0}
 def numbers(raw: pl.Series, *, what: str) -> np.ndarray:
     """The column as (N,) float64, NaN where missing. `what` names it in errors ("Column 'age' (number)").
 
-    Raises DataError on text that is no number, and on infinity.
+    Raises DataError on text that is no number, and on numbers that a float32 does not hold.
     """
     if raw.dtype == pl.String:
         text = raw.str.strip_chars()
@@ -39,10 +40,13 @@ def numbers(raw: pl.Series, *, what: str) -> np.ndarray:
     else:
         raise _wrong_type(raw, what, "numbers")
     array = values.fill_null(np.nan).to_numpy()
-    infinite = np.isinf(array)
+    infinite = np.abs(array) > LARGEST
     if infinite.any():
-        raise DataError(f"{what} holds infinity in {_rows(infinite.sum())}, first in data row "
-                        f"{np.argmax(infinite) + 1:,}. Write a finite number, or leave the cell empty.")
+        got = array[np.argmax(infinite)]
+        shown = "infinity" if np.isinf(got) else f"{got:g}"
+        raise DataError(f"{what} holds {shown} in {_rows(infinite.sum())}, first in data row "
+                        f"{np.argmax(infinite) + 1:,}. Numbers from -{LARGEST:g} to {LARGEST:g} are "
+                        "allowed: write another one, or leave the cell empty.")
     return array
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from compression.data.bounds import check_read_values
 from compression.data.columns import categories, multi_values, numbers
 from compression.data.dataset import Dataset, Rows
 from compression.data.description import load_description
@@ -57,6 +58,9 @@ def load_dataset(folder: Path, *, signature: Signature | None = None,
                               split) + single.offset for single in item.singles]
             inputs[item.name] = np.stack(arrays, axis=1) if item.parts else arrays[0]
         encoded[split] = Rows(inputs, label_of(frame, description), groups.get(split))
+    for item in signature.singles:
+        if item.kind == "number" and item.transform != "none" and item.name in encoded["train"].inputs:
+            check_read_values(item.column, {split: rows.inputs[item.name] for split, rows in encoded.items()})
     return Dataset(description, signature, vocabularies, encoded)
 
 
