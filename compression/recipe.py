@@ -116,7 +116,7 @@ def load_recipe(text: str) -> Recipe:
         plain = yaml.safe_load(text)
     except RecursionError:
         raise RecipeError("The recipe is nested too deeply; it is a list of steps, each with its params.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date with a month 13 is a ValueError
         raise RecipeError(f"The recipe is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(plain, dict):
         raise RecipeError("A recipe is a mapping with version, name and steps; see README.md for an example.")

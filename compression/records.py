@@ -70,7 +70,7 @@ class TrainSpec(Record):
     architecture: str
     config: dict[str, Any] = Field(default_factory=dict)  # the architecture's Params
     training: dict[str, Any] = Field(default_factory=dict)  # TrainParams
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=2**31 - 1)
     name: str = ""
 
 
@@ -80,7 +80,7 @@ class SampleSpec(Record):
     kind: Literal["sample"] = "sample"
     sample: str = "movielens-100k"
     architecture: str | None = None
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=2**31 - 1)
 
 
 class ImportModelSpec(Record):

@@ -24,7 +24,7 @@ from compression.measure.latency import measure_latency
 from compression.measure.quality import measure_quality
 from compression.measure.runtimes import RUNTIMES
 from compression.measure.size import measure_size
-from compression.method import Context, TimeLayers
+from compression.method import Context, TimeLayers, parsed_params
 from compression.models import zoo
 from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.structure import describe, read_signature, table_inputs
@@ -251,8 +251,11 @@ def train_reference(
     """Train a model of the zoo on a dataset, with early stopping on validation.
 
     Gives the model's folder, its description, and notes on the training. A killed training goes on
-    from its checkpoint in `folder`.
+    from its checkpoint in `folder`. Settings are checked before the data is read.
+    Raises RecipeError, ModelError, DataError or ExportError.
     """
+    params = parsed_params(TrainParams, spec.training, owner="training")
+    zoo.parse_config(spec.architecture, spec.config)
     report(Progress(stage="load"))
     dataset = load_dataset(data_folder)
     _warn(dataset, report)
@@ -260,7 +263,7 @@ def train_reference(
     outcome = train(
         model,
         dataset,
-        TrainParams(**spec.training),
+        params,
         device=compute_device(),
         seed=spec.seed,
         report=report,

@@ -20,14 +20,13 @@ from torch import nn
 from compression.data.cells import repeated, unique_keys
 from compression.errors import ModelError
 from compression.models.foreign import build, parse_config
-from compression.models.signature import Signature
+from compression.models.signature import MAX_INPUTS, Signature
 
 CONFIG, WEIGHTS, VOCABULARIES = "config.json", "model.safetensors", "vocabularies.json"
 ONNX = "model.onnx"
 FORMAT = "recpress-model"
 VERSION = 1
 MAX_CONFIG_BYTES = 2_000_000
-MAX_INPUTS = 1000
 DTYPES = {torch.float32: "F32", torch.int64: "I64"}
 
 

@@ -104,8 +104,10 @@ def attentions(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def describe(model: nn.Module, signature: Signature, *, architecture: str, graph_bytes: int = 0) -> ModelDescription:
     """The model by shapes alone. A tensor used in two places is counted in the first, as the export writes it once."""
-    fields = {path: name.removesuffix("+") for path, name in table_inputs(model).items()}
+    names = {item.name for item in signature.inputs}
+    fields = {path: name if name in names else name.removesuffix("+") for path, name in table_inputs(model).items()}
     as_is = {item.name for item in signature.inputs if item.ids == "as-is"}
+    as_is |= {field for field in fields.values() if field not in names and field.rpartition("[")[0] in as_is}
     heads = {f"{path}.{name}": module.heads for path, module in attentions(model)
              for name in ("query", "key", "value", "out")}
     seen: set[int] = set()
@@ -128,7 +130,7 @@ def _layer(model: nn.Module, path: str, module: nn.Module, field: str | None, as
     else:
         tensors = tuple(_float_tensors(path, module, seen))
     return Layer(name=path, kind=type(module).__name__, part=part_of(model, path), shape=_shape(module),
-                 tensors=tensors, field=field, ordered=(field or "").partition("[")[0] not in as_is)
+                 tensors=tensors, field=field, ordered=field not in as_is)
 
 
 def _float_tensors(path: str, module: nn.Module, seen: set[int]) -> Iterator[Tensor]:
