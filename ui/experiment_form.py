@@ -12,8 +12,8 @@ from compression.models.signature import Signature
 from compression.recipe import check, estimate, without_training_rows
 from compression.recipe_link import unpack
 from compression.records import GraphOptimization, ModelDescription, Recipe, RunSpec, Target
+from compression.units import human_bytes
 from jobs.submit import submit_many
-from plots.units import human_bytes
 from storage.records import DataRow, ModelRow
 from storage.store import Store
 from ui.format import plural

@@ -8,8 +8,8 @@ from typing import Any
 import streamlit as st
 
 from compression.metrics import METRICS
-from plots.units import metric_of, metric_title, split_key
-from plots.verdict import Numbers
+from compression.units import metric_of, metric_title, split_key
+from compression.values import Value
 from storage.records import Point
 
 DIFFERENCE = " difference"
@@ -23,7 +23,7 @@ def metric_keys(points: Iterable[Point]) -> list[str]:
     return sorted(found, key=lambda key: (ORDER[split_key(key)[0]], split_key(key)[1] or 0))
 
 
-def pinned_value(key: str, value: Numbers, pinned: Point | None) -> float | None:
+def pinned_value(key: str, value: Value, pinned: Point | None) -> float | None:
     """What a value is compared with: the pinned run's, else the baseline's as measured beside the run itself."""
     if pinned is not None:
         held = pinned.values.get(key)
@@ -57,7 +57,7 @@ def _scaled(key: str, value: float) -> float:
     return value / 1e6 if metric_of(key).kind == "bytes" else value
 
 
-def _difference(key: str, value: Numbers, against: float | None) -> float | None:
+def _difference(key: str, value: Value, against: float | None) -> float | None:
     if against is None:
         return None
     if metric_of(key).kind == "score":
