@@ -183,11 +183,13 @@ def _runs(count: int) -> str:
 
 def _why_none(candidates: list[RunPoint], broken: dict[int, dict[str, float]], limits: Limits) -> str:
     """Which limit stops how many, and how far the nearest run is."""
-    words = {"loss": "lose too much" if not limits.proven else "can't be shown to lose little enough",
-             "latency": "are too slow", "size": "are too large",
-             "speed": f"are {ALONE['speed']}", "timed": f"were {ALONE['timed']}"}
+    words = {"loss": ("loses too much", "lose too much") if not limits.proven else (
+                 "can't be shown to lose little enough",) * 2,
+             "latency": ("is too slow", "are too slow"), "size": ("is too large", "are too large"),
+             "speed": (f"is {ALONE['speed']}", f"are {ALONE['speed']}"),
+             "timed": (f"was {ALONE['timed']}", f"were {ALONE['timed']}")}
     counts = {name: sum(name in one for one in broken.values()) for name in words}
-    stops = ", ".join(f"{count:,} {words[name]}" for name, count in counts.items() if count)
+    stops = ", ".join(f"{count:,} {words[name][count > 1]}" for name, count in counts.items() if count)
     if not stops:  # all meet the limits, and none has the number that the goal compares
         return f"None of {_runs(len(candidates))} was measured in what makes a run the {GOAL_WORDS[limits.goal]}."
     text = f"No run of {len(candidates):,} keeps every limit: {stops}."

@@ -96,7 +96,7 @@ def _limit(text: str, largest: float) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= largest:  # NaN too
-        raise ValueError(f"a limit is a number from 0 to {largest:g}, or {NO_LIMIT}")
+        raise ValueError(f"a limit is a number from 0 to {largest:,.0f}, or {NO_LIMIT}")
     return value
 
 

@@ -164,7 +164,7 @@ def draw_table(points: Sequence[Point], placed: Sequence[ParetoPoint], view: Vie
     if DOWNLOAD not in (view.x, view.y):
         columns.pop(difference_name(DOWNLOAD), None)  # its value alone: differences of what is compared come first
     columns["meets"] = [point.job_id in meets for point in shown]
-    config = column_config(keys, pinned_name=f"#{pinned.job_id} {pinned.name}" if pinned else "the baseline")
+    config = column_config(keys, pinned=pinned)
     config["meets"] = st.column_config.CheckboxColumn(
         "Limits", help="Ticked where the run keeps every limit; unless allowed, none that is slower does.")
     ids = [point.job_id for point in shown]

@@ -196,5 +196,4 @@ def best_words(store: Store, project: Project) -> str:
         return "No finished run yet."
     of = revision(store, project)
     found = recommended(project_points(store, project, of), of, View().limits(project.target))
-    why = escaped(found.why)
-    return f":green[✓] **Recommended** · {why}" if found.winner else why
+    return f"**Recommended** · {escaped(found.why)}" if found.winner else escaped(found.why)
