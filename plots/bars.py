@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from compression.records import Change
+from compression.units import human_bytes
 from plots.theme import palette, template
-from plots.units import human_bytes
 
 MAX_BARS = 12
 
