@@ -48,6 +48,7 @@ def described(folder, names, rows=300):
     return folder
 
 
+@pytest.mark.slow
 def test_columns_of_any_name_are_trained_exported_bundled_and_scored(tmp_path):
     data = described(tmp_path, ODD)
     spec = TrainSpec(data="d", architecture="lr", training={"epochs": 1})
