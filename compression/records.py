@@ -255,7 +255,8 @@ class Layer(Record):
 class Question(Record):
     """What weights alone don't say. `key` is answered in a binding's `answers`; no choices: a number or names.
 
-    decided_by: the file, the answer, the loss on data, or a guess. `losses` of each choice that was tried on data.
+    decided_by: the file, the answer, the loss on data, or a guess. `losses` of each choice that was tried on data, and
+    `lead_error`, the standard error of the winner's lead over the next best.
     """
 
     key: str
@@ -264,6 +265,7 @@ class Question(Record):
     answer: Any = None
     decided_by: Literal["guess", "data", "file", "answer"] = "guess"
     losses: tuple[float, ...] = ()
+    lead_error: float | None = None
 
 
 class ModelDescription(Record):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from compression.machine import compute_device, environment
 from compression.measure import layer_latency
 from compression.measure.latency import measure_latency
 from compression.measure.quality import measure_quality
+from compression.measure.ratings import as_chances
 from compression.measure.runtimes import RUNTIMES
 from compression.measure.size import measure_size
 from compression.method import Context, TimeLayers, parsed_params
@@ -91,7 +93,8 @@ def run(
         parity = check_parity(outcome.model, loaded.signature, exported.path, rows, target=spec.target)
 
     measurements, baseline_measurements, scores = measure(
-        exported.path, baseline.path, rows, spec, task=dataset.description.task, report=report
+        exported.path, baseline.path, rows, spec, task=dataset.description.task, report=report,
+        chances=lambda scores: as_chances(scores, loaded.signature, dataset.description),
     )
     signature = read_signature(outcome.model, loaded.signature)
     for measured, file, reads in ((measurements, exported, signature),
@@ -221,14 +224,15 @@ def _export(loaded: LoadedModel, model: nn.Module, folder: Path) -> Exported:
 
 
 def measure(
-    path: Path, baseline_path: Path, rows: Rows, spec: RunSpec, *, task: str, report: Report
+    path: Path, baseline_path: Path, rows: Rows, spec: RunSpec, *, task: str, report: Report,
+    chances: Callable[[np.ndarray], np.ndarray] = lambda scores: scores,
 ) -> tuple[list[Measurement], list[Measurement], dict[str, np.ndarray]]:
     """Quality, size and latency of the exported file and of its baseline, over the same rows in one process."""
     report(Progress(stage="score", total=2 * len(rows), unit="rows"))
     scores = {}
     for place, (name, file) in enumerate({"baseline": baseline_path, "model": path}.items()):
         session = RUNTIMES[RUNTIME].open(file, **spec.target.session)
-        scores[name] = session.score(rows.inputs)
+        scores[name] = chances(session.score(rows.inputs))
         report(Progress(stage="score", done=(place + 1) * len(rows), total=2 * len(rows), unit="rows"))
 
     report(Progress(stage="measure quality"))

@@ -85,7 +85,7 @@ class Scored(nn.Module):
         if gives != signature.output_form and gives != "logit":
             raise ExportError(f"The model gives a {gives}, but its signature promises a {signature.output_form}. "
                               "Correct output_form in the signature.")
-        self.squash = gives != signature.output_form
+        self.squash = gives != signature.output_form == "probability"
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         if self.keys:

@@ -53,7 +53,7 @@ class Signature(Record):
 
     inputs: tuple[Input, ...]
     output: str = OUTPUT  # name of the output in the exported file, (B,) float32, or (B, D) where it is a vector
-    output_form: Literal["probability", "logit", "vector"] = "probability"
+    output_form: Literal["probability", "logit", "rating", "vector"] = "probability"  # rating: no sigmoid follows
     task: TaskKey = "ctr"
 
     @model_validator(mode="before")

@@ -14,6 +14,7 @@ from itertools import chain
 import torch
 from torch import nn
 
+from compression.layers.padded_rows import keep_padding
 from compression.models.signature import Signature
 from compression.records import Layer, ModelDescription, Part, Tensor
 
@@ -50,11 +51,25 @@ def leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def replace(model: nn.Module, path: str, new: nn.Module) -> None:
-    """Put `new` where the module at the dotted path stands. Raises AttributeError for an unknown path."""
+    """Put `new` where the module at the dotted path stands; a table keeps its padding row.
+
+    Raises AttributeError for an unknown path.
+    """
     parent_path, _, name = path.rpartition(".")
     parent = model.get_submodule(parent_path)
-    parent.get_submodule(name)
+    keep_padding(parent.get_submodule(name), new)
     parent._modules[name] = new
+
+
+def declare_padding(model: nn.Module) -> nn.Module:
+    """The model, its tables with zeros in row 0 alone declared to have their padding there (`padding_idx`).
+
+    For models that came from elsewhere: nothing says whether such a row is summed without a mask.
+    """
+    for _, leaf in leaves(model):
+        if isinstance(leaf, nn.Embedding) and not leaf.weight[0].any() and leaf.weight.any():
+            leaf.padding_idx = 0
+    return model
 
 
 def table_inputs(model: nn.Module) -> dict[str, str]:

@@ -108,6 +108,7 @@ def read_onnx_folder(folder: Path) -> LoadedModel:
     """The model in a folder as written above; `module` is None where it can only be measured as it is."""
     from compression.models.files import read_vocabularies
     from compression.models.importers.onnx_graph import OnnxModel
+    from compression.models.structure import declare_padding
 
     folder = Path(folder)
     binding = read_binding(folder / BINDING)
@@ -117,7 +118,7 @@ def read_onnx_folder(folder: Path) -> LoadedModel:
     module = None
     if binding.readable:
         try:
-            module = OnnxModel(model, data).eval()
+            module = declare_padding(OnnxModel(model, data).eval())
         except Unsupported as error:
             raise ModelError(f"{ONNX} can't be read: {error}. Import the model again.") from None
     return LoadedModel(module, binding.signature, vocabularies, ARCHITECTURE, {}, folder / ONNX)
