@@ -276,6 +276,22 @@ def test_the_importers_child_reads_the_dataset_it_is_given_through_links_too(tmp
     assert seen == ["described", "rows"]
 
 
+@landlocked
+def test_of_a_description_with_another_name_the_child_reads_the_files_it_names(tmp_path, monkeypatch):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "other.yaml").write_text("version: 1\nname: d\nfiles: {all: clicks.csv}\nformat: csv\n"
+                                     "label: {column: y}\ncolumns: [{name: y, role: label}, {name: u, role: user}]\n"
+                                     "split: {kind: random}\n")
+    (data / "clicks.csv").write_text("rows")
+    (data / "neighbour.csv").write_text("of another dataset")
+    seen = seen_by_child(tmp_path, monkeypatch, TRY + """
+folder = options['data_folder'].parent
+seen = [attempt(lambda: (folder / name).read_text()[:4]) for name in ('other.yaml', 'clicks.csv', 'neighbour.csv')]
+""", data_folder=data / "other.yaml")
+    assert seen == ["vers", "rows", "PermissionError"]
+
+
 @linux
 def test_the_importers_child_starts_no_process_and_reads_no_others_memory(tmp_path, monkeypatch):
     """By system call, past Python: fork, clone, vfork, reading and writing the parent's memory, signals to it."""

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import psutil
 from pydantic import ValidationError
 
+from compression.data.description import load_description
 from compression.disk import is_full
 from compression.errors import ModelError, StorageError
 from compression.models.importers.archive import PLAIN_NAME
@@ -89,8 +90,7 @@ def _request(files: dict[str, Path], scratch: Path, allowed: float, *,
     given = {name: Path(path).resolve() for name, path in files.items()}
     size = _size(given)
     data = Path(data_folder).resolve() if data_folder else None
-    # a dataset's folder may hold links to its files
-    readable = {*given.values(), *([data, *(path.resolve() for path in data.iterdir())] if data else [])}
+    readable = {*given.values(), *(_files_of(data) if data else ())}
     return {
         "files": {name: str(path) for name, path in given.items()},
         "data_folder": str(data) if data else None,
@@ -104,6 +104,13 @@ def _request(files: dict[str, Path], scratch: Path, allowed: float, *,
             "file_bytes": (64 << 20) + FILE_TIMES * size,
         },
     }
+
+
+def _files_of(data: Path) -> list[Path]:
+    """What a dataset is read from: its folder, whose files may be links, or a description and the files it names."""
+    if data.is_dir():
+        return [data, *(path.resolve() for path in data.iterdir())]
+    return [data, *((data.parent / name).resolve() for name in load_description(data).file_names)]
 
 
 def _writable(scratch: Path) -> list[Path]:
