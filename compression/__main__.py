@@ -22,10 +22,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
-
 from compression.errors import DataError, ModelError, RecipeError, RecPressError
 from compression.metrics import METRICS
+from compression.plain_text import TextError, read_yaml
 from compression.records import GraphOptimization, Measurement, Progress, Result, RunSpec, Target, TrainSpec
 
 
@@ -266,7 +265,10 @@ def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
         name, sign, value = pair.partition("=")
         if not sign:
             raise RecipeError(f"Write a setting as name=value; got {pair!r}.")
-        answer[name] = yaml.safe_load(value)
+        try:
+            answer[name] = read_yaml(value)
+        except TextError as error:
+            raise RecipeError(f"The value of {name} can't be read: {error}; got {value[:80]!r}.") from None
     return answer
 
 

@@ -27,6 +27,7 @@ TORCH_FREE = (
     "compression.metrics",
     "compression.tasks",
     "compression.method",
+    "compression.plain_text",
     "compression.recipe",
     "compression.methods",
     "compression.presets",
