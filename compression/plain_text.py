@@ -27,7 +27,7 @@ MAX_DEPTH = 32
 MAX_NODES = 60_000  # values, keys and brackets of one text
 MAX_CHARS = 1_000_000
 NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
-MAX_NUMBER_CHARS = 400  # longer whole numbers take quadratic time and can't be printed
+MAX_NUMBER_CHARS = 1000  # longer whole numbers take quadratic time and can't be printed
 
 
 class TextError(ValueError):
@@ -151,7 +151,7 @@ def _check_plain(plain: Any) -> None:
         for value in level:
             if isinstance(value, float) and not math.isfinite(value):
                 raise TextError("NaN and infinity are no JSON numbers")
-            if isinstance(value, int) and value.bit_length() > 3 * MAX_NUMBER_CHARS:
+            if isinstance(value, int) and value.bit_length() > 3.33 * MAX_NUMBER_CHARS:
                 raise TextError(f"a number of more than {MAX_NUMBER_CHARS} digits")
             if isinstance(value, str) and not is_text(value):
                 raise TextError("a text that holds half a character (a lone surrogate)")

@@ -41,6 +41,17 @@ class Store(Results, Points, Comparisons, Workers):
         """The log of a job; the file is there once a worker has started it."""
         return self.job_folder(job_id) / "log.txt"
 
+    def check(self) -> None:
+        """Raise StorageError where the database can't be read any more: deleted, replaced, or damaged at its start."""
+        # a connection that is open already would hide that the file is gone
+        engine = sa.create_engine(self.database.engine.url, poolclass=sa.NullPool)
+        place = engine.url.database if self.database.is_sqlite else None
+        if place and not Path(place).is_file():
+            raise StorageError(f"The database {place} is gone. Restore it, or restart RecPress to begin with an empty "
+                               "one.")
+        with Database(engine).reading() as session:
+            session.execute(sa.select(JobTable.id).limit(1))
+
     def sweep(self) -> int:
         """Delete files nothing names (a day old) and the working folders of jobs that ended a week ago; gives how many.
 

@@ -9,11 +9,12 @@ import streamlit as st
 from compression.errors import RecPressError
 from storage.store import Store
 from ui.compare_state import parse_view, show, write_view
+from ui.state import query_text
 
 
 def open_saved(store: Store) -> None:
     """`?c=ID`: show the saved comparison as it was kept, its runs first."""
-    saved = st.query_params.get("c")
+    saved = query_text("c")
     if not saved:
         return
     del st.query_params["c"]

@@ -10,11 +10,12 @@ import streamlit as st
 
 from compression.tasks import TASKS
 from plots.constraints import Goal, Limits
-from ui.state import set_query
+from ui.state import query_text, set_query
 
 WRITTEN = "compare.written"  # the query this page wrote last: another one came from a link or from Back
 MOVED = "compare.moved"
 NO_LIMIT = "none"
+MOST_RUNS = 1000  # of one address
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def parse_view(query: Mapping[str, str]) -> View:
 
 def _parse(name: str, text: str) -> Any:
     if name in ("runs", "side"):
-        return tuple(dict.fromkeys(int(part) for part in text.split(",") if part))
+        return tuple(dict.fromkeys(int(part) for part in text.split(",", MOST_RUNS)[:MOST_RUNS] if part))
     if name in ("pin", "pick"):
         return int(text)
     if name in ("logx", "logy", "proven"):
@@ -99,7 +100,7 @@ def _text(value: Any) -> str:
 
 def opened_view() -> View:
     """The view in the session, replaced by the URL's where somebody else wrote that: a link, Back, another page."""
-    query = {field.name: st.query_params.get(field.name) for field in fields(View)}
+    query = {field.name: query_text(field.name) for field in fields(View)}
     moved = st.session_state.pop(MOVED, False) and "compare.view" in st.session_state
     if st.session_state.get(WRITTEN) != query and not moved:
         show(parse_view({key: value for key, value in query.items() if value is not None}))

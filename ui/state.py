@@ -55,15 +55,16 @@ def plain_query(query: dict[str, Any]) -> dict[str, str]:
 
 
 def query_text(key: str, default: str | None = None) -> str | None:
-    """A parameter of the URL."""
-    return st.query_params.get(key, default)
+    """A parameter of the URL, as text that a database can hold."""
+    text = st.query_params.get(key)
+    return default if text is None else text.replace("\x00", "\ufffd")
 
 
 def query_int(key: str, default: int | None = None) -> int | None:
     """A whole number from the URL; what isn't one counts as absent."""
     try:
         return int(st.query_params[key])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError):  # Python reads no number of more than 4,300 digits
         return default
 
 
