@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from ui.gate import is_loopback, listens_at
 from ui.state import open_page
 
 Figure = tuple[str, str, str, str]  # label, value, what stands below it ("" for nothing), help
@@ -46,6 +47,13 @@ CSS = """
 def style() -> None:
     """Put the style above into the page. Called once by router.py."""
     st.html(CSS)
+
+
+def warn_while_open() -> None:
+    """Say on every page that whoever reaches the port may do everything, while others can reach it."""
+    if not is_loopback(listens_at()):
+        st.warning("This app listens beyond this machine and has no sign-in: everyone who can reach it may read, start "
+                   "and delete everything. Set `server.address` to 127.0.0.1, or put a proxy with sign-in before it.")
 
 
 def page_title(title: str, sentence: str = "") -> None:

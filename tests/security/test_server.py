@@ -22,6 +22,7 @@ from tests.ui.live_server import Client
 from tests.ui.socket_session import drawn, exceptions, open_session
 from tests.ui.test_upload_route import begin, session_token
 from ui.routes import TOKEN_HEADER
+from ui.state import PAGES
 
 KEPT = ("content-security-policy", "x-content-type-options", "referrer-policy")
 
@@ -182,6 +183,16 @@ def test_an_app_without_its_database_is_not_ready_and_says_why(own_server, harm)
     answer = asked(own_server, "/api/ready")
     assert answer.status == 503
     assert "atabase" in answer.body
+
+
+def test_an_open_app_answers_by_its_address_and_says_on_every_page_that_it_is_open(tmp_path):
+    for served in serve(tmp_path, options=("--server.address", "0.0.0.0"), RECPRESS_ALLOWED_HOSTS="recpress.example"):
+        assert [asked(served, "/api/ready", host).status for host in (
+            "localhost", "10.1.2.3:8501", "recpress.example", "evil.example")] == [200, 200, 200, 403]
+        for page in PAGES:
+            with open_session(port_of(served), "" if page == "home" else page) as session:
+                said = [message.delta.new_element.alert.body for message in drawn(session)]
+            assert len([text for text in said if "listens beyond this machine" in text]) == 1, page
 
 
 def test_the_app_listens_at_loopback_unless_told_otherwise():
