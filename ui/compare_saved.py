@@ -9,6 +9,7 @@ import streamlit as st
 from compression.errors import RecPressError
 from storage.store import Store
 from ui.compare_state import parse_view, show, write_view
+from ui.escape import escaped
 from ui.state import query_text
 
 
@@ -21,7 +22,7 @@ def open_saved(store: Store) -> None:
     try:
         one = store.comparison(saved)
     except RecPressError as error:
-        st.error(str(error))
+        st.error(escaped(error))
         return
     view = parse_view({**{key: str(value) for key, value in one.view.items()}, "runs": ",".join(map(str, one.runs))})
     show(view)

@@ -21,6 +21,7 @@ from ui.format import plural
 from ui.links import draw_download, run_file_url
 from ui.result_table import DIFFERENCE, column_config, difference_name, metric_keys, result_columns
 from ui.state import is_dark, open_page, page_link
+from ui.table import draw_dataframe
 from ui.verdict import escaped
 
 PLOT_HEIGHT = 430
@@ -151,7 +152,7 @@ def draw_table(points: Sequence[Point], placed: Sequence[ParetoPoint], view: Vie
         change(side=tuple(shown[row].job_id for row in rows[:4]))
 
     start = [index for index, point in enumerate(shown) if point.job_id in view.side]
-    st.dataframe(columns, hide_index=True, height=min(PLOT_HEIGHT, ROW_HEIGHT * (len(shown) + 1) + 3),
+    draw_dataframe(columns, hide_index=True, height=min(PLOT_HEIGHT, ROW_HEIGHT * (len(shown) + 1) + 3),
                  column_config=config, key="compare.table",
                  column_order=table_columns(list(columns)),
                  on_select=ticked, selection_mode="multi-row", selection_default={"selection": {"rows": start}},
@@ -200,7 +201,7 @@ def draw_save(store: Store, points: Sequence[Point], view: View) -> None:
                 saved = store.save_comparison(name, runs, view={key: value for key, value in view_query(
                     replace(view, runs=tuple(runs))).items() if value is not None})
             except RecPressError as error:
-                st.error(str(error))
+                st.error(escaped(error))
             else:
                 st.success(f"Saved. Its link: compare?c={saved}")
         for one in store.comparisons(limit=10):
@@ -218,7 +219,7 @@ def draw_side_by_side(store: Store, points: Sequence[Point], view: View) -> None
     specs = [store.job(point.job_id).spec for point in chosen]
     rows = differing([(f"#{point.job_id} {point.name}", spec.recipe, point)
                       for point, spec in zip(chosen, specs, strict=True) if isinstance(spec, RunSpec)])
-    st.dataframe(rows, hide_index=True)
+    draw_dataframe(rows, hide_index=True)
     with st.container(horizontal=True):
         for point in chosen:
             if st.button(f"Clone #{point.job_id}", key=f"clone.{point.job_id}", type="tertiary"):

@@ -11,6 +11,7 @@ from compression.metrics import METRICS
 from plots.units import metric_of, metric_title, split_key
 from plots.verdict import Numbers
 from storage.records import Point
+from ui.escape import escaped
 
 DIFFERENCE = " difference"
 NARROW = 82  # pixels: three columns of differences fit beside the plot
@@ -83,5 +84,5 @@ def column_config(keys: Sequence[str], *, pinned_name: str) -> dict[str, Any]:
         config[difference_name(key)] = st.column_config.NumberColumn(
             f"Δ {title}" if score else f"× {title.removesuffix(' on disk')}", width=NARROW,
             format="%+.5f" if score else "%.3f×",
-            help=f"Against {pinned_name}: " + ("difference." if score else "ratio, below 1 is less."))
+            help=f"Against {escaped(pinned_name)}: " + ("difference." if score else "ratio, below 1 is less."))
     return config

@@ -11,10 +11,12 @@ from plots.units import MISSING, format_difference, format_value, signed
 from plots.verdict import largest_batch_key
 from storage.records import STATES, Job, Page
 from storage.store import Store
+from ui.escape import escaped
 from ui.format import ago, human_seconds, plural
 from ui.live import draw_failure, log_tail, progress_words
 from ui.state import open_page, query_int, query_text, set_query
-from ui.verdict import escaped, values_of
+from ui.table import draw_dataframe
+from ui.verdict import values_of
 
 PER_PAGE = 25
 FOUND = ("Size", "AUC", "Time")
@@ -105,7 +107,7 @@ def draw_table(store: Store, page: Page[Job]) -> list[Job]:
     rows = job_rows(page.items, names, found)
     if not any(job.parent for job in page.items):
         rows = [{key: value for key, value in row.items() if key != "Cloned from"} for row in rows]
-    event = st.dataframe(rows, hide_index=True, key="runs.table", on_select="rerun", selection_mode="multi-row",
+    event = draw_dataframe(rows, hide_index=True, key="runs.table", on_select="rerun", selection_mode="multi-row",
                          height="content", column_config={
                              "#": st.column_config.NumberColumn(format="%d", width=56),
                              "Name": st.column_config.TextColumn(width=230),
@@ -153,7 +155,7 @@ def _each(act, jobs: Sequence[Job]) -> None:
         try:
             act(job.id)
         except RecPressError as error:
-            st.toast(str(error))
+            st.toast(escaped(error))
 
 
 def draw_detail(store: Store, job: Job) -> None:

@@ -10,6 +10,7 @@ from plots.units import MISSING, format_difference, format_exact, format_value, 
 from plots.verdict import Numbers, judge, largest_batch_key, quality_words, sentence
 from storage.records import Value
 from storage.rows import point_key, whole
+from ui.escape import escaped
 from ui.format import direction
 
 HEADLINE = ("size_bytes", "auc", "latency_ratio", "latency_p50_ms", "resident_bytes")
@@ -37,11 +38,6 @@ def draw_verdict(name: str, values: dict[str, Numbers], *, task: str = "ctr") ->
     colour = {"better": "green", "kept": "green", "worse": "red"}.get(standing, "gray")
     mark = {"better": "▲", "kept": "✓", "worse": "▼"}.get(standing, "○")
     st.markdown(f"## :{colour}[{mark}] {sentence(escaped(name), values, task)}")
-
-
-def escaped(text: str) -> str:
-    """Text as markdown shows it literally."""
-    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()#+-.!|<>$~:" else letter for letter in text)
 
 
 def draw_figures(values: dict[str, Numbers]) -> None:
