@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,7 +33,8 @@ PagesManager.uses_pages_directory = False
 
 @asynccontextmanager
 async def lifespan(server: st.App) -> AsyncIterator[dict[str, Any]]:
-    """Import the pages, open (and migrate) the store, drop forgotten uploads, keep workers running until the end."""
+    """Import the pages, open (and migrate) the store, move forgotten uploads aside, keep workers running to the end."""
+    os.umask(0o077)  # logs, uploads and downloads are for the owner alone, and so is what the workers write
     bound_open_requests()
     await run_in_threadpool(import_pages)
     opened = await run_in_threadpool(store)

@@ -101,7 +101,7 @@ def try_recipe(reference: Reference, name: str, steps: Steps, target: Target, se
     put_back = tuple(skip.module for skip in outcome.skipped if skip.reason.startswith("slower"))
     ratios = {item.batch_size: item for item in own if item.metric == "latency_ratio"}
     times = {item.batch_size: item.value for item in base if item.metric == "latency_p50_ms"}
-    return Line(name, ratios, found.difference, size, put_back, times, os.getloadavg()[0])
+    return Line(name, ratios, (found.difference, *found.difference_interval), size, put_back, times, os.getloadavg()[0])
 
 
 def read_lines(path: Path) -> dict[str, Line]:

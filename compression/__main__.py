@@ -5,7 +5,7 @@
     python -m compression methods
     python -m compression train --data DATA --architecture deepfm --out DIR
     python -m compression run --model MODEL --data DATA --recipe RECIPE.yaml --out DIR [--device cuda]
-    python -m compression bundle BUNDLE.zip [--data DATA]
+    python -m compression bundle BUNDLE.zip [--data DATA] [--device cpu]
 
 DATA is a folder with data.yaml, or that file. MODEL is a folder that `train` made, a .safetensors file with
 its config.json beside it, a .onnx file, or a bundle. Every command takes --json. Exit status 0, or one line
@@ -25,7 +25,16 @@ from typing import Any, get_args
 from compression.errors import DataError, ModelError, RecipeError, RecPressError
 from compression.metrics import METRICS
 from compression.plain_text import TextError, read_yaml
-from compression.records import GraphOptimization, Measurement, Progress, Result, RunSpec, Target, TrainSpec
+from compression.records import (
+    WARNING,
+    GraphOptimization,
+    Measurement,
+    Progress,
+    Result,
+    RunSpec,
+    Target,
+    TrainSpec,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -173,13 +182,18 @@ def bundle(options: argparse.Namespace) -> Answer:
         answer: dict[str, Any] = {"recipe": result.spec.recipe.model_dump(mode="json"), "files": result.files}
         text = f"{options.bundle}: {len(result.files)} files, every digest right.\n{_result_text(result)}"
         if options.data is not None:
-            again = _quality_again(folder, result, options.data)
+            target = result.spec.target
+            if options.device:
+                target = target.model_copy(update={"device": options.device})
+            again = _quality_again(folder, target, options.data)
             answer["measured_again"] = [item.model_dump(mode="json") for item in again]
-            text += "\nMeasured again on the data given:\n" + "\n".join(map(_measurement_text, again))
+            answer["measured_again_on"] = target.session
+            text += (f"\nMeasured again on the data given ({target.device}):\n"
+                     + "\n".join(map(_measurement_text, again)))
     return answer, text
 
 
-def _quality_again(folder: Path, result: Result, data: Path) -> list[Measurement]:
+def _quality_again(folder: Path, target: Target, data: Path) -> list[Measurement]:
     from compression.data.encode import load_dataset
     from compression.export.bundle import read_signature
     from compression.measure.quality import measure_quality
@@ -187,8 +201,9 @@ def _quality_again(folder: Path, result: Result, data: Path) -> list[Measurement
 
     signature, vocabularies = read_signature(folder)
     dataset = load_dataset(_data_folder(data), signature=signature, vocabularies=vocabularies)
-    level = result.spec.target.graph_optimization
-    session = RUNTIMES["onnxruntime"].open(folder / "model.onnx", device="cpu", threads=1, graph_optimization=level)
+    if dataset.warnings:
+        print(f"Warning: {' '.join(dataset.warnings)}", file=sys.stderr)
+    session = RUNTIMES["onnxruntime"].open(folder / "model.onnx", **target.session)
     rows = dataset.splits["test"]
     return measure_quality(
         session.score(rows.inputs),
@@ -196,7 +211,6 @@ def _quality_again(folder: Path, result: Result, data: Path) -> list[Measurement
         rows,
         task=dataset.description.task,
         split="test",
-        seed=result.spec.recipe.seed,
     )
 
 
@@ -214,7 +228,9 @@ def _measurement_text(item: Measurement) -> str:
     interval = f" [{item.ci_low:.6g}, {item.ci_high:.6g}]" if item.ci_low is not None else ""
     difference = ""
     if item.difference is not None:
-        difference = f"   Δ {item.difference:+.6g} [{item.difference_low:+.6g}, {item.difference_high:+.6g}]"
+        difference = f"   Δ {item.difference:+.6g}"
+    if item.difference_low is not None:
+        difference += f" [{item.difference_low:+.6g}, {item.difference_high:+.6g}]"
     return (
         f"  {METRICS[item.metric].title + where:24} {item.value:.6g} {METRICS[item.metric].unit}{interval}{difference}"
     )
@@ -273,12 +289,14 @@ def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def _progress(options: argparse.Namespace) -> Callable[[Progress], None]:
-    """Progress as one line a stage on standard error, silent with --json."""
+    """Progress as one line a stage on standard error, with --json only warnings."""
     last = ""
 
     def report(progress: Progress) -> None:
         nonlocal last
-        if not options.json and progress.stage != last:
+        if progress.stage == WARNING:
+            print(f"Warning: {progress.message}", file=sys.stderr)
+        elif not options.json and progress.stage != last:
             last = progress.stage
             print(f"… {progress.stage} {progress.message}".rstrip(), file=sys.stderr)
 
@@ -329,7 +347,8 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(bundle)
     sub.add_argument("bundle", type=Path)
-    sub.add_argument("--data", type=Path)
+    sub.add_argument("--data", type=Path, help="measure the file again on this dataset")
+    sub.add_argument("--device", choices=("cpu", "cuda"), help="measure again here; without it, where the run did")
     return parser
 
 

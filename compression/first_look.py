@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from compression.data.columns import categories
+from compression.data.columns import texts
 from compression.data.dataset import Dataset, Rows
 from compression.data.encode import load_dataset
 from compression.data.ingest import read_splits
 from compression.data.schema import Column, DataDescription, Role
+from compression.data.vocabulary import Vocabulary
 from compression.errors import DataError, MeasureError
 from compression.machine import compute_device
 from compression.measure.quality import measure_quality
@@ -22,7 +23,7 @@ from compression.measure.runtimes import RUNTIMES
 from compression.models import zoo
 from compression.models.files import LoadedModel, load_model
 from compression.models.signature import Signature
-from compression.records import Measurement, Progress, Record, Report
+from compression.records import Measurement, Progress, Record, Report, Target
 from compression.run import RUNTIME, SCORED_SPLIT, export_baseline
 from compression.tasks import TASKS
 from compression.train.loop import train
@@ -64,24 +65,24 @@ def first_look(model_folder: Path, data_folder: Path, *, scratch: Path, report: 
         dataset = load_dataset(data_folder, signature=loaded.signature, vocabularies=loaded.vocabularies)
         rows = dataset.splits[SCORED_SPLIT].take(slice(0, MOST_ROWS))
         scores = score(loaded, rows, scratch)
-        own = _measured(MODEL, scores, rows, dataset, seed)
+        own = _measured(MODEL, scores, rows, dataset)
     except (DataError, MeasureError) as error:
         return FirstLook(problem=str(error))
     known = dataset.splits["train"].label if len(dataset.splits["train"]) else rows.label
-    lines = [own, _measured(CONSTANT, np.full(len(rows), float(known.mean())), rows, dataset, seed)]
+    lines = [own, _measured(CONSTANT, np.full(len(rows), float(known.mean())), rows, dataset)]
     if len(dataset.splits["train"]):
         report(Progress(stage="train", message="a logistic regression to compare with"))
         lines.append(_measured(REGRESSION, regression_scores(loaded.signature, data_folder, dataset.description,
-                                                             len(rows), scratch, seed), rows, dataset, seed))
+                                                             len(rows), scratch, seed), rows, dataset))
     hints = [*doubts(lines, TASKS[dataset.description.task].primary_metric),
              *_unknown_words(loaded, data_folder, dataset.description)]
     return FirstLook(rows=len(rows), lines=tuple(lines), hints=tuple(hints))
 
 
 def score(loaded: LoadedModel, rows: Rows, scratch: Path) -> np.ndarray:
-    """Probabilities (N,) of the exported file, as a run would measure it."""
+    """Probabilities (N,) of the exported file, as a run on the CPU would measure it: no target was chosen yet."""
     exported = export_baseline(loaded, scratch / "model")
-    return RUNTIMES[RUNTIME].open(exported.path).score(rows.inputs)
+    return RUNTIMES[RUNTIME].open(exported.path, **Target().session).score(rows.inputs)
 
 
 def regression_scores(signature: Signature, data_folder: Path, description: DataDescription, n_rows: int,
@@ -121,16 +122,20 @@ def described_as_read(signature: Signature, description: DataDescription) -> Dat
 def doubts(lines: list[Line], metric: str) -> list[str]:
     """What the first metric (AUC) of the lines says about the binding; empty where the model does well."""
     own = lines[0].find(metric)
-    if own is None or own.ci_high is None:
+    if own is None:
         return []
+    has_interval = own.ci_low is not None and own.ci_high is not None
     columns = ("which column goes to which input, whether ids number the tables as in training, and from which value "
                "on a label is positive")
-    if own.ci_high < 0.5:
+    if has_interval and own.ci_high < 0.5:
         return [f"The scores are upside down (AUC {own.value:.4f}): rows that should score high score low. The binding "
                 f"is probably wrong: check {columns}."]
-    if own.ci_low <= 0.5:
-        return [f"No better than a constant (AUC {own.value:.4f}, interval from {own.ci_low:.4f}). The binding is "
-                f"probably wrong: check {columns}."]
+    if own.value == 0.5 or (has_interval and own.ci_low <= 0.5):  # scores that are all equal have no interval
+        interval = f", interval from {own.ci_low:.4f}" if has_interval else ""
+        return [f"No better than a constant (AUC {own.value:.4f}{interval}). The binding is probably wrong: check "
+                f"{columns}."]
+    if not has_interval:
+        return []
     regression = next((line.find(metric) for line in lines if line.name == REGRESSION), None)
     told = []
     if regression and regression.ci_low is not None and regression.ci_low > own.ci_high:
@@ -152,8 +157,8 @@ def _unknown_words(loaded: LoadedModel, data_folder: Path, description: DataDesc
         return []
     test, told = read_splits(data_folder, description)[SCORED_SPLIT], []
     for column, one in looked_up.items():
-        values = categories(test[column], what=f"Column '{column}'")
-        share = 1 - float(values.is_in(loaded.vocabularies[column]).fill_null(False).mean())
+        rows = Vocabulary(column, loaded.vocabularies[column]).rows(texts(test[column], what=f"Column '{column}'"))
+        share = float((rows == 0).mean())
         if share > TELLING_UNKNOWN:
             where = "row 0, the model's row for unknown" if one.first_id else \
                 f"row 0, which belongs to '{loaded.vocabularies[column][0]}'"
@@ -162,6 +167,6 @@ def _unknown_words(loaded: LoadedModel, data_folder: Path, description: DataDesc
     return told
 
 
-def _measured(name: str, scores: np.ndarray, rows: Rows, dataset: Dataset, seed: int) -> Line:
+def _measured(name: str, scores: np.ndarray, rows: Rows, dataset: Dataset) -> Line:
     return Line(name=name, measurements=tuple(measure_quality(
-        scores, None, rows, task=dataset.description.task, split=SCORED_SPLIT, seed=seed)))
+        scores, None, rows, task=dataset.description.task, split=SCORED_SPLIT)))

@@ -119,7 +119,8 @@ def _specs() -> tuple[MetricSpec, ...]:
             "Calibration error",
             False,
             1.0,
-            "Mean gap between predicted and observed rate over 20 groups of equal size.",
+            "Mean gap between predicted and observed rate over 20 groups of equal size. Shown without an interval: the "
+            "noise of the groups adds to the value.",
             "Naeini et al. 2015 (ECE, equal-mass bins)",
         ),
         size(
@@ -136,6 +137,13 @@ def _specs() -> tuple[MetricSpec, ...]:
             "cost less. Loading unpacks it, so memory and time are those of the whole file. Not taken above 268 MB.",
         ),
         size(
+            "bundle_bytes",
+            "Bundle size",
+            "bytes",
+            "What serving needs, unpacked: the exported file, signature.json, vocabularies.json and predict.py of the "
+            "bundle. Its recipe, numbers, card and checksums don't count, nor do Python and the runtime.",
+        ),
+        size(
             "resident_bytes",
             "Memory after load",
             "bytes",
@@ -143,7 +151,14 @@ def _specs() -> tuple[MetricSpec, ...]:
         ),
         size("parameters", "Parameters", "count", "Weights stored in the exported file, whatever their width."),
         size("nonzeros", "Non-zero parameters", "count", "Weights that are not zero. Zeros alone save no bytes."),
-        latency("latency_p50_ms", "Latency p50", "ms", "ms", "Half of the requests are answered within this time."),
+        latency(
+            "latency_p50_ms",
+            "Latency p50",
+            "ms",
+            "ms",
+            "Half of the requests, drawn from the test rows, are answered within this time. The interval is that of "
+            "six fresh processes.",
+        ),
         latency("latency_p95_ms", "Latency p95", "ms", "ms", "95 of 100 requests are answered within this time."),
         latency("throughput", "Throughput", "rows/s", "rate", "Rows scored in a second at this batch size."),
         latency(
@@ -151,7 +166,9 @@ def _specs() -> tuple[MetricSpec, ...]:
             "Latency ratio",
             "×",
             "ratio",
-            "Time of this file over time of the baseline, in pairs of random order in one process. Below 1 is faster.",
+            "Time of this file over time of the baseline, below 1 is faster. Both answer the same requests, drawn from "
+            "the test rows, in pairs of random order; each of six rounds is a fresh process that opens both files, "
+            "and the interval is that of the rounds.",
         ),
         MetricSpec(
             key="parity_error",
@@ -162,7 +179,8 @@ def _specs() -> tuple[MetricSpec, ...]:
             higher_is_better=False,
             lower=0.0,
             upper=None,
-            help="Largest difference of a score between the exported file and torch over the checked rows.",
+            help="Largest difference of a score between torch and the exported file, run on the target's device, over "
+            "the checked rows.",
         ),
     )
 

@@ -46,6 +46,11 @@ class Target(Record):
     batch_sizes: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = (1, 512)
     graph_optimization: GraphOptimization = "all"
 
+    @property
+    def session(self) -> dict[str, Any]:
+        """What a session on this target is opened with: whoever runs a file for it passes all of it."""
+        return {"device": self.device, "threads": self.threads, "graph_optimization": self.graph_optimization}
+
 
 class RunSpec(Record):
     """Compress a stored model with a recipe, export it and measure the file."""
@@ -101,10 +106,13 @@ class ImportDataSpec(Record):
 JobSpec = Annotated[RunSpec | TrainSpec | SampleSpec | ImportModelSpec | ImportDataSpec, Field(discriminator="kind")]
 
 
+WARNING = "warning"  # a stage whose message a person should read before believing a number
+
+
 class Progress(Record):
     """The only signal that goes up: what a job is doing, and how far it is."""
 
-    stage: str  # "load", "apply", "fine-tune", "export", "measure" …
+    stage: str  # "load", "apply", "fine-tune", "export", "measure" …; WARNING
     done: float = 0  # in `unit`
     total: float | None = None
     unit: str = ""  # "epoch", "rows", "pairs"
@@ -138,6 +146,7 @@ class Measurement(Record):
     threads: int | None = None
     batch_size: int | None = None
     spread: float | None = None  # interquartile range over the repeats, in the metric's unit
+    sessions: int | None = None  # processes that a latency was taken in, each with sessions of its own
 
 
 class Change(Record):

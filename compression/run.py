@@ -14,9 +14,9 @@ from torch import nn
 from compression.data.dataset import Dataset, Rows
 from compression.data.encode import load_dataset
 from compression.errors import RecipeError
-from compression.export.bundle import write_bundle
+from compression.export.bundle import bundle_bytes, write_bundle
 from compression.export.onnx import Exported, export_onnx
-from compression.export.parity import check_parity
+from compression.export.parity import MAX_ROWS, check_parity
 from compression.layers.remapped_rows import rows_occurring
 from compression.machine import compute_device, environment
 from compression.measure import layer_latency
@@ -30,6 +30,7 @@ from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.structure import describe, read_signature, table_inputs
 from compression.recipe import FINE_TUNE, check, dump_recipe, parse_step, without_training_rows
 from compression.records import (
+    WARNING,
     Change,
     Measurement,
     ModelDescription,
@@ -74,6 +75,7 @@ def run(
     report(Progress(stage="load"))
     loaded = load_model(model_folder)
     dataset = load_dataset(data_folder, signature=loaded.signature, vocabularies=loaded.vocabularies)
+    _warn(dataset, report)
     rows = dataset.splits[SCORED_SPLIT]
     if dataset.description.is_test_only and (problem := without_training_rows(spec.recipe, dataset.description.name)):
         raise RecipeError(problem)
@@ -86,14 +88,21 @@ def run(
     report(Progress(stage="check parity"))
     parity = None
     if outcome.model is not None:
-        parity = check_parity(outcome.model, loaded.signature, exported.path, rows,
-                              graph_optimization=spec.target.graph_optimization)
+        parity = check_parity(outcome.model, loaded.signature, exported.path, rows, target=spec.target)
 
     measurements, baseline_measurements, scores = measure(
         exported.path, baseline.path, rows, spec, task=dataset.description.task, report=report
     )
+    signature = read_signature(outcome.model, loaded.signature)
+    for measured, file, reads in ((measurements, exported, signature),
+                                  (baseline_measurements, baseline, read_signature(loaded.module, loaded.signature))):
+        needed = bundle_bytes(file, reads, vocabularies=loaded.vocabularies, description=dataset.description,
+                              target=spec.target, folder=folder)
+        measured.append(Measurement(metric="bundle_bytes", value=float(needed)))
     if parity is not None:
-        measurements.append(Measurement(metric="parity_error", value=parity, n=len(rows), split=SCORED_SPLIT))
+        measurements.append(Measurement(
+            metric="parity_error", value=parity, n=min(len(rows), MAX_ROWS), split=SCORED_SPLIT, runtime=RUNTIME,
+            device=spec.target.device, threads=spec.target.threads))
 
     result = Result(
         spec=spec,
@@ -110,7 +119,7 @@ def run(
     bundle, result = write_bundle(
         folder / "bundle.zip",
         exported=exported,
-        signature=read_signature(outcome.model, loaded.signature),
+        signature=signature,
         vocabularies=loaded.vocabularies,
         recipe=dump_recipe(spec.recipe),
         result=result,
@@ -216,21 +225,19 @@ def measure(
 ) -> tuple[list[Measurement], list[Measurement], dict[str, np.ndarray]]:
     """Quality, size and latency of the exported file and of its baseline, over the same rows in one process."""
     report(Progress(stage="score", total=2 * len(rows), unit="rows"))
-    options = {"threads": spec.target.threads, "device": spec.target.device,
-               "graph_optimization": spec.target.graph_optimization}
     scores = {}
     for place, (name, file) in enumerate({"baseline": baseline_path, "model": path}.items()):
-        session = RUNTIMES[RUNTIME].open(file, **options)
+        session = RUNTIMES[RUNTIME].open(file, **spec.target.session)
         scores[name] = session.score(rows.inputs)
         report(Progress(stage="score", done=(place + 1) * len(rows), total=2 * len(rows), unit="rows"))
 
     report(Progress(stage="measure quality"))
-    asked = {"task": task, "split": SCORED_SPLIT, "seed": spec.recipe.seed}
+    asked = {"task": task, "split": SCORED_SPLIT}
     baseline = measure_quality(scores["baseline"], None, rows, **asked)
     measurements = measure_quality(scores["model"], scores["baseline"], rows, **asked)
     report(Progress(stage="measure size"))
     for measured, file in ((baseline, baseline_path), (measurements, path)):
-        measured += measure_size(file, rows, **options)
+        measured += measure_size(file, rows, target=spec.target)
     report(Progress(stage="measure latency"))
     latency, baseline_latency = measure_latency(
         path, baseline_path, rows, spec.target, seed=spec.recipe.seed, report=report
@@ -248,6 +255,7 @@ def train_reference(
     """
     report(Progress(stage="load"))
     dataset = load_dataset(data_folder)
+    _warn(dataset, report)
     model = zoo.build(spec.architecture, dataset.signature, spec.config, seed=spec.seed)
     outcome = train(
         model,
@@ -289,6 +297,11 @@ def describe_model(loaded: LoadedModel, folder: Path) -> ModelDescription:
         return describe_onnx(loaded)
     exported = export_baseline(loaded, folder)
     return describe(loaded.module, loaded.signature, architecture=loaded.architecture, graph_bytes=exported.graph_bytes)
+
+
+def _warn(dataset: Dataset, report: Report) -> None:
+    if dataset.warnings:
+        report(Progress(stage=WARNING, message=" ".join(dataset.warnings)))
 
 
 def _refuse_broken(recipe: Recipe) -> None:

@@ -51,7 +51,7 @@ class StepCache:
     """
 
     folder: Path
-    origin: tuple[str, ...] = ()
+    origin: tuple[str, ...]
     limit_bytes: int = DEFAULT_LIMIT_BYTES
     target: Target | None = None
 

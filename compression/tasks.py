@@ -5,6 +5,8 @@ Click-through rate now; rating, top-K, sequence and text search move in as furth
 
 from __future__ import annotations
 
+from typing import Literal
+
 from compression.records import Record
 
 
@@ -33,3 +35,4 @@ TASKS: dict[str, Task] = {
         tolerance=0.001,
     ),
 }
+TaskKey = Literal[tuple(TASKS)]  # what a description, a signature and a binding may name

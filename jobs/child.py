@@ -17,6 +17,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from compression.records import Progress, Report
@@ -46,9 +47,12 @@ def main() -> int:
         assignment.work.mkdir(exist_ok=True)
         outcome = load_perform(given.perform)(assignment, rate_limited(channel))
         write_whole(given.folder / "outcome.json", outcome.model_dump_json())
-    except Exception as error:
-        channel(Said(failure=explain(error)))
-        traceback.print_exc()
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of a Rust library is no Exception
+        channel(Said(failure=explain(error, given.folder, Path(tempfile.gettempdir()))))
+        with suppress(OSError):  # the log may lie on the disk that is full
+            traceback.print_exc()
         return FAILED
     return 0
 
@@ -69,7 +73,8 @@ def rate_limited(channel: Callable[[Said], None], *, clock: Callable[[], float] 
         if progress.stage == last[0] and now - last[1] < MIN_INTERVAL_S:
             return
         if progress.stage != last[0]:
-            print(f"{time.strftime('%H:%M:%S')} {progress.stage} {progress.message}".rstrip(), flush=True)
+            with suppress(OSError):  # a full disk: the job may not need any of it
+                print(f"{time.strftime('%H:%M:%S')} {progress.stage} {progress.message}".rstrip(), flush=True)
         last = (progress.stage, now)
         channel(Said(progress=progress))
 

@@ -6,6 +6,7 @@ import errno
 import signal
 from pathlib import Path
 
+from compression.disk import causes, is_disk_full, is_full
 from compression.errors import RecPressError
 from compression.records import Failure
 
@@ -17,11 +18,11 @@ MEMORY_SIGNS = ("out of memory", "can't allocate memory", "cannot allocate memor
                 "std::bad_alloc", "bad allocation", "failed to allocate memory", "unable to allocate")
 
 
-def explain(error: BaseException) -> Failure:
-    """The failure for an exception in the child. It would come again, so such a job is not tried again."""
+def explain(error: BaseException, *folders: Path) -> Failure:
+    """The failure for an exception of a job that writes into these folders. It would come again, so no second try."""
     if is_out_of_memory(error):
         return out_of_memory(f"The job ran out of memory: {_short(error)}")
-    if is_disk_full(error):
+    if is_disk_full(error, *folders):
         return disk_full()
     if isinstance(error, RecPressError):
         return Failure(kind=type(error).__name__, message=str(error), next_step=_next_step(error))
@@ -32,7 +33,7 @@ def explain(error: BaseException) -> Failure:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """MemoryError, torch's own error on CPU or GPU, and what ONNX Runtime says, whoever wrapped it."""
-    for link in _chain(error):
+    for link in causes(error):
         if isinstance(link, MemoryError) or type(link).__name__ == "OutOfMemoryError":
             return True
         if isinstance(link, OSError) and link.errno == errno.ENOMEM:
@@ -44,10 +45,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     return False
 
 
-def is_disk_full(error: BaseException) -> bool:
-    return any(isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT) for link in _chain(error))
-
-
 def out_of_memory(message: str) -> Failure:
     return Failure(kind=OUT_OF_MEMORY, message=message,
                    next_step="Choose a smaller batch size or fewer rows, stop other jobs, or use a machine with more "
@@ -57,14 +54,19 @@ def out_of_memory(message: str) -> Failure:
 def disk_full() -> Failure:
     return Failure(kind=DISK_FULL, message="The disk is full: the job's files could not be written.",
                    next_step="Free some space (old runs on the Runs page, or files beside RecPress), or set "
-                             "RECPRESS_HOME to a larger disk; then retry: the job goes on from its checkpoint.")
+                             "RECPRESS_HOME to a larger disk; then retry. What the job had written was removed to "
+                             "make room, so it starts anew.")
 
 
-def ended_by(code: int, *, memory_kills: int) -> tuple[Failure, bool]:
+def ended_by(code: int, *, memory_kills: int, folder: Path | None = None) -> tuple[Failure, bool]:
     """The failure of a child that ended without a word, and whether to try again.
 
-    code: as subprocess gives it, −9 for SIGKILL; memory_kills: processes the kernel killed for memory meanwhile.
+    code: as subprocess gives it, −9 for SIGKILL; memory_kills: processes the kernel killed for memory meanwhile;
+    folder: where the child wrote. A full disk ends a process that writes through memory (SIGBUS), and one whose
+    library gives up (SIGABRT).
     """
+    if code != -signal.SIGKILL and folder is not None and is_full(folder):
+        return disk_full(), False
     if code == -signal.SIGKILL and memory_kills > 0:
         return out_of_memory("The system ran out of memory and killed the job."), False
     if code < 0:
@@ -100,15 +102,6 @@ def _counter(path: Path, key: str) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) for line in lines if line.split()[:1] == [key]), 0)
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    links: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in links:
-        links.append(link)
-        link = link.__cause__ or link.__context__
-    return links
 
 
 def _short(error: BaseException) -> str:

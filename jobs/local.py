@@ -18,7 +18,7 @@ from pathlib import Path
 import jobs
 from compression.records import Failure, Progress
 from jobs import failures
-from jobs.child import FAILED, write_whole
+from jobs.child import write_whole
 from jobs.devices import device_environment
 from jobs.processes import MARK, kill_group, kill_leftovers
 from jobs.records import Assignment, Said
@@ -42,6 +42,7 @@ class LocalJob:
             **os.environ, **device_environment(device), **dict.fromkeys(THREADS, str(threads)), MARK: str(folder),
             "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
             "PYTHONUNBUFFERED": "1"}
+        self._folder = folder
         self._memory_kills = failures.memory_kills()
         self._progress: Progress | None = None
         self._failure: Failure | None = None
@@ -76,9 +77,9 @@ class LocalJob:
         code = self._process.returncode
         if code == 0:
             return None
-        if code == FAILED and self._failure is not None:
+        if self._failure is not None:
             return self._failure, False
-        return failures.ended_by(code, memory_kills=failures.memory_kills() - self._memory_kills)
+        return failures.ended_by(code, memory_kills=failures.memory_kills() - self._memory_kills, folder=self._folder)
 
     def stop(self, grace_s: float = 0.5) -> None:
         """End the child: asked first, then killed with everything it started."""
@@ -105,12 +106,17 @@ class LocalJob:
 
 def clean(folder: Path) -> None:
     """Remove what a job that is over no longer needs; its log stays."""
-    for name in ("work", "inputs"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+    make_room(folder)
     for name in ("assignment.json", "outcome.json"):
         (folder / name).unlink(missing_ok=True)
     for leftover in folder.glob("tmp*"):
         leftover.unlink(missing_ok=True)
+
+
+def make_room(folder: Path) -> None:
+    """Remove a job's working files; its outcome stays, whose files are in the artifact store."""
+    for name in ("work", "inputs"):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def note(folder: Path, text: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from compression.code_version import code_version
 from compression.records import (
     ImportDataSpec,
     ImportModelSpec,
@@ -21,7 +22,7 @@ from compression.records import (
     TrainSpec,
 )
 from jobs.records import Assignment
-from storage.digests import code_version, manifest_digest
+from storage.digests import manifest_digest
 from storage.files import Files
 from storage.records import NewData, NewModel, Outcome
 

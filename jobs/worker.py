@@ -15,11 +15,13 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from compression.disk import is_disk_full
 from compression.errors import StorageError
 from compression.records import Failure
 from compression.step_cache import DEFAULT_LIMIT_BYTES
 from jobs.devices import cpu_count, worker_devices
-from jobs.local import LocalJob, clean, note
+from jobs.failures import DISK_FULL, disk_full
+from jobs.local import LocalJob, clean, make_room, note
 from jobs.processes import die_with_parent, is_orphan
 from jobs.records import CACHE_BYTES, Assignment
 from storage.queue import LEASE_S
@@ -86,6 +88,8 @@ def do_job(worker: Worker, job: Job) -> None:
         if job.attempt > 1 and outcome_path.exists():  # the worker before died between the child's end and saving
             note(folder, "The outcome of the attempt before is complete; saving it.")
         else:
+            if job.attempt == 1:
+                worker.store.clear_job_folder(job.id)
             child = LocalJob(assignment(worker.store, job), device=worker.device, threads=worker.threads,
                              perform=worker.perform)
             note(folder, f"Attempt {job.attempt} on {worker.device} by {worker.name}, process {child.pid}.")
@@ -93,6 +97,9 @@ def do_job(worker: Worker, job: Job) -> None:
                 return
         outcome = Outcome.model_validate_json(outcome_path.read_bytes())
     except (OSError, ValueError) as error:
+        if is_disk_full(error, folder):
+            _end(worker, job, disk_full())
+            return
         _end(worker, job, Failure(kind=type(error).__name__, message=f"The job's folder can't be used: {error}.",
                                   next_step="Check the disk and the permissions of RECPRESS_HOME, then retry."))
         return
@@ -145,13 +152,16 @@ def save(worker: Worker, job: Job, outcome: Outcome) -> None:
         except StorageError as error:
             problem = error
             _say(worker, str(error))
+            if is_disk_full(error, worker.store.home):
+                make_room(worker.store.job_folder(job.id))
             worker.stop.wait(attempt)
             continue
         if kept:
             note(worker.store.job_folder(job.id), "Saved.")
             clean(worker.store.job_folder(job.id))
         return
-    _end(worker, job, Failure(kind="StorageError", message=str(problem), next_step="Then retry."))
+    _end(worker, job, disk_full() if is_disk_full(problem, worker.store.home) else
+         Failure(kind="StorageError", message=str(problem), next_step="Then retry."))
 
 
 def assignment(store: Store, job: Job) -> Assignment:
@@ -166,16 +176,19 @@ def assignment(store: Store, job: Job) -> Assignment:
 
 
 def _end(worker: Worker, job: Job, failure: Failure, *, retry: bool = False) -> None:
-    state = None
+    folder = worker.store.job_folder(job.id)
+    if failure.kind == DISK_FULL:
+        clean(folder)  # first: the database may lie on the same disk
+    became = "could not be recorded; it will be tried again"
     for attempt in range(SAVE_TRIES):
         try:
             state = worker.store.fail(job.id, worker.name, failure, attempt=job.attempt, retry=retry)
+            became = f"is {state or 'with another worker'}"
             break
         except StorageError as error:  # at worst the lease runs out, and the job is tried again
             _say(worker, str(error))
             worker.stop.wait(attempt)
-    folder = worker.store.job_folder(job.id)
-    note(folder, f"Attempt {job.attempt} ended: {failure.message} The job is {state or 'with another worker'}.")
+    note(folder, f"Attempt {job.attempt} ended: {failure.message} The job {became}.")
 
 
 def _quietly(worker: Worker, action) -> None:
@@ -198,6 +211,7 @@ def main() -> int:
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # set by jobs.supervise
     parser.add_argument("--perform", default=PERFORM, help=argparse.SUPPRESS)  # another table of kinds, for tests
     given = parser.parse_args()
+    os.umask(0o077)  # what jobs write is for the owner alone
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda number, frame: stop.set())

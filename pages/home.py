@@ -1,9 +1,10 @@
 """Home: what is running, the best trade-off of each project; at an empty database the sample."""
 
 from ui import home_view as parts
-from ui.failures import draw_failures
+from ui.failures import draw_failures, warn_of_another_database
 from ui.state import store
 
+warn_of_another_database(store())
 now = parts.situation(store())
 if now.kind == "filled":
     parts.draw_projects(store(), now.projects)

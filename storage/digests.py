@@ -1,18 +1,12 @@
-"""Digests that decide what is the same: a manifest, a project, a spec, the code."""
+"""Digests that decide what is the same: a manifest, a project, a spec."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from functools import lru_cache
-from importlib import metadata
-from pathlib import Path
 
-import compression
 from compression import recipe as recipes
 from compression.records import RunSpec, Target
-
-ENGINES = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy")
 
 
 def _sha256(value: object) -> str:
@@ -35,21 +29,6 @@ def spec_digest(spec: RunSpec, *, code: str) -> str:
     Raises RecipeError for an unknown method or a broken bound.
     """
     return _sha256([spec.model, spec.data, recipes.digest(spec.recipe), spec.target.model_dump(mode="json"), code])
-
-
-@lru_cache(maxsize=1)
-def code_version() -> str:
-    """A digest of the engine's source and of the libraries that make its numbers, as this process started with them."""
-    versions = {}
-    for name in ENGINES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    folder = Path(compression.__file__).parent
-    sources = {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
-               for file in sorted(folder.rglob("*.py"))}
-    return _sha256([versions, sources])[:16]
 
 
 def device_kind(device: str) -> str:

@@ -1,11 +1,11 @@
 """Artifacts by content: a file is stored once under its sha256, written whole or not at all.
 
-Stored files are read-only and never change, so that a folder for a job is made of hard links to them.
+Stored files are read-only and never change, so that a folder for a job is made of hard links to them. Only the owner
+reads them. A sweep moves files aside (storage.trash); one that is asked for again comes back.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
@@ -16,7 +16,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from compression.disk import is_disk_full
 from compression.errors import StorageError
+from storage.trash import Trash
 
 CHUNK = 1 << 20
 DAY_S = 24 * 3600.0
@@ -24,15 +26,17 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Files:
-    """The artifact store in one folder: `ab/cdef…` below `objects`, half-written files in `incoming`."""
+    """The artifact store in one folder: `ab/cdef…` below `objects`, half-written in `incoming`, swept in `trash`."""
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         self.objects = self.root / "objects"
         self.incoming = self.root / "incoming"
+        self.trash = Trash(self.root)
         with _explained(self.root):
-            self.objects.mkdir(parents=True, exist_ok=True)
-            self.incoming.mkdir(exist_ok=True)
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.objects.mkdir(exist_ok=True, mode=0o700)
+            self.incoming.mkdir(exist_ok=True, mode=0o700)
 
     def put(self, path: Path) -> str:
         """Store a copy of a file and give its sha256. Raises StorageError when the disk is full."""
@@ -53,13 +57,13 @@ class Files:
     def path(self, digest: str) -> Path:
         """Where a stored file lies; open it for reading only. Raises StorageError if it isn't there."""
         place = self._place(digest)
-        if not place.is_file():
+        if not self._is_there(place):
             raise StorageError(f"The file {digest[:12]}… is not in {self.objects}; it was deleted outside RecPress. "
                                "Upload it again, or restore the folder from a backup.")
         return place
 
     def has(self, digest: str) -> bool:
-        return DIGEST.fullmatch(digest) is not None and self._place(digest).is_file()
+        return DIGEST.fullmatch(digest) is not None and self._is_there(self._place(digest))
 
     def size(self, manifest: dict[str, str]) -> int:
         """Bytes of a manifest's files."""
@@ -80,27 +84,37 @@ class Files:
         return Path(folder)
 
     def sweep(self, keep: Collection[str], *, now: float | None = None, older_than_s: float = DAY_S) -> int:
-        """Delete files that nothing names and that nobody stored or touched for a day; gives how many.
+        """Move files aside that nothing names and that nobody stored or touched for a day; gives how many.
 
         The day protects what a running job has stored and not yet saved; storing a file again counts as a touch.
+        What was moved aside a week ago is deleted.
         """
-        before = (time.time() if now is None else now) - older_than_s
-        return sum(self._sweep_one(file, before) for file in [*self.objects.glob("??/*"), *self.incoming.iterdir()]
-                   if file.parent.name + file.name not in keep)
+        now = time.time() if now is None else now
+        with _explained(self.root):
+            for digest in keep:  # named again since: by a restored database, or by a job that stored it meanwhile
+                self.has(digest)
+            self.trash.empty(now=now)
+            return sum(self._sweep_one(file, now, older_than_s)
+                       for file in [*self.objects.glob("??/*"), *self.incoming.iterdir()]
+                       if file.parent.name + file.name not in keep)
 
-    def _sweep_one(self, file: Path, before: float) -> bool:
-        aside = self.incoming / f"sweep-{file.name}"
+    def digests(self) -> Iterator[str]:
+        """The digest of every stored file, those moved aside included."""
+        for folder in (self.objects, *self.trash.folder.glob("*/objects")):
+            for file in folder.glob("??/*"):
+                yield file.parent.name + file.name
+
+    def _sweep_one(self, file: Path, now: float, older_than_s: float) -> bool:
         try:
-            if file.stat().st_mtime >= before:
+            if file.stat().st_mtime >= now - older_than_s:
                 return False
-            os.replace(file, aside)  # looked at once more out of reach: it may have been stored again meanwhile
-            if aside.stat().st_mtime >= before:
-                os.replace(aside, file)
-                return False
-            aside.unlink()
+            self.trash.take(file, now=now)
         except FileNotFoundError:
             return False  # another process sweeps too
         return True
+
+    def _is_there(self, place: Path) -> bool:
+        return place.is_file() or self.trash.bring_back(place)
 
     def _place(self, digest: str) -> Path:
         if not DIGEST.fullmatch(digest):
@@ -118,9 +132,9 @@ class Files:
                     out.write(chunk)
                 out.flush()
                 os.fsync(out.fileno())
-            temporary.chmod(0o444)
+            temporary.chmod(0o400)
             place = self._place(sha256.hexdigest())
-            place.parent.mkdir(exist_ok=True)
+            place.parent.mkdir(exist_ok=True, mode=0o700)
             # replacing an equal file renews its time, which keeps it from a sweep that is under way
             os.replace(temporary, place)
             _sync_folder(place.parent)
@@ -152,7 +166,7 @@ def _explained(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_disk_full(error):
             raise StorageError(f"The disk that holds {place} is full; nothing was stored. "
                                "Free some space, or set RECPRESS_HOME to a larger disk.") from error
         raise StorageError(f"{place} can't be read or written: {error.strerror or error}. "

@@ -12,11 +12,12 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from compression.code_version import code_version
 from compression.errors import StorageError
 from compression.records import Failure, JobSpec, Progress, RunSpec
 from storage.base import LARGEST_ID, Base, containing, shortened
 from storage.catalogue import checked_title
-from storage.digests import code_version, device_kind, project_key, spec_digest
+from storage.digests import device_kind, project_key, spec_digest
 from storage.records import LOCAL, Job, Page, State
 from storage.rows import SPEC, job_record
 from storage.tables import DataTable, JobTable, ModelTable, ProjectTable, ResultTable, WorkerTable

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from compression.code_version import code_version
 from compression.data.schema import DataDescription
 from compression.errors import StorageError
 from compression.records import Measurement, Result, RunSpec, Target
 from compression.tasks import TASKS
 from storage.catalogue import Catalogue
-from storage.digests import code_version, device_kind, spec_digest
+from storage.digests import device_kind, spec_digest
 from storage.queue import Queue, existing_job, held_job
 from storage.records import Best, Outcome, Project
 from storage.rows import SPEC, headline, measurement_rows

@@ -4,15 +4,15 @@
     job = store.submit(RunSpec(model=…, data=…, recipe=recipe))
     points = store.points(model, data)
 
-Each part is a file: catalogue (models, datasets), queue (jobs), results, points, comparisons (and settings, workers).
+Each part is a file: catalogue (models, datasets), queue (jobs), results, points, comparisons (and settings, workers),
+home (the folder).
 """
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -20,77 +20,80 @@ import sqlalchemy as sa
 from compression.errors import StorageError
 from storage.base import Clock
 from storage.comparisons import Comparisons, Workers
-from storage.engine import Database, make_engine
+from storage.engine import Database, make_engine, sqlite_url
 from storage.files import Files
+from storage.home import Home, make_private
 from storage.points import Points
+from storage.reserve import Reserve
 from storage.results import Results
-from storage.tables import DataTable, JobTable, ModelTable, ResultFileTable
+from storage.tables import JobTable
+from storage.trash import Trash
 from storage.upgrade import upgrade
 
 WEEK_S = 7 * 24 * 3600.0
 
 
-class Store(Results, Points, Comparisons, Workers):
+class Store(Results, Points, Comparisons, Workers, Home):
     """Everything RecPress remembers. Share one in a process; open another in a child."""
 
     def job_folder(self, job_id: int) -> Path:
-        """Where a job works: its inputs, checkpoints, outcome and log."""
-        return self.home / "jobs" / str(job_id)
+        """Where a job works: its inputs, checkpoints, outcome and log.
+
+        Jobs are counted anew in each database: over the home of another, a job has a folder that says whose it is.
+        """
+        guest = self.home / "jobs" / f"{self.database_id}-{job_id}"
+        return guest if guest.exists() or not self.owns_home() else self.home / "jobs" / str(job_id)
+
+    def clear_job_folder(self, job_id: int) -> None:
+        """Move aside what lies where a job begins: left by a job of the same number, of a database restored since."""
+        folder = self.job_folder(job_id)
+        if folder.exists():
+            self._job_trash.take(folder, now=self.clock())
 
     def log_path(self, job_id: int) -> Path:
         """The log of a job; the file is there once a worker has started it."""
         return self.job_folder(job_id) / "log.txt"
 
-    def check(self) -> None:
-        """Raise StorageError where the database can't be read any more: deleted, replaced, or damaged at its start."""
-        # a connection that is open already would hide that the file is gone
-        engine = sa.create_engine(self.database.engine.url, poolclass=sa.NullPool)
-        place = engine.url.database if self.database.is_sqlite else None
-        if place and not Path(place).is_file():
-            raise StorageError(f"The database {place} is gone. Restore it, or restart RecPress to begin with an empty "
-                               "one.")
-        with Database(engine).reading() as session:
-            session.execute(sa.select(JobTable.id).limit(1))
-
     def sweep(self) -> int:
-        """Delete files nothing names (a day old) and the working folders of jobs that ended a week ago; gives how many.
+        """Move aside files nothing names (a day old) and working folders of jobs that ended a week ago; gives how many.
 
-        Logs stay as long as their job.
+        Logs stay as long as their job. What was moved aside a week ago is deleted. Nothing happens in a home that
+        belongs to another database: `home_notice` says so.
         """
-        swept = self.files.sweep(self._named_digests(), now=self.clock())
+        if not self.adopt_home():
+            return 0
+        swept = self.files.sweep(self.named_digests(), now=self.clock())
         with self.database.reading() as session:
             ended = dict(session.execute(sa.select(JobTable.id, JobTable.ended)).all())
-        for folder in (self.home / "jobs").glob("*"):
-            if not folder.name.isdecimal():
+        now = self.clock()
+        self._job_trash.empty(now=now)
+        if self.database.reserve:
+            self.database.reserve.keep()
+        for folder in (self.home / "jobs").iterdir():
+            number = folder.name.removeprefix(f"{self.database_id}-")
+            if not number.isdecimal():
                 continue
-            if int(folder.name) not in ended:
-                shutil.rmtree(folder, ignore_errors=True)
-            elif (ended[int(folder.name)] or self.clock()) < self.clock() - WEEK_S:
+            if int(number) not in ended:
+                self._set_aside(folder)
+            elif (ended[int(number)] or now) < now - WEEK_S:
                 for entry in folder.iterdir():
                     if entry.is_dir():
-                        shutil.rmtree(entry, ignore_errors=True)
+                        self._set_aside(entry)
         return swept
+
+    @property
+    def _job_trash(self) -> Trash:
+        return Trash(self.home / "jobs")
+
+    def _set_aside(self, path: Path) -> None:
+        with suppress(FileNotFoundError):  # another process tidies up too
+            self._job_trash.take(path, now=self.clock())
 
     def close(self) -> None:
         self.database.close()
 
-    def _named_digests(self) -> set[str]:
-        """Digests of every file that a row still names, uploads waiting for their import included."""
-        with self.database.reading() as session:
-            named = set(session.scalars(sa.select(ResultFileTable.digest)))
-            for column in (ModelTable.manifest, DataTable.manifest):
-                for manifest in session.scalars(sa.select(column)):
-                    named.update(manifest.values())
-            for notes in session.scalars(sa.select(ModelTable.notes)):
-                named.update((notes.get("upload") or {}).values())
-            imports = sa.select(JobTable.spec).where(JobTable.kind.in_(("import_model", "import_data")),
-                                                     JobTable.state.in_(("queued", "running", "failed")))
-            for spec in session.scalars(imports):
-                named.update(json.loads(spec)["files"].values())
-        return named
 
-
-def open_store(url: str | None = None, root: Path | str | None = None, *, clock: Clock = time.time) -> Store:
+def open_store(url: str | sa.URL | None = None, root: Path | str | None = None, *, clock: Clock = time.time) -> Store:
     """Open the store, creating or migrating the database.
 
     root: the home folder (RECPRESS_HOME, else ./recpress_data); url: DATABASE_URL, else SQLite in the home folder.
@@ -99,9 +102,14 @@ def open_store(url: str | None = None, root: Path | str | None = None, *, clock:
     home = Path(root or os.environ.get("RECPRESS_HOME") or "recpress_data").expanduser().resolve()
     files = Files(home / "files")
     try:
-        (home / "jobs").mkdir(exist_ok=True)
+        (home / "jobs").mkdir(exist_ok=True, mode=0o700)
+        make_private(home)
     except OSError as error:
         raise StorageError(f"{home} can't be written: {error.strerror}. Set RECPRESS_HOME elsewhere.") from error
-    url = url or os.environ.get("DATABASE_URL") or f"sqlite:///{home / 'recpress.db'}"
+    url = url or os.environ.get("DATABASE_URL") or sqlite_url(home / "recpress.db")
     upgrade(url)
-    return Store(Database(make_engine(url)), files, home, clock)
+    reserve = Reserve(home)
+    reserve.keep()
+    store = Store(Database(make_engine(url), reserve), files, home, clock)
+    store.adopt_home()
+    return store

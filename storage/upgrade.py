@@ -20,7 +20,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 LOCK = 7_221_905  # any number, the same in every process
 
 
-def upgrade(url: str) -> None:
+def upgrade(url: str | sa.URL) -> None:
     """Create or migrate the tables behind `url`. Raises StorageError for a database made by a newer RecPress."""
     engine = make_engine(url)
     if engine.dialect.name == "sqlite":

@@ -5,8 +5,8 @@
     python -m tests -k words   further arguments go to pytest
 
 Installs, and says so: a virtual environment in .venv unless one is active, the packages of
-requirements-dev.txt in it, and Debian's `chromium` where no Chromium is found (needs root; without it the
-browser tests are skipped with that reason). Uses the standard library alone until then.
+requirements-dev.txt in it, and Debian's `chromium` and `postgresql` where they are missing (needs root; without it
+the tests that need them are skipped with that reason). Uses the standard library alone until then.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ def main(arguments: list[str]) -> int:
     fast = "--fast" in arguments
     rest = [word for word in arguments if word != "--fast"]
     python = _environment()
-    if not fast and not _chromium():
-        _install_chromium()
+    if not fast:
+        _install([name for name, is_there in (("chromium", _has_chromium()), ("postgresql", _has_postgresql()))
+                  if not is_there])
     lint = subprocess.run([python, "-m", "ruff", "check", "."], cwd=ROOT).returncode
     chosen = ["-m", FULL_ONLY] if fast else []
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -58,19 +59,27 @@ def _environment() -> str:
     return python
 
 
-def _chromium() -> str | None:
-    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+def _has_chromium() -> bool:
+    return any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
 
 
-def _install_chromium() -> None:
-    """Debian's chromium, for the browser tests; a machine without apt or root goes on without."""
-    if not shutil.which("apt-get") or os.geteuid() != 0:
-        print("No Chromium found, and it can't be installed here: the browser tests will be skipped.", flush=True)
+def _has_postgresql() -> bool:
+    return bool(os.environ.get("TEST_DATABASE_URL") or shutil.which("pg_ctl")
+                or any(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")))
+
+
+def _install(packages: list[str]) -> None:
+    """Debian's packages that the tests use; a machine without apt or root goes on without."""
+    if not packages:
         return
-    print("Installing chromium from Debian's packages", flush=True)
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        print(f"{' and '.join(packages)} can't be installed here: the tests that need it are skipped.", flush=True)
+        return
+    print(f"Installing {' and '.join(packages)} from Debian's packages", flush=True)
     quiet = {"stdout": subprocess.DEVNULL, "env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}}
     subprocess.run(["apt-get", "update", "-qq"], **quiet)
-    subprocess.run(["apt-get", "install", "-y", "-qq", "chromium"], **quiet)
+    for package in packages:  # one by one: what can't be had doesn't keep the rest away
+        subprocess.run(["apt-get", "install", "-y", "-qq", package], **quiet)
 
 
 if __name__ == "__main__":

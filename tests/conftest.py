@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         place = Path(item.path).relative_to(HERE).as_posix()
         if place.startswith(tuple(f"{folder}/" for folder in SLOW)):
             item.add_marker("slow")
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The address of a PostgreSQL server for this process; skips the test where none can be started."""
+    from tests.postgresql import temporary_server
+
+    with temporary_server() as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

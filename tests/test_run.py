@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from compression.models import zoo
 from compression.models.files import LoadedModel, load_model, save_model
 from compression.records import Measurement, Progress, Recipe, Result, RunSpec, Step, Target
 from compression.run import apply_recipe, run
+from tests.data.write import click_rows, write_data
 from tests.tiny import write_tiny_data
 
 TARGET = Target(batch_sizes=(8,))
@@ -63,6 +65,25 @@ def test_int8_rows_make_the_file_smaller_and_the_stages_are_told(folders: tuple[
     assert set(result.files) >= {"model.onnx", "recipe.yaml", "signature.json", "predict.py"}
 
 
+def test_the_bundle_s_bytes_are_those_of_the_files_that_serving_needs(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    small, files, _ = run_recipe(folders, tmp_path / "small", Step(method="embed.quantize_rows", params={"n_bits": 4}))
+    plain, whole, _ = run_recipe(folders, tmp_path / "plain")
+    for result, written in ((small, files), (plain, whole)):
+        with zipfile.ZipFile(written["bundle.zip"]) as archive:
+            held = {entry.filename: entry.file_size for entry in archive.infolist()}
+            card = archive.read("README.md").decode()
+        counted = {"model.onnx", "model.onnx.data", "signature.json", "vocabularies.json", "predict.py"}
+        assert set(held) - counted == {"recipe.yaml", "measurements.json", "README.md", "SHA256SUMS"}
+        expected = sum(size for name, size in held.items() if name in counted)
+        assert value(result.measurements, "bundle_bytes").value == expected
+        assert expected > value(result.measurements, "size_bytes").value + held["vocabularies.json"]
+        assert f"| Bundle size (B) | {expected:,} |" in card
+    assert value(small.baseline, "bundle_bytes") == value(plain.measurements, "bundle_bytes")
+    assert value(small.baseline, "bundle_bytes") == value(plain.baseline, "bundle_bytes")
+
+
 def test_a_broken_recipe_is_refused_with_its_step(folders: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"Step 1: n_bits of embed.quantize_rows must be one of .*; got 7"):
         run_recipe(folders, tmp_path, Step(method="embed.quantize_rows", params={"n_bits": 7}))
@@ -81,6 +102,16 @@ def test_the_command_line_runs_a_recipe_and_checks_its_bundle(
     assert command_line.main(["bundle", answer["written"]["bundle.zip"], "--data", data, "--json"]) == 0
     again = json.loads(capsys.readouterr().out)["measured_again"]
     assert next(item for item in again if item["metric"] == "auc")["value"] == auc["value"]
+
+
+def test_the_command_line_warns_of_test_values_that_train_does_not_hold(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_data(tmp_path, [[*row[:2], f"{row[2]}!", *row[3:]] for row in click_rows()], file="test.csv")
+    write_data(tmp_path, files={"train": "clicks.csv", "test": "test.csv"}, split={"kind": "random"})
+    words = ["train", "--data", str(tmp_path), "--architecture", "lr", "--set", "epochs=1"]
+    assert command_line.main([*words, "--out", str(tmp_path / "out"), "--json"]) == 0
+    assert capsys.readouterr().err.startswith("Warning: 100% of the test values of 'item' are unknown to the model")
 
 
 @pytest.mark.parametrize(

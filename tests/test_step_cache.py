@@ -18,12 +18,14 @@ from compression.models.snapshot import read_snapshot, write_snapshot
 from compression.records import Recipe
 from compression.run import apply_recipe
 from compression.step_cache import Kept, StepCache, cache_bytes, entries, evict, taken_sentence
+from compression.train.identity import fingerprint
 from tests.methods.given import apply, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
 
 FINE_TUNE = ("train.fine_tune", {"epochs": 1, "batch_size": 256})
 INT8 = ("embed.quantize_rows", {"n_bits": 8, "min_rows": 1})
 DENSE = ("quantize.dynamic", {"min_features": 4})
+ORIGIN = ("m", "d")
 GRADUAL = ("prune.magnitude", {"sparsity": 0.8, "schedule": "cubic"})
 
 
@@ -53,7 +55,7 @@ def equal(first: nn.Module, second: nn.Module) -> bool:
 
 
 def test_a_common_beginning_is_computed_once_and_gives_the_very_same_model(loaded, dataset, tmp_path):
-    cache = StepCache(tmp_path / "steps", ("m", "d"))
+    cache = StepCache(tmp_path / "steps", ORIGIN)
     first = follow(loaded, dataset, recipe_of(FINE_TUNE, INT8), tmp_path / "a", cache)
     second = follow(loaded, dataset, recipe_of(FINE_TUNE, INT8, DENSE), tmp_path / "b", cache)
     alone = follow(loaded, dataset, recipe_of(FINE_TUNE, INT8, DENSE), tmp_path / "c")
@@ -64,7 +66,7 @@ def test_a_common_beginning_is_computed_once_and_gives_the_very_same_model(loade
 
 
 def test_training_after_the_cut_draws_the_same_numbers(loaded, dataset, tmp_path):
-    cache = StepCache(tmp_path / "steps")
+    cache = StepCache(tmp_path / "steps", ORIGIN)
     narrower = ("prune.channels", {"ratio": 0.25})
     recipe = recipe_of(narrower, FINE_TUNE, INT8)
     follow(loaded, dataset, recipe_of(narrower), tmp_path / "a", cache)
@@ -74,7 +76,7 @@ def test_training_after_the_cut_draws_the_same_numbers(loaded, dataset, tmp_path
 
 
 def test_no_cut_is_made_while_a_hook_waits_for_its_training(loaded, dataset, tmp_path):
-    cache = StepCache(tmp_path / "steps")
+    cache = StepCache(tmp_path / "steps", ORIGIN)
     follow(loaded, dataset, recipe_of(GRADUAL, FINE_TUNE, DENSE), tmp_path / "a", cache)
     assert len(entries(cache.folder)) == 2  # after fine-tuning and after quantising, not after pruning
     other = follow(loaded, dataset, recipe_of(GRADUAL, ("train.fine_tune", {"epochs": 2, "batch_size": 256})),
@@ -87,13 +89,13 @@ def test_no_cut_is_made_while_a_hook_waits_for_its_training(loaded, dataset, tmp
 
 @pytest.mark.parametrize("origin", [("other model", "d"), ("m", "other data"), ("m", "d", "other code")])
 def test_another_model_dataset_or_code_shares_nothing(loaded, dataset, tmp_path, origin):
-    follow(loaded, dataset, recipe_of(INT8), tmp_path / "a", StepCache(tmp_path / "steps", ("m", "d")))
+    follow(loaded, dataset, recipe_of(INT8), tmp_path / "a", StepCache(tmp_path / "steps", ORIGIN))
     other = follow(loaded, dataset, recipe_of(INT8), tmp_path / "b", StepCache(tmp_path / "steps", origin))
     assert other.cached_steps == 0
 
 
 def test_another_seed_or_setting_shares_nothing_and_another_name_everything(loaded, dataset, tmp_path):
-    cache = StepCache(tmp_path / "steps")
+    cache = StepCache(tmp_path / "steps", ORIGIN)
     recipe = recipe_of(INT8)
     follow(loaded, dataset, recipe, tmp_path / "a", cache)
     for other in (recipe.model_copy(update={"seed": 1}), recipe_of(("embed.quantize_rows", {"n_bits": 4}))):
@@ -104,7 +106,7 @@ def test_another_seed_or_setting_shares_nothing_and_another_name_everything(load
 
 
 def test_the_entries_used_longest_ago_make_room(loaded, dataset, tmp_path):
-    cache = StepCache(tmp_path / "steps", limit_bytes=10**8)
+    cache = StepCache(tmp_path / "steps", ORIGIN, limit_bytes=10**8)
     recipes = [recipe_of(("embed.quantize_rows", {"n_bits": bits, "min_rows": 1})) for bits in (8, 4, 2)]
     for age, recipe in enumerate(recipes):
         follow(loaded, dataset, recipe, tmp_path / "a", cache)
@@ -118,14 +120,14 @@ def test_the_entries_used_longest_ago_make_room(loaded, dataset, tmp_path):
 
 
 def test_a_model_larger_than_the_limit_or_cheaper_than_writing_it_is_not_kept(loaded, dataset, tmp_path, monkeypatch):
-    follow(loaded, dataset, recipe_of(INT8), tmp_path / "a", StepCache(tmp_path / "steps", limit_bytes=100))
+    follow(loaded, dataset, recipe_of(INT8), tmp_path / "a", StepCache(tmp_path / "steps", ORIGIN, limit_bytes=100))
     monkeypatch.setattr(step_cache, "DISK_BYTES_PER_S", 1)
-    follow(loaded, dataset, recipe_of(INT8), tmp_path / "b", StepCache(tmp_path / "steps"))
+    follow(loaded, dataset, recipe_of(INT8), tmp_path / "b", StepCache(tmp_path / "steps", ORIGIN))
     assert not entries(tmp_path / "steps")
 
 
 def test_a_torn_or_foreign_entry_is_computed_again(loaded, dataset, tmp_path):
-    cache = StepCache(tmp_path / "steps")
+    cache = StepCache(tmp_path / "steps", ORIGIN)
     follow(loaded, dataset, recipe_of(INT8), tmp_path / "a", cache)
     (_, _, file), = entries(cache.folder)
     for content in (file.read_bytes()[:-500], b"", b"not a model at all"):
@@ -136,12 +138,12 @@ def test_a_torn_or_foreign_entry_is_computed_again(loaded, dataset, tmp_path):
 
 def test_a_full_disk_does_not_fail_the_run(loaded, dataset, tmp_path):
     (tmp_path / "steps").write_text("a file where the folder should be")
-    outcome = follow(loaded, dataset, recipe_of(INT8), tmp_path / "a", StepCache(tmp_path / "steps"))
+    outcome = follow(loaded, dataset, recipe_of(INT8), tmp_path / "a", StepCache(tmp_path / "steps", ORIGIN))
     assert outcome.changes and outcome.cached_steps == 0
 
 
 def test_two_workers_may_keep_the_same_step_at_once(loaded, dataset, tmp_path):
-    cache = StepCache(tmp_path / "steps")
+    cache = StepCache(tmp_path / "steps", ORIGIN)
     model = apply("embed.quantize_rows", loaded.module, dataset, min_rows=1).model
     kept = Kept(1, model, [], [])
     threads = [threading.Thread(target=cache.keep, args=(recipe_of(INT8), kept), kwargs={"seconds": 9.0})
@@ -178,6 +180,7 @@ def test_what_every_method_leaves_behind_can_be_kept(key, loaded, dataset, tmp_p
     assert notes == {"steps": 1}
     assert equal(found, model) and torch.equal(logits(found, dataset), logits(model, dataset))
     assert found.table_inputs == model.table_inputs
+    assert fingerprint(found) == fingerprint(model)  # the training after it goes on from the same checkpoint
 
 
 def test_the_sentence_says_which_steps():

@@ -27,7 +27,7 @@ from ui.verdict import escaped
 PLOT_HEIGHT = 430
 ROW_HEIGHT = 35  # of a table
 BUNDLE = "bundle.zip"
-DOWNLOAD = "download_bytes"
+BESIDE_SIZE = ("download_bytes", "bundle_bytes")
 GOALS = {"size": "smallest", "latency": "fastest", "quality": "most accurate"}
 CHART = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "toImage"]}
 
@@ -141,8 +141,9 @@ def draw_table(points: Sequence[Point], placed: Sequence[ParetoPoint], view: Vie
     pinned = next((point for point in points if point.job_id == view.pin), None)
     keys = table_keys(shown, view)
     columns = result_columns(shown, keys, pinned=pinned)
-    if DOWNLOAD not in (view.x, view.y):
-        columns.pop(difference_name(DOWNLOAD), None)  # its value alone: differences of what is compared come first
+    for key in BESIDE_SIZE:
+        if key not in (view.x, view.y):
+            columns.pop(difference_name(key), None)  # its value alone: differences of what is compared come first
     columns["meets"] = [point.job_id in meets for point in shown]
     config = column_config(keys, pinned_name=pinned.name if pinned else "the baseline")
     config["meets"] = st.column_config.CheckboxColumn("Limits", help="Ticked where the run keeps every limit.")
@@ -165,7 +166,7 @@ def table_keys(points: Sequence[Point], view: View) -> list[str]:
     """What is on the axes, then what everybody asks of a run, where it was measured."""
     known = metric_keys(points)
     ratio = largest_batch_key(dict.fromkeys(known), "latency_ratio")
-    asked = [key for key in ("auc", "size_bytes", ratio, DOWNLOAD) if key in known]
+    asked = [key for key in ("auc", "size_bytes", ratio, *BESIDE_SIZE) if key in known]
     return list(dict.fromkeys([view.y, view.x, *asked]))
 
 

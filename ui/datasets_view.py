@@ -125,10 +125,11 @@ def findings(found: DataSummary) -> list[str]:
     if shifted:
         names = ", ".join(f"{one.name} ({one.drift:.2f})" for one in sorted(shifted, key=lambda one: -one.drift)[:4])
         told.append(f"{plural(len(shifted), 'column')} shifted between train and test (index above {SHIFT}): {names}.")
-    unknown = [one for one in found.columns if (one.unknown_share or 0) > LARGE_VOCABULARY_SHARE]
-    if unknown:
-        told.append(f"Most test values of {', '.join(one.name for one in unknown[:4])} do not occur in train: the "
-                    "model sees them as unknown.")
+    for split, field in (("validation", "unknown_valid"), ("test", "unknown_share")):
+        unknown = [one for one in found.columns if (getattr(one, field) or 0) > LARGE_VOCABULARY_SHARE]
+        if unknown:
+            told.append(f"Most {split} values of {', '.join(one.name for one in unknown[:4])} do not occur in train: "
+                        "the model sees them as unknown. Check that the column is written alike in all files.")
     return told
 
 

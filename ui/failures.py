@@ -1,4 +1,4 @@
-"""What stands in the way: preparations that failed, and a queue that nobody works on."""
+"""What stands in the way: preparations that failed, a queue that nobody works on, a home of another database."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ def _do(action, job_id: int) -> None:
         action(job_id)
     except RecPressError as error:
         st.toast(escaped(error))
+
+
+def warn_of_another_database(store: Store) -> None:
+    """Say so where the home folder and the database don't belong together."""
+    notice = store.home_notice()
+    if notice:
+        st.warning(escaped(notice))
 
 
 def warn_without_worker(store: Store) -> None:

@@ -15,8 +15,9 @@ from compression.data.description import load_description
 from compression.data.formats import FORMATS
 from compression.data.formats.query_sizes import COLUMN
 from compression.data.ingest import guess_description
-from compression.data.packed import single_delimiter, unpacked
+from compression.data.packed import unpacked
 from compression.data.schema import Column, DataDescription, Role, Split
+from compression.data.text_file import single_delimiter
 from compression.errors import DataError
 from storage.store import Store
 from ui.uploads import COLLECTIONS, COMPANIONS, TABLES, Upload
@@ -126,7 +127,7 @@ def first_rows(store: Store, files: list[Upload], description: DataDescription) 
             if not description.is_text_table and description.format != "parquet":
                 return _first_of(path, description)
             if description.format == "parquet":
-                frame = pl.scan_parquet(path).head(ROWS).collect()
+                frame = pl.scan_parquet(path, glob=False).head(ROWS).collect()
                 return frame.select(as_text(frame[column]).alias(column) for column in frame.columns)
             delimiter = description.delimiter or ("\t" if description.format == "tsv" else ",")
             with single_delimiter(_head(path), delimiter) as (lines, separator):

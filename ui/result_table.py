@@ -20,8 +20,12 @@ ORDER = {key: place for place, key in enumerate(METRICS)}
 
 def metric_keys(points: Iterable[Point]) -> list[str]:
     """Every metric key some run has, in the order of METRICS, then by batch size."""
-    found = {key for point in points for key in point.values}
-    return sorted(found, key=lambda key: (ORDER[split_key(key)[0]], split_key(key)[1] or 0))
+    return in_order({key for point in points for key in point.values})
+
+
+def in_order(keys: Iterable[str]) -> list[str]:
+    """Metric keys in the order of METRICS, then by batch size."""
+    return sorted(keys, key=lambda key: (ORDER[split_key(key)[0]], split_key(key)[1] or 0))
 
 
 def pinned_value(key: str, value: Numbers, pinned: Point | None) -> float | None:

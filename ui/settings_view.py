@@ -58,12 +58,13 @@ def draw_storage(store: Store) -> None:
         ("Job folders and logs", human_bytes(sizes.get("jobs", 0)), "",
          "Kept for a week after a job has ended; logs stay as long as their job."),
         ("Free on the disk", human_bytes(disk.free), "", f"of {human_bytes(disk.total)}")])
-    st.caption(f"Home folder: {escaped(store.home)} (RECPRESS_HOME). Database: "
-               f"{'SQLite in it' if store.database.is_sqlite else 'PostgreSQL (DATABASE_URL)'}. "
+    st.caption(f"Home folder: {escaped(store.home)} (RECPRESS_HOME). "
+               f"Database: {escaped(store.database.address)} (DATABASE_URL). "
                f"Unfinished uploads: {human_bytes(sizes.get('uploads', 0))}, kept for a week.")
-    if st.button("Tidy up", help="Deletes files that nothing names any more and that nobody touched for a day."):
+    if st.button("Tidy up", help="Moves files aside that nothing names any more and that nobody touched for a "
+                                      "day. They are deleted a week later, unless they are wanted again."):
         try:
-            st.toast(f"{plural(store.sweep(), 'file')} deleted.")
+            st.toast(f"{plural(store.sweep(), 'file')} moved aside, to be deleted in a week.")
         except RecPressError as error:
             st.error(escaped(error))
     _draw_step_cache(store)

@@ -24,6 +24,7 @@ from typing import Literal
 from compression.errors import StorageError
 from compression.records import Record
 from storage.files import Files
+from storage.trash import Trash
 
 Kind = Literal["model", "data"]
 PLAIN_TABLES = (".csv", ".tsv", ".txt", ".dat", ".data", ".rating", ".inter", ".train", ".test", ".libsvm",
@@ -81,7 +82,8 @@ class Uploads:
         self.files = files
         self.most_bytes = most_bytes if most_bytes is not None else _most_bytes()
         self.clock = clock
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.trash = Trash(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def create(self, name: str, size: int, *, kind: Kind, owner: str, session: str = "") -> Upload:
         """Begin an upload. Raises UploadRefused for a name, type or size that isn't allowed, or too little disk."""
@@ -92,22 +94,25 @@ class Uploads:
             raise UploadRefused(f"{name} weighs {min(size, LARGEST) / 1e9:,.1f} GB; at most "
                                 f"{self.most_bytes / 1e9:.1f} GB are taken. Set RECPRESS_MAX_UPLOAD_GB higher on the "
                                 "server, or use the command line there.", 413)
-        free = shutil.disk_usage(self.folder).free
-        if 2 * size + SPARE_BYTES > free:  # the part, then its copy in the artifact store
-            raise UploadRefused(f"{name} needs {2 * size / 1e9:.1f} GB of disk while it is stored; the server has "
-                                f"{free / 1e9:.1f} GB free. Free some space, then choose the file again.", 507)
         self.sweep()
-        if sum(1 for upload in self._all() if upload.owner == owner and upload.digest is None) >= MOST_OPEN:
+        unfinished = [upload for upload in self._all() if upload.digest is None]
+        free = shutil.disk_usage(self.folder).free
+        promised = sum(map(self._still_needs, unfinished))
+        if 2 * size + SPARE_BYTES > free - promised:  # the part, then its copy in the artifact store
+            others = f", of which {promised / 1e9:.1f} GB are promised to unfinished uploads" if promised else ""
+            raise UploadRefused(f"{name} needs {2 * size / 1e9:.1f} GB of disk while it is stored; the server has "
+                                f"{free / 1e9:.1f} GB free{others}. Free some space, then choose the file again.", 507)
+        if sum(1 for upload in unfinished if upload.owner == owner) >= MOST_OPEN:
             raise UploadRefused(f"{MOST_OPEN} uploads are unfinished already. Finish or remove some first.", 429)
         upload = Upload(id=secrets.token_hex(16), name=name, size=size, kind=kind, owner=owner, session=session,
                         created=self.clock())
-        self._part(upload.id).touch()
+        self._part(upload.id).touch(mode=0o600)
         self._write(upload)
         return upload
 
     def find(self, upload_id: str, *, owner: str) -> Upload:
         """An upload with the offset it has reached. Raises UploadRefused (404) if it isn't the owner's or is gone."""
-        upload = self._read(upload_id) if UPLOAD_ID.fullmatch(upload_id) else None
+        upload = self._wanted(upload_id) if UPLOAD_ID.fullmatch(upload_id) else None
         if upload is None or upload.owner != owner:
             raise UploadRefused("This upload is no longer kept. Choose the file again.", 404)
         part = self._part(upload_id)
@@ -162,15 +167,18 @@ class Uploads:
         self._note(upload_id).unlink(missing_ok=True)
 
     def sweep(self, *, older_than_s: float = WEEK_S) -> int:
-        """Delete uploads that nobody touched for a week; gives how many."""
-        before, swept = self.clock() - older_than_s, 0
+        """Move uploads aside that nobody touched for a week, and delete them a week later; gives how many."""
+        now, swept = self.clock(), 0
+        before = now - older_than_s
+        self.trash.empty(now=now)
         for note in self.folder.glob("*.json"):
             part = note.with_suffix(".part")
             try:
                 touched = max(file.stat().st_mtime for file in (note, part) if file.exists())
                 if touched < before:
-                    part.unlink(missing_ok=True)
-                    note.unlink()
+                    if part.exists():
+                        self.trash.take(part, now=now)
+                    self.trash.take(note, now=now)
                     swept += 1
             except (FileNotFoundError, ValueError):
                 continue  # another process sweeps too
@@ -185,6 +193,17 @@ class Uploads:
     def _all(self) -> list[Upload]:
         found = (self._read(note.stem) for note in self.folder.glob("*.json"))
         return [upload for upload in found if upload is not None]
+
+    def _still_needs(self, upload: Upload) -> int:
+        """Bytes that an unfinished upload will still take: the rest of its part, then the copy."""
+        part = self._part(upload.id)
+        return 2 * upload.size - (part.stat().st_size if part.exists() else 0)
+
+    def _wanted(self, upload_id: str) -> Upload | None:
+        """What is known of an upload; one that was moved aside comes back."""
+        if not self._note(upload_id).exists() and self.trash.bring_back(self._note(upload_id)):
+            self.trash.bring_back(self._part(upload_id))
+        return self._read(upload_id)
 
     def _read(self, upload_id: str) -> Upload | None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from compression.metrics import METRICS
 from compression.records import Result
 from compression.tasks import TASKS
 from plots.units import MISSING, format_difference, format_exact, format_value, metric_of, metric_title, signed
@@ -12,6 +13,7 @@ from storage.records import Value
 from storage.rows import point_key, whole
 from ui.escape import escaped
 from ui.format import direction
+from ui.result_table import in_order
 
 HEADLINE = ("size_bytes", "auc", "latency_ratio", "latency_p50_ms", "resident_bytes")
 WORDS = {"better": "better", "worse": "worse", "same": "the same"}
@@ -92,9 +94,17 @@ def figure_help(key: str, value: Numbers) -> str:
 
 
 def measurement_table(values: dict[str, Numbers]) -> list[dict[str, str]]:
-    """Every number of a run as rows of a table: metric, value, baseline, difference, its interval."""
+    """Every number of a run as rows of a table: metric, value, baseline, difference, its interval.
+
+    A size that wasn't measured, as in runs before it was, has its row too.
+    """
     rows = []
-    for key, value in values.items():
+    for key in in_order({*values, *(key for key, spec in METRICS.items() if spec.group == "size")}):
+        value = values.get(key)
+        if value is None:
+            rows.append({"Metric": metric_title(key)} | dict.fromkeys(
+                ("Value", "Baseline", "Difference", "95 % interval"), MISSING))
+            continue
         baseline = None if metric_of(key).kind == "ratio" else value.baseline
         interval = MISSING
         if value.difference_low is not None and value.difference_high is not None:

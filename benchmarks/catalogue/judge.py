@@ -6,12 +6,11 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.catalogue.references import Reference, score
 from compression.errors import RecPressError
 from compression.export.onnx import export_onnx
-from compression.measure.quality import Estimate, auc
+from compression.measure.estimates import Estimate
+from compression.measure.quality import estimate
 from compression.measure.size import size_bytes
 from compression.measure.weights import external_files, read_graph
 from compression.recipe import check
@@ -38,14 +37,14 @@ def compress(reference: Reference, recipe: Recipe, folder: Path) -> tuple[Path, 
 def judge(reference: Reference, path: Path) -> dict[str, float]:
     """Bytes and AUC of a file beside its reference; the difference is paired, its interval DeLong's."""
     found = auc_of(reference, path)
-    difference, low, high = found.difference
+    low, high = found.difference_interval
     return {"bytes": file_bytes(path), "baseline_bytes": file_bytes(reference.baseline), "auc": found.value,
-            "difference": difference, "low": low, "high": high, "n": found.n}
+            "difference": found.difference, "low": low, "high": high, "n": found.n}
 
 
 def auc_of(reference: Reference, path: Path) -> Estimate:
     """AUC of a file over the test rows, with the paired difference to the reference."""
-    return auc(score(path, reference.rows), reference.scores, reference.rows, np.random.default_rng(0))
+    return estimate("auc", score(path, reference.rows), reference.scores, reference.rows)
 
 
 def try_recipe(reference: Reference, recipe: Recipe) -> dict[str, object]:

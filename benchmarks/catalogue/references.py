@@ -29,7 +29,7 @@ from compression.data.samples import fetch_sample
 from compression.data.schema import Column, DataDescription, Label, Role, Split
 from compression.measure.runtimes import RUNTIMES
 from compression.models.files import LoadedModel, load_model
-from compression.records import TrainSpec
+from compression.records import Target, TrainSpec
 from compression.run import export_baseline, train_reference, training_sentence
 
 ADULT = ("age", "workclass", "weight", "education", "years", "marital", "occupation", "relationship", "race", "sex",
@@ -186,7 +186,7 @@ def _dataset(folder: Path, key: str, place: Path) -> Dataset:
 
 def score(file: Path, rows: Rows) -> np.ndarray:
     """Scores (N,) of an exported file, one thread."""
-    return RUNTIMES["onnxruntime"].open(file, device="cpu", threads=1).score(rows.inputs)
+    return RUNTIMES["onnxruntime"].open(file, **Target().session).score(rows.inputs)
 
 
 def one_thread() -> None:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
+from compression.data.cells import MISSING, RESPELLED, check_finite, json_list, number, spelled, values_in
 from compression.errors import DataError
-
-MISSING = ("", "nan", "na", "n/a", "null", "none", "?", "\\n")  # of numbers and times, in any case
-TRUTH = {"true": 1.0, "false": 0.0}
 
 
 def numbers(raw: pl.Series, *, what: str) -> np.ndarray:
@@ -23,13 +21,14 @@ def numbers(raw: pl.Series, *, what: str) -> np.ndarray:
     if raw.dtype == pl.String:
         text = raw.str.strip_chars()
         values = text.cast(pl.Float64, strict=False)
-        bad = values.is_null() & text.is_not_null() & ~text.str.to_lowercase().is_in(MISSING)
-        if bad.any():
-            lower = text.str.to_lowercase()
-            truth = lower.replace_strict(TRUTH, default=None, return_dtype=pl.Float64)
-            if (bad & truth.is_null()).any():
-                raise _not_numbers(raw, bad & truth.is_null(), what)
-            values = values.zip_with(~bad, truth)
+        left = values.is_null() & text.is_not_null()
+        if left.any():  # missing in words, true and false, dates
+            words = text.filter(left).unique().to_list()
+            known = {word: value for word in words if (value := _number(word)) is not None}
+            bad = left & ~text.is_in(list(known))
+            if bad.any():
+                raise _not_numbers(raw, bad, what)
+            values = values.zip_with(~left, text.replace_strict(known, default=None, return_dtype=pl.Float64))
     elif raw.dtype.is_numeric() or raw.dtype in (pl.Boolean, pl.Null):
         values = raw.cast(pl.Float64, strict=False)
     elif raw.dtype.is_temporal():
@@ -39,30 +38,37 @@ def numbers(raw: pl.Series, *, what: str) -> np.ndarray:
     else:
         raise _wrong_type(raw, what, "numbers")
     array = values.fill_null(np.nan).to_numpy()
-    infinite = np.isinf(array)
-    if infinite.any():
-        raise DataError(f"{what} holds infinity in {_rows(infinite.sum())}, first in data row "
-                        f"{np.argmax(infinite) + 1:,}. Write a finite number, or leave the cell empty.")
+    check_finite(array, what)
     return array
 
 
+def _number(text: str) -> float | None:
+    try:
+        return number(text)
+    except ValueError:
+        return None
+
+
 def categories(raw: pl.Series, *, what: str) -> pl.Series:
-    """The column as text, null where missing; whole floats are written as integers (7.0 → '7').
+    """The column as text, null where missing, each value in its one spelling (7.0 → '7').
 
     Raises DataError on nested or binary columns.
     """
-    if raw.dtype == pl.String:
-        text = raw
-    elif raw.dtype.is_float():
-        finite = raw.fill_nan(None)
-        whole = finite.drop_nulls()
-        is_whole = bool(((whole == whole.floor()) & (whole.abs() < 2**53)).all())
-        text = (finite.cast(pl.Int64) if is_whole else finite).cast(pl.String)
-    elif raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Object):
+    return spelled_once(texts(raw, what=what))
+
+
+def texts(raw: pl.Series, *, what: str) -> pl.Series:
+    """The column as text as it is written, null where missing. Raises DataError on nested or binary columns."""
+    if raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Object):
         raise _wrong_type(raw, what, "single values")
-    else:
-        text = as_text(raw)
+    text = as_text(raw.fill_nan(None) if raw.dtype.is_float() else raw)
     return pl.select(pl.when(text != "").then(text)).to_series().alias(raw.name)
+
+
+def spelled_once(text: pl.Series) -> pl.Series:
+    """Each text in its one spelling."""
+    written = text.filter(text.str.contains(RESPELLED)).unique().to_list()
+    return text.replace(written, [spelled(value) for value in written]) if written else text
 
 
 def as_text(raw: pl.Series) -> pl.Series:
@@ -71,20 +77,28 @@ def as_text(raw: pl.Series) -> pl.Series:
 
 
 def multi_values(raw: pl.Series, *, separator: str, what: str) -> pl.Series:
-    """The column as lists of text without empty values; an empty cell is an empty list.
+    """The column as lists of text, as it is written, without empty values; an empty cell is an empty list.
 
-    A Parquet list column is taken as it is, other cells are split at `separator`.
-    Raises DataError on structs, binary data and lists of lists.
+    A list of Parquet or JSON is taken as it is, and so is a text that writes a JSON list; other cells are split at
+    `separator`. Raises DataError on structs, binary data and lists of lists.
     """
     if isinstance(raw.dtype, pl.List | pl.Array):
         inner = raw.dtype.inner
         if inner.is_nested() or inner in (pl.Binary, pl.Object):
             raise _wrong_type(raw, what, "lists of single values")
-        lists = raw.cast(pl.List(pl.String), strict=False).fill_null([])
+        lists = raw.cast(pl.List(inner), strict=False)
+        if inner.is_float():
+            lists = lists.list.eval(pl.element().fill_nan(None))
+        lists = lists.cast(pl.List(pl.String), strict=False).fill_null([])
     else:
-        lists = categories(raw, what=what).fill_null("").str.split(separator)
-        if separator != " ":
-            lists = lists.list.eval(pl.element().str.strip_chars(" "))
+        text = texts(raw, what=what).fill_null("")
+        lists = text.str.split(separator).list.eval(pl.element().str.strip_chars(" "))
+        listed = text.str.starts_with("[") & text.str.ends_with("]")
+        if listed.any():
+            found = {cell: values_in(cell, separator) for cell in text.filter(listed).unique()
+                     if json_list(cell) is not None}
+            own = pl.Series([found.get(cell) for cell in text], dtype=pl.List(pl.String))
+            lists = lists.zip_with(own.is_null(), own)
     return lists.list.eval(pl.element().filter(pl.element() != "")).alias(raw.name)
 
 

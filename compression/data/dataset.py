@@ -40,6 +40,7 @@ class Dataset:
     signature: Signature
     vocabularies: dict[str, list[str]]  # column → values; id = index + 1, 0 is unknown
     splits: dict[str, Rows]
+    warnings: tuple[str, ...] = ()  # what a person should know before believing a number
 
     def frequencies(self, input_name: str) -> np.ndarray:
         """(V,) int64: how often each id of a category or multi input occurs in train.

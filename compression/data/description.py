@@ -71,6 +71,9 @@ def check_description(description: DataDescription, *, where: str = FILE_NAME) -
     label = description.label.column
     roles = {column.name: column.role for column in description.columns}
     labels = [column.name for column in description.by_role(Role.LABEL)]
+    if not labels and not label:
+        raise DataError(f"{where}: no column has the role label. Give it to the column that says what happened: 1 and "
+                        "0, or a rating.")
     if roles.get(label) is not Role.LABEL or labels != [label]:
         raise DataError(f"{where}: label.column is '{label}', so exactly that column must have the role label; "
                         f"columns with the role label: {_quoted(labels) or 'none'}. Give '{label}' the role label "

@@ -11,14 +11,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from compression.data.columns import categories, multi_values, numbers
+from compression.data.cells import row_numbers, signed_log, transformed
+from compression.data.columns import categories, multi_values, numbers, spelled_once, texts
 from compression.data.dataset import Dataset, Rows
 from compression.data.description import load_description
 from compression.data.ingest import SPLITS, label_of, read_splits
 from compression.data.schema import Column, DataDescription, Role
+from compression.data.vocabulary import Vocabulary
 from compression.errors import DataError
 from compression.models.signature import Input, Signature
 
+MOSTLY = 0.5  # share of unknown values above which a person is warned
 MAX_LENGTH = 50  # values of a multi cell that are kept when the length is fitted
 SKEWED = 2.0  # |skewness| from which a number is log-transformed
 INPUT_ROLES = (Role.USER, Role.ITEM, Role.CATEGORY, Role.NUMBER, Role.MULTI)
@@ -44,20 +47,19 @@ def load_dataset(folder: Path, *, signature: Signature | None = None,
         vocabularies = _of_model(signature, vocabularies or {}, description)
     columns = {column.name: column for column in description.columns}
     groups = _user_groups(splits, description)
-    ids = {name: pl.DataFrame({"value": values, "id": np.arange(1, len(values) + 1)},
-                              schema={"value": pl.String, "id": pl.Int64}) for name, values in vocabularies.items()}
+    ids = {name: Vocabulary(name, values) for name, values in vocabularies.items()}
     lengths = {item.name: item.max_length or _longest(splits, columns[item.column])
                for item in signature.singles if item.kind == "multi"}
-    encoded = {}
+    encoded, unknown = {}, {}
     for split in SPLITS:
         frame = splits.pop(split)
         inputs = {}
         for item in signature.inputs:
             arrays = [_encode(frame, columns[single.column], single, ids.get(single.column), lengths.get(single.name),
-                              split) + single.offset for single in item.singles]
+                              split, unknown) + single.offset for single in item.singles]
             inputs[item.name] = np.stack(arrays, axis=1) if item.parts else arrays[0]
         encoded[split] = Rows(inputs, label_of(frame, description), groups.get(split))
-    return Dataset(description, signature, vocabularies, encoded)
+    return Dataset(description, signature, vocabularies, encoded, _unknown_words(unknown, vocabularies))
 
 
 def fit(train: pl.DataFrame, description: DataDescription) -> tuple[Signature, dict[str, list[str]]]:
@@ -72,7 +74,7 @@ def fit(train: pl.DataFrame, description: DataDescription) -> tuple[Signature, d
                                 std=std, dtype="float32"))
             continue
         lists = _lists(train, column) if column.role is Role.MULTI else None
-        values = categories(train[column.name], what=_what(column)) if lists is None else lists.explode()
+        values = categories(train[column.name], what=_what(column)) if lists is None else spelled_once(lists.explode())
         vocabularies[column.name] = fit_vocabulary(values, min_count=description.min_count)
         cardinality = len(vocabularies[column.name]) + 1
         if lists is None:
@@ -99,49 +101,52 @@ def fit_transform(values: np.ndarray) -> tuple[str, float, float]:
     transform = "standardize"
     deviation = present.std()
     if deviation > 0 and abs((((present - present.mean()) / deviation) ** 3).mean()) > SKEWED:
-        transform, present = "log", _signed_log(present)
+        transform, present = "log", signed_log(present)
     deviation = float(present.std())
     return transform, float(present.mean()), deviation if deviation > 1e-12 else 1.0
 
 
 def transform_numbers(values: np.ndarray, item: Input) -> np.ndarray:
     """(N,) float64 with NaN where missing → (N,) float32 as the input declares; missing becomes 0."""
-    if item.transform == "log":
-        values = _signed_log(values)
-    if item.transform != "none":
-        values = (values - item.mean) / item.std
-    return np.nan_to_num(values, nan=0.0).astype(np.float32)
+    return transformed(values, transform=item.transform, mean=item.mean, std=item.std)
 
 
-def _signed_log(values: np.ndarray) -> np.ndarray:
-    return np.sign(values) * np.log1p(np.abs(values))
-
-
-def _encode(frame: pl.DataFrame, column: Column, item: Input, ids: pl.DataFrame | None, length: int | None,
-            split: str) -> np.ndarray:
-    """One input's array for the rows of a split."""
+def _encode(frame: pl.DataFrame, column: Column, item: Input, ids: Vocabulary | None, length: int | None,
+            split: str, unknown: dict[tuple[str, str], float]) -> np.ndarray:
+    """One input's array for the rows of a split; the share of values that are unknown goes into `unknown`."""
     if item.kind == "number":
         return transform_numbers(numbers(frame[column.name], what=_what(column)), item)
     if item.kind == "category":
         if item.ids == "as-is":
-            found = numbers(frame[column.name], what=_what(column))
-            return _in_range(found, item, column, split)
-        values = categories(frame[column.name], what=_what(column))
-        return np.maximum(_look_up(values, ids) - (1 - item.first_id), 0)
+            return _in_range(numbers(frame[column.name], what=_what(column)), item, column, split)
+        values = texts(frame[column.name], what=_what(column))
+        found = ids.rows(values)
+        unknown[split, column.name] = _share(found, values)
+        return np.maximum(found - (1 - item.first_id), 0)
     lists = _lists(frame, column)
     rows = np.repeat(np.arange(len(lists)), lists.list.len().to_numpy())
     values = lists.filter(lists.list.len() > 0).explode()
     if item.ids == "as-is":
         found = _in_range(numbers(values, what=_what(column)), item, column, split)
     else:
-        found = _look_up(values, ids)
+        found = ids.rows(values)
+        unknown[split, column.name] = _share(found, values)
     return _pad(found, rows, len(lists), length, with_zeros=bool(item.length_of))
 
 
-def _look_up(values: pl.Series, ids: pl.DataFrame) -> np.ndarray:
-    """(N,) int64: the id of each value, 0 where it is missing or unknown."""
-    joined = values.alias("value").to_frame().join(ids, on="value", how="left", maintain_order="left")
-    return joined["id"].fill_null(0).to_numpy(writable=True)
+def _share(rows: np.ndarray, values: pl.Series) -> float:
+    """Of the values that are not missing, the share without a row."""
+    present = len(values) - values.null_count()
+    return float((rows == 0).sum() - values.null_count()) / present if present else 0.0
+
+
+def _unknown_words(unknown: dict[tuple[str, str], float], vocabularies: dict[str, list[str]]) -> tuple[str, ...]:
+    """A sentence for each column of which most values of valid or test are unknown."""
+    return tuple(f"{share:.0%} of the {split} values of '{column}' are unknown to the model: they are not among the "
+                 f"{len(vocabularies[column]):,} values that it knows, such as '{vocabularies[column][0][:40]}'. Check "
+                 "that the column is written alike in all files, and that this is the data the model was made for."
+                 for (split, column), share in unknown.items()
+                 if split != "train" and share > MOSTLY and vocabularies[column])
 
 
 def _pad(ids: np.ndarray, rows: np.ndarray, n_rows: int, length: int, *, with_zeros: bool = False) -> np.ndarray:
@@ -159,20 +164,7 @@ def _pad(ids: np.ndarray, rows: np.ndarray, n_rows: int, length: int, *, with_ze
 
 
 def _in_range(values: np.ndarray, item: Input, column: Column, split: str) -> np.ndarray:
-    """(N,) int64 row numbers, 0 where missing. Raises DataError outside [0, V), or where a value is no integer."""
-    present = ~np.isnan(values)
-    if (values[present] != np.floor(values[present])).any():
-        raise DataError(f"Column '{column.name}' holds fractions, but the model reads it as row numbers of a table "
-                        f"(as-is). Whole numbers from 0 to {(item.cardinality or 1) - 1:,} are allowed; choose another "
-                        "column for this input.")
-    outside = present & ((values < 0) | (values >= (item.cardinality or np.inf)))
-    if outside.any():
-        low, high = values[present].min(), values[present].max()
-        raise DataError(f"Column '{column.name}' holds ids beyond the table of the input '{item.name}': "
-                        f"{outside.sum():,} of {len(values):,} {split} values lie outside 0 to "
-                        f"{item.cardinality - 1:,} (smallest {low:.0f}, largest {high:.0f}); the table has "
-                        f"{item.cardinality:,} rows. Use the data the model was trained on, or bind another column.")
-    return np.where(present, values, 0).astype(np.int64)
+    return row_numbers(values, item.cardinality, column=column.name, name=item.name, of=f"{split} ")
 
 
 def _of_model(signature: Signature, vocabularies: dict[str, list[str]],

@@ -5,39 +5,50 @@ A guess is read off the names and the first rows; the person sees it with a prev
 
 from __future__ import annotations
 
-import csv
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from compression.data.columns import as_text
+from compression.data.column_names import (
+    MAYBE,
+    ROW_KEYS,
+    SCALES,
+    is_of_a_flag,
+    is_of_codes,
+    is_of_events,
+    is_of_parts,
+    is_of_quantities,
+    is_of_weights,
+    is_written_afterwards,
+    joined,
+    named,
+)
+from compression.data.columns import as_text, times
 from compression.data.formats import recognise
-from compression.data.known_tables import CRITEO, names_of, plain_name
+from compression.data.known_tables import CRITEO, names_of
 from compression.data.packed import unpacked
-from compression.data.schema import Column, DataDescription, Label, Role, Split
-from compression.data.text_file import check_magic, read_first_line
+from compression.data.schema import NO_LABEL, Column, DataDescription, Label, Role, Split
+from compression.data.text_file import (
+    MAX_COLUMNS,
+    check_magic,
+    has_whole_quotes,
+    read_first_line,
+    split_line,
+    too_many_columns,
+)
 from compression.errors import DataError
 
 SAMPLE_BYTES = 2 << 20
 SAMPLE_ROWS = 10_000
+MAX_CELL = 131_072  # characters; a longer cell is a quote that was never closed more often than a value
 DELIMITERS = (",", "\t", ";", "|", "::")
-NAMES = {
-    Role.LABEL: {"label", "click", "clicked", "is_click", "target", "y", "is_clicked", "purchase", "purchased",
-                 "converted", "conversion", "like", "liked", "cnt", "rating", "ratings", "score", "stars", "overall"},
-    Role.USER: {"user", "userid", "uid", "user_name", "username", "member", "memberid", "customer", "customerid",
-                "reviewerid", "visitor", "visitorid"},
-    Role.ITEM: {"item", "itemid", "iid", "movie", "movieid", "product", "productid", "asin", "ad", "adid", "sku",
-                "song", "songid", "track", "trackid", "video", "videoid", "news", "newsid", "article", "articleid",
-                "book", "bookid", "business", "businessid", "isbn"},
-    Role.TIME: {"time", "timestamp", "ts", "date", "datetime", "unixreviewtime", "eventtime", "created_at"},
-}
-ROW_KEYS = {"id", "rowid", "row", "index", "unnamed0", "", "eventid", "impressionid", "sessionid", "requestid"}
 MULTI_SEPARATORS = ("|", ";", " ", ",")
 EPOCH = ((5e8, 5e9), (5e11, 5e12), (5e14, 5e15))  # seconds, milliseconds, microseconds since 1970
 MANY_IDS, DENSE = 100, 0.3  # whole numbers of a headerless table are ids where so many fill so much of their range
+FEWEST_ROWS = 20  # by which a column is told to count the rows
+MOST_PARTS, FEW_WEIGHTS, MOST_GRADES = 10, 20, 10
 FEW_NUMBERS = 31  # whole numbers with at most so many values are categories
 
 
@@ -54,10 +65,16 @@ class _Facts:
     def whole(self) -> bool:
         return self.numbers is not None and bool((self.numbers == self.numbers.floor()).all())
 
-    def named(self, role: Role) -> bool:
-        name = plain_name(self.name).lower()
-        plain = re.sub(r"[^a-z0-9]", "", name)
-        return name in NAMES[role] or plain in {re.sub(r"[^a-z0-9]", "", n) for n in NAMES[role]}
+    @property
+    def consecutive(self) -> bool:
+        """Whether it counts the rows: whole numbers that all differ and leave no gap."""
+        return (self.whole and len(self.values) >= FEWEST_ROWS and self.distinct == len(self.values)
+                and self.numbers.max() - self.numbers.min() == self.distinct - 1)
+
+    @property
+    def flag(self) -> bool:
+        """Whether it holds 0 and 1, and nothing else."""
+        return self.numbers is not None and set(self.numbers.unique()) == {0.0, 1.0}
 
 
 def guess_description(path: Path, name: str) -> DataDescription:
@@ -89,27 +106,31 @@ def _guess(path: Path, file: str, name: str) -> DataDescription:
 
 def described_frame(frame: pl.DataFrame, file: str, name: str, *, format: str, delimiter: str | None = None,
                     header: bool = True) -> DataDescription:
-    """The description of the first rows of a file: roles by names and contents, a label, a split."""
+    """The description of the first rows of a file: roles by names and contents, a label, a split.
+
+    Where nothing says which column is the label, none is: the description can't be saved until a person names it.
+    """
     facts = [_facts(frame[column]) for column in frame.columns]
     roles = {fact.name: _role(fact, frame[fact.name].dtype) for fact in facts}
     for fact in facts:  # without a name, only the numbers themselves can say that they are ids
         if not header and roles[fact.name][0] is Role.NUMBER and _looks_like_ids(fact):
             roles[fact.name] = (Role.CATEGORY, " ")
-    label = _pick_label(facts)
+    label = _pick_label(facts, header=header)
     for role in (Role.LABEL, Role.USER, Role.TIME):  # one of each; a second item stays an item
-        named = [column for column, found in roles.items() if found[0] is role]
-        for column in named[1:]:
+        alike = [column for column, found in roles.items() if found[0] is role]
+        for column in alike[1:]:
             roles[column] = (Role.CATEGORY if role is Role.USER else Role.IGNORE, " ")
-    for column, found in list(roles.items()):
-        if found[0] is Role.LABEL and column != label.name:
-            roles[column] = (Role.IGNORE, " ")  # a second label would give the answer away
-    roles[label.name] = (Role.LABEL, " ")
+    for fact in facts:  # another column of what happened would give the answer away
+        if roles[fact.name][0] is Role.LABEL or (fact.flag and is_of_a_flag(fact.name)):
+            roles[fact.name] = (Role.IGNORE, " ")
+    if label:
+        roles[label.name] = (Role.LABEL, " ")
     columns = tuple(Column(name=column, role=role, separator=separator) for column, (role, separator) in roles.items())
     timed = next((fact for fact in facts if roles[fact.name][0] is Role.TIME), None)
     by_time = timed is not None and timed.distinct >= 20 and timed.values.null_count() == 0
     return DataDescription(name=name, files={"all": file}, format=format, header=header, columns=columns,
                            delimiter=None if delimiter in (None, "\t" if format == "tsv" else ",") else delimiter,
-                           label=Label(column=label.name, at_least=_at_least(label)),
+                           label=Label(column=label.name, at_least=_at_least(label)) if label else NO_LABEL,
                            split=Split(kind="time" if by_time else "random"))
 
 
@@ -128,10 +149,22 @@ def guess_delimiter(lines: list[str]) -> str:
 
 
 def cells_of(lines: list[str], delimiter: str) -> list[list[str]]:
-    """The lines cut into cells, blank ones left out; a delimiter of two characters knows no quotes."""
-    if len(delimiter) > 1:
+    """The lines cut into cells, blank ones left out; a delimiter of two characters knows no quotes.
+
+    As in the reader, quotes count where they stand around whole cells. A cell that is still open at the end of the
+    lines was cut with them and is left out, unless it takes in most of them.
+    """
+    if len(delimiter) > 1 or not has_whole_quotes("\n".join(lines), delimiter):
         return [line.split(delimiter) for line in lines if line]
-    return [row for row in csv.reader(lines, delimiter=delimiter) if row]
+    rows, held = [], []
+    for line in lines:
+        held.append(line)
+        if bool(line.count('"') % 2) == (len(held) > 1):  # it neither opens a cell nor leaves one open
+            rows.append("\n".join(held))
+            held = []
+    if len(held) > len(lines) / 2:
+        return [line.split(delimiter) for line in lines if line]
+    return [split_line(row, delimiter) for row in rows if row]
 
 
 def has_header(rows: list[list[str]]) -> bool:
@@ -148,20 +181,22 @@ def has_header(rows: list[list[str]]) -> bool:
 
 def _text_head(path: Path) -> tuple[pl.DataFrame, str, bool]:
     """(first rows as text, delimiter, header) of a CSV or TSV."""
-    read_first_line(path, ",")  # complains of an empty or binary file
+    read_first_line(path)  # complains of an empty or binary file
     with path.open("rb") as file:
         text = file.read(SAMPLE_BYTES).decode("utf-8-sig", "replace")
-    lines = text.splitlines()[: SAMPLE_ROWS + 1]
+    lines = text.removesuffix("\n").split("\n", SAMPLE_ROWS + 1)[: SAMPLE_ROWS + 1]
+    lines = [line.removesuffix("\r") for line in lines]
     if len(text) >= SAMPLE_BYTES // 4 and len(lines) > 1 and len(lines) <= SAMPLE_ROWS:
         lines = lines[:-1]  # the last one is cut
     delimiter = guess_delimiter(lines[:200])
-    try:
-        rows = cells_of(lines, delimiter)
-    except csv.Error:
-        raise DataError(f"{path.name} can't be read as a table: a cell is longer than {csv.field_size_limit():,} "
-                        "characters. Check that quotes are closed.") from None
-    header = has_header(rows)
+    rows = cells_of(lines, delimiter)
     width = len(rows[0])
+    if width > MAX_COLUMNS:
+        raise too_many_columns(path, width, delimiter)
+    if any(len(cell) > MAX_CELL for row in rows for cell in row):
+        raise DataError(f"{path.name} can't be read as a table: a cell is longer than {MAX_CELL:,} characters. Check "
+                        "that quotes are closed, or write a description of the file beside it.")
+    header = has_header(rows)
     if header:
         names, rows = [cell.strip() for cell in rows[0]], rows[1:]
         if len(set(names)) < width:
@@ -175,7 +210,7 @@ def _text_head(path: Path) -> tuple[pl.DataFrame, str, bool]:
 
 def _parquet_head(path: Path) -> pl.DataFrame:
     try:
-        return pl.scan_parquet(path).head(SAMPLE_ROWS).collect()
+        return pl.scan_parquet(path, glob=False).head(SAMPLE_ROWS).collect()
     except (Exception, pl.exceptions.PanicException):
         raise DataError(f"{path.name} starts like a Parquet file but can't be read: it is cut or damaged. "
                         "Copy or write it again.") from None
@@ -200,20 +235,25 @@ def _role(fact: _Facts, dtype: pl.DataType) -> tuple[Role, str]:
     if dtype.is_nested() or dtype in (pl.Binary, pl.Object) or not fact.distinct:
         return Role.IGNORE, " "
     rows = len(fact.values)
-    plain = re.sub(r"[^a-z0-9]", "", fact.name.lower())
     for role in (Role.LABEL, Role.USER, Role.ITEM):
-        if fact.named(role) and (role is not Role.LABEL or fact.numbers is not None):
+        if named(fact.name, role) and (role is not Role.LABEL or _is_label(fact)):
             return role, " "
+    if named(fact.name, Role.LABEL) and joined(fact.name) not in MAYBE:
+        return Role.IGNORE, " "  # what happened, but neither yes or no nor a grade
+    if is_written_afterwards(fact.name) or _tells_apart(fact):
+        return Role.IGNORE, " "
     if dtype.is_temporal() or _looks_like_time(fact):
-        return Role.TIME, " "
-    if (fact.distinct == 1 and rows > 1) or (plain in ROW_KEYS and fact.distinct > 0.9 * rows):
+        return (Role.TIME if _readable_as_time(fact, dtype) else Role.IGNORE), " "
+    if (fact.distinct == 1 and rows > 1) or (joined(fact.name) in ROW_KEYS and fact.distinct > 0.9 * rows):
+        return Role.IGNORE, " "
+    if is_of_events(fact.name) or fact.consecutive:
         return Role.IGNORE, " "
     if fact.name in CRITEO:
         return (Role.NUMBER if fact.name.startswith("I") else Role.CATEGORY), " "
     if fact.numbers is not None:
-        is_id = plain.endswith("id") and fact.whole
-        few = fact.whole and fact.distinct <= min(FEW_NUMBERS, max(2, rows // 2))
-        return (Role.CATEGORY if is_id or few else Role.NUMBER), " "
+        few = fact.whole and fact.distinct <= min(FEW_NUMBERS, max(2, rows // 2)) and (
+            fact.distinct <= 2 or not is_of_quantities(fact.name))
+        return (Role.CATEGORY if few or (fact.whole and is_of_codes(fact.name)) else Role.NUMBER), " "
     separator = _multi_separator(fact)
     if separator:
         return Role.MULTI, separator
@@ -232,11 +272,21 @@ def _looks_like_time(fact: _Facts) -> bool:
     if fact.numbers is not None:
         low, high = fact.numbers.min(), fact.numbers.max()
         if any(start <= low and high <= end for start, end in EPOCH) and not fact.name.lower().endswith("id"):
-            return fact.distinct > 0.05 * len(fact.values) or fact.named(Role.TIME)
+            return fact.distinct > 0.05 * len(fact.values) or named(fact.name, Role.TIME)
         stamp = fact.name.lower() in ("hour", "day") and low > 1e5  # YYMMDDHH as in Avazu, YYYYMMDD
-        return bool(fact.named(Role.TIME) or stamp) and fact.distinct > 1
-    dates = fact.values.drop_nulls().head(200).str.contains(r"^\d{4}[-/]\d{2}[-/]\d{2}([ T]\d{2}:\d{2}.*)?$")
+        return bool(named(fact.name, Role.TIME) or stamp) and fact.distinct > 1
+    dates = fact.values.drop_nulls().head(200).str.contains(r"^(\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[-/.]\d\d?[-/.]\d{4})"
+                                                            r"([ T]\d\d?:\d\d.*)?$")
     return bool(dates.all())
+
+
+def _readable_as_time(fact: _Facts, dtype: pl.DataType) -> bool:
+    """Whether reading will take the column for times, which it does with some ways of writing dates alone."""
+    try:
+        times(fact.values.drop_nulls() if dtype == pl.String else pl.Series([0]), what="")
+    except DataError:
+        return False
+    return True
 
 
 def _multi_separator(fact: _Facts) -> str | None:
@@ -253,14 +303,42 @@ def _multi_separator(fact: _Facts) -> str | None:
     return None
 
 
-def _pick_label(facts: list[_Facts]) -> _Facts:
-    """The likeliest label: by name with 0 and 1, by name, any column of 0 and 1 (the first, then the last column)."""
-    usable = [fact for fact in facts if fact.numbers is not None and fact.distinct > 1]
-    binary = [fact for fact in usable if set(fact.numbers.unique()) == {0.0, 1.0}]
-    named = [fact for fact in usable if fact.named(Role.LABEL)]
-    ends = [fact for fact in (facts[0], facts[-1]) if fact in binary]
-    ranked = [fact for fact in named if fact in binary] + named + ends + binary + [facts[-1]]
-    return ranked[0]
+def _pick_label(facts: list[_Facts], *, header: bool) -> _Facts | None:
+    """The label by its name and values; None where that would be a guess in the dark.
+
+    A column of 0 and 1 goes before a scale. Without a header, the only end of a row that holds two values is it.
+    """
+    usable = [fact for fact in facts if fact.distinct > 1]
+    if not header and not any(named(fact.name, Role.LABEL) for fact in facts):
+        ends = [fact for fact in usable[:1] + usable[1:][-1:] if _two_values(fact)]
+        return ends[0] if len(ends) == 1 else None
+    called_so = [fact for fact in usable if named(fact.name, Role.LABEL) and _is_label(fact)]
+    called_so.sort(key=lambda fact: not fact.flag)
+    return next(iter(called_so + [fact for fact in usable if fact.flag and is_of_a_flag(fact.name)]), None)
+
+
+def _is_label(fact: _Facts) -> bool:
+    """Whether the values of a column that is called like a label are those of one."""
+    words = fact.numbers is None and fact.distinct == 2  # reading says how to turn them into 1 and 0
+    return fact.distinct > 1 and (fact.flag or words or _is_scale(fact))
+
+
+def _two_values(fact: _Facts) -> bool:
+    return fact.distinct == 2 and (fact.flag or fact.numbers is None) and not _tells_apart(fact)
+
+
+def _is_scale(fact: _Facts) -> bool:
+    """Whether values are grades: few, in steps of a half, up to 10; a name that means grades may have more."""
+    if fact.numbers is None or _looks_like_time(fact):
+        return False
+    graded = bool((2 * fact.numbers == (2 * fact.numbers).floor()).all()) and fact.numbers.max() <= MOST_GRADES
+    return joined(fact.name) in SCALES or (joined(fact.name) == "score" and graded and fact.numbers.min() >= -1)
+
+
+def _tells_apart(fact: _Facts) -> bool:
+    """Whether it says which part a row belongs to, or what it weighs: neither a label nor an input."""
+    values = set(fact.values.drop_nulls().unique().head(MOST_PARTS)) if fact.distinct <= MOST_PARTS else set()
+    return is_of_parts(fact.name, values) or is_of_weights(fact.name, few=fact.distinct <= FEW_WEIGHTS)
 
 
 def _at_least(fact: _Facts) -> float:

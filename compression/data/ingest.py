@@ -13,10 +13,17 @@ from compression.data.description import check_description, file_path, load_desc
 from compression.data.formats import FORMATS
 from compression.data.formats.query_sizes import COLUMN, with_groups
 from compression.data.guess import guess_description
-from compression.data.packed import single_delimiter, unpacked
+from compression.data.packed import unpacked
 from compression.data.schema import DataDescription
 from compression.data.split import check_not_empty, cut_validation, split_rows
-from compression.data.text_file import MAX_COLUMNS, check_magic, check_text_file, delimiter_name, read_first_line
+from compression.data.text_file import (
+    MAX_COLUMNS,
+    check_magic,
+    check_text_file,
+    delimiter_name,
+    read_first_line,
+    single_delimiter,
+)
 from compression.errors import DataError
 
 __all__ = ["guess_description", "label_of", "read_splits", "read_table"]
@@ -68,7 +75,7 @@ def read_table(path: Path, description: DataDescription) -> pl.DataFrame:
         if description.is_text_table:
             with single_delimiter(plain, description.delimiter) as (lines, delimiter):
                 return _read_text(lines, description.model_copy(update={"delimiter": delimiter}))
-        read_first_line(plain, ",")  # complains of an empty or binary file
+        read_first_line(plain)  # complains of an empty or binary file
         return FORMATS[description.format].read(plain, description)
 
 
@@ -132,7 +139,7 @@ def _read_text(path: Path, description: DataDescription) -> pl.DataFrame:
                             f"{_other(path, delimiter)}.")
         names = wanted
     try:
-        frame = pl.read_csv(path, separator=delimiter, has_header=False, infer_schema=False,
+        frame = pl.read_csv(path, separator=delimiter, has_header=False, infer_schema=False, glob=False,
                             quote_char='"' if shape.quoted else None,
                             schema={f"column_{i}": pl.String for i in range(shape.columns)},
                             columns=[names.index(name) for name in wanted], n_rows=shape.lines)
@@ -140,8 +147,7 @@ def _read_text(path: Path, description: DataDescription) -> pl.DataFrame:
         raise DataError(f"{path.name} can't be read as {description.format.upper()} with the delimiter "
                         f"{delimiter_name(delimiter)}. Write it again with one row a line and quotes around cells that "
                         "hold the delimiter.") from None
-    order = sorted(wanted, key=names.index)
-    frame = frame.rename(dict(zip(frame.columns, order, strict=True))).select(wanted)
+    frame = frame.select(pl.col(f"column_{names.index(name)}").alias(name) for name in wanted)
     if frame.height != shape.lines:
         raise DataError(f"{path.name} has {shape.lines:,} lines, but {frame.height:,} rows could be read. A quote may "
                         "be open: write the file again with quotes around cells that hold the delimiter.")
@@ -164,14 +170,14 @@ def _read_parquet(path: Path, description: DataDescription) -> pl.DataFrame:
         raise DataError(f"{path.name} is a Parquet file that ends too early (after {size:,} bytes). "
                         "It was cut while copied or uploaded: copy it again.")
     try:
-        names = list(pl.read_parquet_schema(path))
+        names = pl.scan_parquet(path, glob=False).collect_schema().names()
         _check_names(path, names, description, None)
-        rows = pl.scan_parquet(path).select(pl.len()).collect().item()
+        rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
         if rows * len(description.columns) > MAX_PARQUET_CELLS:
             raise DataError(f"{path.name} has {rows:,} rows × {len(description.columns)} columns; at most "
                             f"{MAX_PARQUET_CELLS:,} cells are read. Use fewer rows, or ignore columns by leaving "
                             "them out of the description.")
-        return pl.read_parquet(path, columns=[column.name for column in description.columns])
+        return pl.read_parquet(path, columns=[column.name for column in description.columns], glob=False)
     except DataError:
         raise
     except (Exception, pl.exceptions.PanicException):

@@ -1,4 +1,4 @@
-"""Files packed with gzip or zstd, and tables whose cells stand between two characters, as plain files for a moment."""
+"""Files packed with gzip or zstd, as plain files for a moment."""
 
 from __future__ import annotations
 
@@ -30,23 +30,6 @@ def unpacked(path: Path, *, most: int | None = None) -> Iterator[Path]:
         plain = Path(folder) / plain_name(path.name)
         _unpack(path, kind, plain, most)
         yield plain
-
-
-@contextmanager
-def single_delimiter(path: Path, delimiter: str | None) -> Iterator[tuple[Path, str | None]]:
-    """The file with one character between its cells: `::`, as in MovieLens-1M, becomes a tab. Raises DataError."""
-    if delimiter is None or len(delimiter) == 1:
-        yield path, delimiter
-        return
-    with tempfile.TemporaryDirectory(prefix="delimited-", dir=path.parent) as folder:
-        plain = Path(folder) / path.name
-        with path.open("rb") as source, plain.open("wb") as out:
-            for line in source:
-                if b"\t" in line:
-                    raise DataError(f"{path.name} holds tabs beside the delimiter {delimiter!r}, so its cells can't be "
-                                    "told apart. Write it again as CSV.")
-                out.write(line.replace(delimiter.encode(), b"\t"))
-        yield plain, "\t"
 
 
 def packing(path: Path) -> str | None:

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from compression.records import Record
+from compression.tasks import TaskKey
 
 
 class Role(StrEnum):
@@ -41,6 +42,9 @@ class Label(Record):
     at_least: float = 1.0
 
 
+NO_LABEL = Label(column="")  # of a proposal in which a person has to name it
+
+
 class Split(Record):
     """How rows become train, validation and test when the files are not split already.
 
@@ -51,7 +55,7 @@ class Split(Record):
     kind: Literal["time", "user_time", "leave_one_out", "random", "user", "given"] = "time"
     valid: float = Field(0.1, ge=0.01, le=0.4)
     test: float = Field(0.1, ge=0.01, le=0.4)
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=2**31 - 1)
 
 
 class DataDescription(Record):
@@ -66,7 +70,7 @@ class DataDescription(Record):
     label: Label
     columns: tuple[Column, ...]
     split: Split = Split()
-    task: str = "ctr"
+    task: TaskKey = "ctr"
     min_count: int = Field(1, ge=1, le=1000)  # rarer categories become "unknown" in vocabularies built from the data
     companions: dict[str, str] = Field(default_factory=dict)  # file → the file with the sizes of its queries
     terms: str = ""  # licence or terms shown beside the data

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import polars as pl
 
-from compression.data.columns import as_text
+from compression.data.columns import as_text, multi_values
 from compression.data.description import load_description
 from compression.data.ingest import read_splits
 from compression.errors import DataError
@@ -18,7 +19,8 @@ def export_split_csv(folder: Path, split: str, path: Path) -> Path:
     """Write the described columns of a split's raw rows as CSV with a header, and give its path.
 
     Text that starts like a formula (=, +, -, @, tab, line break) gets a leading apostrophe; numbers stay as they are.
-    Lists of a Parquet file are joined with the column's separator. Raises DataError.
+    Lists of a Parquet file are joined with the column's separator; a list that wouldn't be cut into the same values
+    there (a value holds the separator) is written as a JSON list, which is read back as one. Raises DataError.
     """
     description = load_description(folder)
     splits = read_splits(folder, description)
@@ -33,11 +35,20 @@ def export_split_csv(folder: Path, split: str, path: Path) -> Path:
 
 
 def _text(raw: pl.Series, separator: str) -> pl.Series:
-    if isinstance(raw.dtype, pl.List | pl.Array):
-        raw = raw.cast(pl.List(pl.String), strict=False).list.join(separator, ignore_nulls=True)
+    if isinstance(raw.dtype, pl.List | pl.Array) and not raw.dtype.inner.is_nested():
+        raw = _joined(multi_values(raw, separator=separator, what=f"Column '{raw.name}'"), separator)
     elif raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Object):
         return pl.Series(raw.name, [None] * len(raw), dtype=pl.String)  # has no place in a CSV
     return raw if raw.dtype.is_numeric() else _defused(as_text(raw))
+
+
+def _joined(lists: pl.Series, separator: str) -> pl.Series:
+    """Lists of text as cells that are read back as the same lists."""
+    text = lists.list.join(separator)
+    differs = multi_values(text, separator=separator, what="") != lists
+    written = pl.Series([json.dumps(values.to_list(), ensure_ascii=False) for values in lists.filter(differs)],
+                        dtype=pl.String)
+    return text.scatter(differs.arg_true(), written)
 
 
 def _defused(text: pl.Series) -> pl.Series:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from compression.data.columns import as_text, categories, multi_values, numbers
+from compression.data.columns import as_text, categories, multi_values, numbers, spelled_once
 from compression.data.description import load_description
-from compression.data.ingest import label_of, read_splits
+from compression.data.ingest import SPLITS, label_of, read_splits
 from compression.data.leakage import Leakage, find_leakage
 from compression.data.schema import Column, DataDescription, Role
 from compression.records import Record
@@ -50,6 +50,7 @@ class ColumnSummary(Record):
     head_share: float | None = None  # share of occurrences that the most frequent 1 % of ids cover (at least one id)
     single_share: float | None = None  # share of ids that occur once
     unknown_share: float | None = None  # share of test occurrences whose value train does not hold
+    unknown_valid: float | None = None  # the same of valid
     drift: float | None = None  # population stability index train → test; above 0.2 is usually called a shift
     profile: tuple[ProfilePoint, ...] = ()
     largest_id: int | None = None  # over all splits, where every value is a whole number from 0 on
@@ -115,7 +116,7 @@ def _summarise_column(column: Column, splits: dict[str, pl.DataFrame]) -> Column
         lists = {split: multi_values(part, separator=column.separator, what=what) for split, part in raw.items()}
         missing = sum(int((part.list.len() == 0).sum()) for part in lists.values())
         length = float(lists["train"].list.len().mean() or 0)
-        values = {split: part.explode().drop_nulls() for split, part in lists.items()}
+        values = {split: spelled_once(part.explode().drop_nulls()) for split, part in lists.items()}
         return _of_values(column, values, missing, length)
     values = {split: categories(part, what=what) for split, part in raw.items()}
     missing = sum(part.null_count() for part in values.values())
@@ -153,7 +154,7 @@ def _of_numbers(column: Column, values: dict[str, np.ndarray]) -> ColumnSummary:
 
 def _of_values(column: Column, values: dict[str, pl.Series], missing: int, length: float | None) -> ColumnSummary:
     """A column of ids; `values` without the missing ones."""
-    train, test = (values[split].alias("value").to_frame().group_by("value").len() for split in ("train", "test"))
+    train, valid, test = (values[split].alias("value").to_frame().group_by("value").len() for split in SPLITS)
     train = train.sort(["len", "value"], descending=[True, False])
     counts = train["len"].to_numpy().astype(np.int64)
     if not len(counts):
@@ -172,10 +173,16 @@ def _of_values(column: Column, values: dict[str, pl.Series], missing: int, lengt
         name=column.name, role=column.role, missing=missing, cardinality=len(counts), mean_length=length, drift=drift,
         frequent=tuple(ValueCount(value=value[:CELL_LENGTH], count=int(count)) for value, count in frequent),
         head_share=float(covered[max(1, len(counts) // 100) - 1]), single_share=float((counts == 1).mean()),
-        unknown_share=(total - seen) / total if total else None,
+        unknown_share=(total - seen) / total if total else None, unknown_valid=_unknown(train, valid),
         profile=tuple(ProfilePoint(rank=int(rank), count=int(counts[rank - 1]), share=float(covered[rank - 1]))
                       for rank in ranks),
     )
+
+
+def _unknown(train: pl.DataFrame, other: pl.DataFrame) -> float | None:
+    """The share of the other split's occurrences whose value train does not hold."""
+    total = int(other["len"].sum())
+    return int(other.join(train, on="value", how="anti")["len"].sum()) / total if total else None
 
 
 def _empty(raw: pl.Series) -> int:

@@ -3,19 +3,25 @@
 A parser that meets a short row fills it with nothing, and one that meets a long row stops without a
 line number. Here every line is counted first, about as fast as the disk gives it, so that a broken file
 gets a sentence with the line, and a whole one is parsed without surprises.
+
+Ingest parses with polars what is found whole here; predict.py, which has this file beside it, with `rows_of`.
 """
 
 from __future__ import annotations
 
 import codecs
-import csv
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from compression.errors import DataError
+try:
+    from compression.errors import DataError
+except ImportError:  # in a bundle, where RecPress is not installed
+    from cells import DataError
 
 CHUNK = 1 << 23
 MAX_COLUMNS = 2000
@@ -108,11 +114,10 @@ def check_text_file(path: Path, delimiter: str) -> TextShape:
 
     Raises DataError: empty, binary, not UTF-8, NUL bytes, too many columns, ragged rows, a quote left open.
     """
-    first = read_first_line(path, delimiter)
-    if len(first) > MAX_COLUMNS:
-        raise DataError(f"{path.name} has {len(first):,} columns when split at {delimiter_name(delimiter)}; at most "
-                        f"{MAX_COLUMNS:,} are allowed. Check the delimiter, or put many values of one kind into one "
-                        "multi column.")
+    line = read_first_line(path)
+    as_plain, as_quoted = line.split("\n", 1)[0].removesuffix("\r").split(delimiter), split_line(line, delimiter)
+    if min(len(as_plain), len(as_quoted)) > MAX_COLUMNS:
+        raise too_many_columns(path, len(as_plain), delimiter)
     quoted, plain = _Counts(), _Counts()
     inside, stray, any_quote = False, False, False
     code, before = ord(delimiter), NEWLINE
@@ -124,16 +129,16 @@ def check_text_file(path: Path, delimiter: str) -> TextShape:
             if not any_quote:
                 quoted = _copy(plain)
                 any_quote = True
-            plain.lines_end(ends, delimiters, chunk, len(first))
+            plain.lines_end(ends, delimiters, chunk, len(as_plain))
             stray = stray or _has_stray(chunk, quotes, inside, before, code)
             outside = [(np.searchsorted(quotes, at) + inside) % 2 == 0 for at in (ends, delimiters)]
-            quoted.lines_end(ends[outside[0]], delimiters[outside[1]], chunk, len(first))
+            quoted.lines_end(ends[outside[0]], delimiters[outside[1]], chunk, len(as_quoted))
             inside = bool((len(quotes) + inside) % 2)
         else:
-            plain.lines_end(ends, delimiters, chunk, len(first))
+            plain.lines_end(ends, delimiters, chunk, len(as_plain))
         before = int(chunk[-1])
     use_quotes = any_quote and not stray and not inside
-    counts = quoted if use_quotes else plain
+    counts, first = (quoted, as_quoted) if use_quotes else (plain, as_plain)
     if counts.ragged.count and any_quote and not use_quotes:
         _complain_of_quotes(path, inside)
     if counts.ragged.count:
@@ -141,8 +146,41 @@ def check_text_file(path: Path, delimiter: str) -> TextShape:
     return TextShape(tuple(first), len(first), counts.lines, use_quotes)
 
 
-def read_first_line(path: Path, delimiter: str) -> list[str]:
-    """The cells of the first line. Raises DataError: empty or binary file, a first line over 1 MiB."""
+def rows_of(path: Path, delimiter: str, shape: TextShape) -> Iterator[list[str]]:
+    """The cells of every line of a checked file, the first one included."""
+    with path.open(encoding="utf-8-sig", newline="\n") as file:
+        for _ in range(shape.lines):
+            lines, is_open = [file.readline()], False
+            while shape.quoted and lines[-1] and (is_open := is_open ^ bool(lines[-1].count('"') % 2)):
+                lines.append(file.readline())
+            line = "".join(lines).removesuffix("\n").removesuffix("\r")
+            yield split_line(line, delimiter) if shape.quoted else line.split(delimiter)
+
+
+def split_line(line: str, delimiter: str) -> list[str]:
+    """A line cut into cells where quotes are around them; after a quote that is never closed, the rest is one cell."""
+    if '"' not in line:
+        return line.split(delimiter)
+    cells, at = [], 0
+    while True:
+        cell = ""
+        if line.startswith('"', at):
+            end = line.find('"', at + 1)
+            while end >= 0 and line.startswith('"', end + 1):
+                end = line.find('"', end + 2)
+            end = len(line) if end < 0 else end
+            cell, at = line[at + 1:end].replace('""', '"'), end + 1
+        end = line.find(delimiter, at)
+        end = len(line) if end < 0 else end
+        cells.append(cell + line[at:end])
+        if end >= len(line):
+            return cells
+        at = end + len(delimiter)
+
+
+def read_first_line(path: Path) -> str:
+    """The first line without its end, with those after it while a quote is open. Raises DataError: empty or binary
+    file, a first line over 1 MiB."""
     with path.open("rb") as file:
         head = file.read(MAX_FIRST_LINE)
     check_magic(path, head)
@@ -155,11 +193,42 @@ def read_first_line(path: Path, delimiter: str) -> list[str]:
     if "\n" not in text and len(head) >= MAX_FIRST_LINE:
         raise DataError(f"The first line of {path.name} is longer than {MAX_FIRST_LINE:,} bytes, so it is not a table "
                         "of rows. Write one row a line, ended by a newline.")
-    line = text.split("\n", 1)[0]
-    quoted = line.count('"') > 0
-    cells = next(csv.reader([text[:MAX_FIRST_LINE]] if "\n" not in text else text.split("\n"), delimiter=delimiter,
-                            strict=False), []) if quoted else line.rstrip("\r").split(delimiter)
-    return [cell.rstrip("\r") for cell in cells]
+    lines, is_open = [], False
+    for line in text.split("\n"):
+        lines.append(line)
+        is_open ^= bool(line.count('"') % 2)
+        if not is_open:
+            break
+    return "\n".join(lines).removesuffix("\r")
+
+
+def has_whole_quotes(text: str, delimiter: str) -> bool:
+    """Whether quotes stand around whole cells, as far as the text goes."""
+    raw = np.frombuffer(text.encode("utf-8", "replace"), np.uint8)
+    return not _has_stray(raw, np.flatnonzero(raw == QUOTE), False, NEWLINE, ord(delimiter))
+
+
+def too_many_columns(path: Path, columns: int, delimiter: str) -> DataError:
+    return DataError(f"{path.name} has {columns:,} columns when split at {delimiter_name(delimiter)}; at most "
+                     f"{MAX_COLUMNS:,} are allowed. Check the delimiter, or put many values of one kind into one "
+                     "multi column.")
+
+
+@contextmanager
+def single_delimiter(path: Path, delimiter: str | None) -> Iterator[tuple[Path, str | None]]:
+    """The file with one character between its cells: `::`, as in MovieLens-1M, becomes a tab. Raises DataError."""
+    if delimiter is None or len(delimiter) == 1:
+        yield path, delimiter
+        return
+    with tempfile.TemporaryDirectory(prefix="delimited-", dir=path.parent) as folder:
+        plain = Path(folder) / path.name
+        with path.open("rb") as source, plain.open("wb") as out:
+            for line in source:
+                if b"\t" in line:
+                    raise DataError(f"{path.name} holds tabs beside the delimiter {delimiter!r}, so its cells can't be "
+                                    "told apart. Write it again as CSV.")
+                out.write(line.replace(delimiter.encode(), b"\t"))
+        yield plain, "\t"
 
 
 def check_magic(path: Path, head: bytes) -> None:

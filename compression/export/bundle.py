@@ -7,6 +7,7 @@
     measurements.json             the Result
     README.md                     a model card
     predict.py                    scores raw rows with numpy and onnxruntime alone
+    cells.py, text_file.py        how data is read, the same code as when the model was measured
     SHA256SUMS                    a digest for each
 
 Equal contents give equal bytes. Reading trusts nothing: names, sizes, ratios, digests and the places that the
@@ -25,20 +26,23 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from compression import data
+from compression.data.cells import repeated
 from compression.data.schema import DataDescription, Role
 from compression.errors import ModelError
 from compression.export.card import model_card
 from compression.export.onnx import DATA_SUFFIX, Exported
 from compression.models.signature import Signature
-from compression.records import Result
+from compression.records import Result, Target
 
 MODEL, DATA, SUMS, NUMBERS = "model.onnx", "model.onnx" + DATA_SUFFIX, "SHA256SUMS", "measurements.json"
-SIGNATURE, VOCABULARIES = "signature.json", "vocabularies.json"
+SIGNATURE, VOCABULARIES, PREDICT = "signature.json", "vocabularies.json", "predict.py"
+READING = ("cells.py", "text_file.py")  # of compression/data, for predict.py
 MEBIBYTE = 2**20
 LARGEST_BYTES = {MODEL: 2048 * MEBIBYTE, DATA: 2**40, VOCABULARIES: 4096 * MEBIBYTE, "recipe.yaml": MEBIBYTE,
                  SIGNATURE: 16 * MEBIBYTE, NUMBERS: 64 * MEBIBYTE, "README.md": 16 * MEBIBYTE,
-                 "predict.py": MEBIBYTE, SUMS: MEBIBYTE}
-REQUIRED = frozenset(LARGEST_BYTES) - {DATA}
+                 PREDICT: MEBIBYTE, **dict.fromkeys(READING, MEBIBYTE), SUMS: MEBIBYTE}
+REQUIRED = frozenset(LARGEST_BYTES) - {DATA, *READING}  # bundles of before read rows by predict.py alone
 LARGEST_RATIO = 200  # unpacked to packed bytes; texts compress to a tenth
 FREE_RATIO_BYTES = MEBIBYTE  # files smaller than this may compress as they like
 CHUNK_BYTES = MEBIBYTE
@@ -52,14 +56,10 @@ def write_bundle(path: Path, *, exported: Exported, signature: Signature, vocabu
     path = Path(path)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         files = _model_files(exported, Path(scratch))
-        texts = {
+        texts = _serving_texts(signature, vocabularies, description, result.spec.target) | {
             "recipe.yaml": recipe,
-            SIGNATURE: _json({"signature": signature.model_dump(mode="json"), **_reading(description),
-                              "graph_optimization": result.spec.target.graph_optimization}),
-            VOCABULARIES: _json(_used(vocabularies, signature)),
             "README.md": model_card(result, signature=signature, description=description, architecture=architecture,
                                     recipe=recipe),
-            "predict.py": Path(__file__).with_name("predict.py").read_text(encoding="utf-8"),
         }
         digests = {name: digest_of(file) for name, file in files.items()}
         digests |= {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
@@ -77,6 +77,30 @@ def write_bundle(path: Path, *, exported: Exported, signature: Signature, vocabu
                 archive.writestr(_entry(name, zipfile.ZIP_DEFLATED), texts[name].encode())
         unfinished.replace(path)
     return path, result
+
+
+def bundle_bytes(exported: Exported, signature: Signature, *, vocabularies: dict[str, list[str]],
+                 description: DataDescription, target: Target, folder: Path) -> int:
+    """What serving needs of the bundle that write_bundle makes of these, unpacked: the model and its serving texts.
+
+    `folder` is for scratch: a file that was exported elsewhere is written anew, as for the bundle.
+    """
+    texts = _serving_texts(signature, vocabularies, description, target)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        held = sum(file.stat().st_size for file in _model_files(exported, Path(scratch)).values())
+    return held + sum(len(text.encode()) for text in texts.values())
+
+
+def _serving_texts(signature: Signature, vocabularies: dict[str, list[str]], description: DataDescription,
+                   target: Target) -> dict[str, str]:
+    """What stands beside the model for raw rows to be scored, by name."""
+    return {
+        SIGNATURE: _json({"signature": signature.model_dump(mode="json"), **_reading(description),
+                          "graph_optimization": target.graph_optimization}),
+        VOCABULARIES: _json(_used(vocabularies, signature)),
+        PREDICT: Path(__file__).with_name(PREDICT).read_text(encoding="utf-8"),
+        **{name: Path(data.__file__).with_name(name).read_text(encoding="utf-8") for name in READING},
+    }
 
 
 def _model_files(exported: Exported, scratch: Path) -> dict[str, Path]:
@@ -222,7 +246,9 @@ def read_signature(folder: Path) -> tuple[Signature, dict[str, list[str]]]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{SIGNATURE} or {VOCABULARIES} of the bundle can't be read: "
                          f"{str(error).splitlines()[0]}. Export the run again.") from None
-    sound = isinstance(vocabularies, dict) and all(isinstance(values, list) for values in vocabularies.values())
-    if not sound:
-        raise ModelError(f"{VOCABULARIES} must map each column to a list of its values.")
+    lists = list(vocabularies.values()) if isinstance(vocabularies, dict) else [None]
+    if not all(isinstance(values, list) and all(isinstance(value, str) for value in values) for values in lists):
+        raise ModelError(f"{VOCABULARIES} must map each column to a list of its values, each a text.")
+    if twice := repeated(vocabularies):
+        raise ModelError(twice)
     return signature, vocabularies

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from compression.data.schema import DataDescription
+from compression.data.text_file import delimiter_name
 from compression.metrics import METRICS
 from compression.models.signature import Signature
 from compression.records import Measurement, Result
@@ -24,15 +25,15 @@ def model_card(result: Result, *, signature: Signature, description: DataDescrip
     return "\n\n".join([
         f"# {_line(result.spec.recipe.name)}: {_line(architecture)}, compressed by RecPress",
         f"**{verdict(result, task)}**",
-        f"## Numbers\n\nMeasured on the test split, from `model.onnx` itself. {_machine(result)}\n\n{_table(result)}",
+        f"## Numbers\n\nMeasured on the test split, from `model.onnx` itself. {_machine(result)}{_timing(result)}\n\n"
+        f"{_table(result)}",
         f"## Intended use\n\n{task.title}: scores rows that look like the data it was made from. "
         f"It reads {_columns(signature)}. Each score is a {signature.output_form}.",
         f"## Data\n\n{_data(description)}",
         f"## Recipe\n\nSteps: {steps}.\n\n```yaml\n{recipe.strip()}\n```",
         f"## Limits\n\n{_limits(result, signature)}",
         "## Run it\n\n```\npip install numpy onnxruntime\npython predict.py rows.csv > scores.txt\n```\n\n"
-        "`rows.csv` holds raw rows with the columns named in `signature.json`. "
-        "`sha256sum -c SHA256SUMS` checks the files.",
+        f"{_rows(description, signature)} `sha256sum -c SHA256SUMS` checks the files.",
     ]) + "\n"
 
 
@@ -106,16 +107,40 @@ def _machine(result: Result) -> str:
     return ("On " + ", ".join(f"{key} {value}" for key, value in known.items()) + ".") if known else ""
 
 
+def _timing(result: Result) -> str:
+    """What was called for the latencies; "" where that wasn't noted."""
+    timed = [item for item in result.measurements if item.metric == "latency_ratio" and item.sessions]
+    if not timed:
+        return ""
+    pairs = ", ".join(f"{item.n:,} at batch size {item.batch_size:,}" for item in timed)
+    one = timed[0]
+    return (f" Latency: pairs of requests drawn from the test rows ({pairs}), {one.threads} "
+            f"thread{'s' * (one.threads != 1)}, in {one.sessions} processes of which each opens both files anew; its "
+            "intervals are over the processes.")
+
+
 def _data(description: DataDescription) -> str:
     terms = f" Terms: {_line(description.terms)}." if description.terms else ""
-    columns = ", ".join(f"`{_line(column.name)}` ({column.role})" for column in description.columns)
+    columns = ", ".join(f"{code(column.name)} ({column.role})" for column in description.columns)
     return f"{_line(description.name)}.{terms} Columns: {columns}."
 
 
 def _columns(signature: Signature) -> str:
     """The columns that the file asks for: fewer than the data has where inputs were dropped."""
-    names = list(dict.fromkeys(single.column for single in signature.singles))
-    return ", ".join(f"`{_line(name)}`" for name in names)
+    return ", ".join(map(code, dict.fromkeys(single.column for single in signature.singles)))
+
+
+def _rows(description: DataDescription, signature: Signature) -> str:
+    """The file that predict.py reads."""
+    named = f"with a header that names {_columns(signature)}, in any order and beside any others"
+    if not description.is_text_table:
+        return f"`rows.csv` is a CSV {named}, or JSON lines with these keys."
+    delimiter = delimiter_name(description.delimiter or ("\t" if description.format == "tsv" else ","))
+    if description.header:
+        return f"`rows.csv` is a table {named}, cells delimited by {delimiter}, or JSON lines with these keys."
+    order = ", ".join(code(column.name) for column in description.columns)
+    return (f"`rows.csv` is a table without a header, cells delimited by {delimiter}, of these columns in this order: "
+            f"{order}. Or a CSV {named}; or JSON lines with these keys.")
 
 
 def _limits(result: Result, signature: Signature) -> str:
@@ -135,3 +160,11 @@ def _limits(result: Result, signature: Signature) -> str:
 def _line(text: str) -> str:
     """Text from a file or a form as one line without markup of its own."""
     return re.sub(r"[|`*_<>\[\]#]", " ", " ".join(text.split())).strip()
+
+
+def code(name: str) -> str:
+    """A name as Markdown shows it unchanged, whatever marks it holds."""
+    name = "".join(mark if mark.isprintable() else repr(mark)[1:-1] for mark in name)
+    fence = "`" * (max(map(len, re.findall("`+", name)), default=0) + 1)
+    space = " " if "`" in name or name.strip() != name else ""
+    return f"{fence}{space}{name}{space}{fence}"

@@ -8,6 +8,8 @@ rare and small: 5e-3 allows for them and still finds a wrong scale, a wrong layo
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,10 @@ from torch import nn
 from compression.data.dataset import Rows
 from compression.errors import ExportError
 from compression.export.onnx import TORCH_DTYPES, Scored, evaluating
+from compression.measure.runtimes.onnxruntime import open_session
 from compression.models.signature import Signature
 from compression.models.structure import read_signature
-from compression.records import GraphOptimization
-from compression.runtime_options import session_options
+from compression.records import Target
 
 FLOAT_TOLERANCE = 1e-4
 ROUNDING_TOLERANCE = 5e-3
@@ -34,16 +36,17 @@ def tolerance_of(model: nn.Module) -> float:
     return ROUNDING_TOLERANCE if rounds else FLOAT_TOLERANCE
 
 
-def check_parity(model: nn.Module, signature: Signature, path: Path, rows: Rows, *, device: str = "cpu",
-                 graph_optimization: GraphOptimization = "all") -> float:
+def check_parity(model: nn.Module, signature: Signature, path: Path, rows: Rows, *, target: Target) -> float:
     """max |score of the file − score of torch| over the rows (the first 100,000), in the same batches for both.
 
-    Raises ExportError above the tolerance, naming the row, and for a score that is not finite.
+    The file runs in the session that is measured later: on the target's device, threads and level of rewriting.
+    Raises ExportError above the tolerance, naming the row, and for a score that is not finite; MeasureError where the
+    file can't be opened on the target.
     """
     signature = read_signature(model, signature)
-    session = _open(path, device, graph_optimization)
+    session = open_session(path, **target.session).runtime
     tolerance, worst = tolerance_of(model), 0.0
-    with evaluating(model), torch.no_grad():
+    with evaluating(model), torch.no_grad(), exact_products():
         scored = Scored(model, signature)
         for start in range(0, min(len(rows), MAX_ROWS), BATCH_ROWS):
             part = rows.take(slice(start, start + BATCH_ROWS))
@@ -54,15 +57,18 @@ def check_parity(model: nn.Module, signature: Signature, path: Path, rows: Rows,
     return worst
 
 
-def _open(path: Path, device: str, graph_optimization: GraphOptimization):
-    import onnxruntime
-
-    options = session_options(graph_optimization=graph_optimization)
-    cuda = [("CUDAExecutionProvider", {"use_tf32": "0"})] if device == "cuda" else []  # TF32 would hide a wrong scale
+@contextmanager
+def exact_products() -> Iterator[None]:
+    """torch multiplies float32 as float32 on CUDA: TF32 keeps 10 bits, and would hide a wrong scale."""
+    kinds = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
+    before = [kind.fp32_precision for kind in kinds]
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[*cuda, "CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors have no common base that it exports
-        raise ExportError(f"ONNX Runtime can't load the exported file: {str(error).splitlines()[0]}") from error
+        for kind in kinds:
+            kind.fp32_precision = "ieee"
+        yield
+    finally:
+        for kind, precision in zip(kinds, before, strict=True):
+            kind.fp32_precision = precision
 
 
 def _torch_scores(scored: Scored, signature: Signature, batch: dict[str, np.ndarray]) -> np.ndarray:

@@ -1,55 +1,154 @@
-"""Score the rows of a CSV file:  python predict.py rows.csv > scores.txt
+"""Score rows:  python predict.py rows.csv > scores.txt
 
-Needs numpy and onnxruntime, and the files that lie beside it. Rows are raw, as in the data the model was made
-for; the label column may be left out. One score a line, in the order of the rows.
+Needs numpy and onnxruntime, and the files that lie beside it. Rows are raw, as in the data the model was made for: a
+table with the data's delimiter and header, a CSV with a header, or JSON lines; each may be packed with gzip. Where
+columns have names, the label and others that the model does not read may be left out. One score a line, in the order
+of the rows. What can't be read is said on standard error, with exit status 2; so is a column of which most values are
+unknown to the model.
 """
 
 import base64
-import csv
+import gzip
+import itertools
 import json
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
-HERE, BATCH_ROWS, MISSING = Path(__file__).resolve().parent, 4096, ("", "nan", "na", "n/a", "null", "none", "?", "\\n")
+HERE, BATCH_ROWS, MOST = Path(__file__).resolve().parent, 4096, 0.5
+sys.path.insert(0, str(HERE))  # for the two files that say how data is read, the same as when the model was measured
+import cells  # noqa: E402
+import text_file  # noqa: E402
+
 SAVED = json.loads((HERE / "signature.json").read_text("utf-8"))
-VOCABULARIES = {column: {value: row for row, value in enumerate(values, 1)}  # row 0 is unknown or missing
-                for column, values in json.loads((HERE / "vocabularies.json").read_text("utf-8")).items()}
 # an ONNX file that multiplies bytes
 PRODUCTS = "CAo6PgoYCgF4CgF3EgF5Ig1NYXRNdWxJbnRlZ2VyEgFnWgkKAXgSBAoCCAJaCQoBdxIECgIIA2IJCgF5EgQKAggGQgQKABAV"
 
 
-def number(cell):
-    text = cell.strip().lower()
-    return np.nan if text in MISSING else float({"true": 1, "false": 0}.get(text, text))
+def vocabularies():
+    """Column → value → row of the table; row 0 is unknown or missing."""
+    listed = json.loads((HERE / "vocabularies.json").read_text("utf-8"))
+    if twice := cells.repeated(listed):
+        raise cells.DataError(twice)
+    rows = {column: {value: row for row, value in enumerate(values, 1)} for column, values in listed.items()}
+    return {column: known | cells.other_spellings(known) for column, known in rows.items()}
 
 
-def encode(item, rows):
-    """What the model reads as this input: ids (N,) or (N, L), values (N,), or several columns side by side."""
-    if item["parts"]:
-        return np.stack([encode(part, rows) for part in item["parts"]], axis=1).astype(item["dtype"])
-    cells = [row[item["column"]] for row in rows]
-    if item["kind"] == "number":
-        values = np.array([number(cell) for cell in cells])
-        values = np.sign(values) * np.log1p(np.abs(values)) if item["transform"] == "log" else values
-        values = (values - item["mean"]) / item["std"] if item["transform"] != "none" else values
-        return np.nan_to_num(values).astype(item["dtype"])
-    known = VOCABULARIES.get(item["column"])  # None where the column holds row numbers
+def rows_in(path):
+    """Each row as a mapping from column to cell: text, or what JSON holds. Raises DataError."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head == b"PAR1" or head.startswith(b"\x28\xb5\x2f\xfd"):
+        kind = "a Parquet file" if head == b"PAR1" else "packed with zstd"
+        raise cells.DataError(f"{path.name} is {kind}; predict.py reads CSV and JSON lines, plain or packed with gzip. "
+                              "Write it as one of these.")
+    with tempfile.TemporaryDirectory() as folder:
+        plain = path
+        if head.startswith(b"\x1f\x8b") or len(SAVED["delimiter"]) > 1:
+            plain = Path(folder) / path.name
+            with (gzip.open if head.startswith(b"\x1f\x8b") else open)(path, "rb") as source, plain.open("wb") as out:
+                shutil.copyfileobj(source, out)
+        if is_json(plain):
+            yield from json_rows(plain)
+            return
+        delimiter, names = SAVED["delimiter"], SAVED["columns"]
+        first = [name.strip() for name in text_file.split_line(text_file.read_first_line(plain), ",")]
+        if READ.issubset(first):  # as a split is downloaded, whatever the data's own file looks like
+            delimiter, names = ",", None
+        with text_file.single_delimiter(plain, delimiter) as (lines, one):
+            yield from table_rows(lines, one, names)
 
-    def row_of(value):
-        if known is None:
-            return int(np.nan_to_num(number(value)))
-        return max(0, known.get(value, 0) - (1 - item["first_id"]))  # 0: the model keeps no row for unknown values
 
-    if item["kind"] == "category":
-        return np.array([row_of(cell) for cell in cells], item["dtype"]) + item["offset"]
-    parts = [cell.split(SAVED["separators"].get(item["column"], " ")) for cell in cells]
-    keep = bool(item.get("length_of"))  # zeros of a mask keep their place
-    lists = [[row for part in each if (row := row_of(part.strip(" "))) or (keep and part.strip())] for each in parts]
-    length = item["max_length"] or max(1, *map(len, lists))
-    return np.array([(ids + [0] * length)[:length] for ids in lists], item["dtype"]) + item["offset"]
+def is_json(path):
+    """Whether the first line is a JSON object."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        line = next((line for line in file if line.strip()), "")
+    try:
+        return line.lstrip().startswith("{") and isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def json_rows(path):
+    with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as file:
+        for place, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield {column: cells.text_of(value) for column, value in json.loads(line).items() if column in READ}
+            except (ValueError, AttributeError, RecursionError):
+                raise cells.DataError(f"{path.name}: line {place:,} is no JSON object of single values and "
+                                      "lists.") from None
+
+
+def table_rows(path, delimiter, names):
+    shape = text_file.check_text_file(path, delimiter)
+    lines = text_file.rows_of(path, delimiter, shape)
+    names = names or [name.strip() for name in next(lines)]
+    if len(names) != shape.columns:
+        raise cells.DataError(f"{path.name} has {shape.columns:,} columns; without a header it needs these, in this "
+                              f"order, the label included: {', '.join(names)}.")
+    for column in sorted(READ):
+        if names.count(column) != 1:
+            wrong = "has the column several times" if column in names else f"has only: {', '.join(names)[:500]}"
+            raise cells.DataError(f"The model reads the column '{column}'; {path.name} {wrong}.")
+    places = {column: names.index(column) for column in READ}
+    for line in lines:
+        yield {column: line[place] for column, place in places.items()}
+
+
+class Column:
+    """One column that an input reads, from cells to what the model takes."""
+
+    def __init__(self, item, known):
+        self.item, self.known = item, known
+        self.separator = SAVED["separators"].get(item["column"], " ")
+        self.seen = self.unknown = 0
+
+    def numbers(self, texts, first_row):
+        what, found = f"Column '{self.item['column']}'", []
+        for place, text in enumerate(texts):
+            try:
+                found.append(np.nan if text is None else cells.number(text))
+            except (ValueError, AttributeError):
+                row = f" in data row {first_row + place:,}" if first_row else ""
+                raise cells.DataError(f"{what} must hold numbers; got {str(text)[:40]!r}{row}.") from None
+        values = np.array(found, np.float64)
+        cells.check_finite(values, what, first_row=first_row)
+        return values
+
+    def rows(self, texts, first_row):
+        """The row of the table of each value, 0 where it is missing or unknown."""
+        item = self.item
+        if self.known is None:  # the column holds row numbers
+            return cells.row_numbers(self.numbers(texts, first_row), item["cardinality"], column=item["column"],
+                                     name=item["name"])
+        if any(isinstance(text, list) for text in texts):
+            raise cells.DataError(f"Column '{item['column']}' must hold single values; got a list.")
+        found = [self.known.get(text) or self.known.get(cells.spelled(text), 0) if text else 0 for text in texts]
+        self.seen += sum(map(bool, texts))
+        self.unknown += sum(bool(text) and not row for text, row in zip(texts, found, strict=True))
+        found = np.array(found, np.int64)  # first_id 0: the model keeps no row for unknown values
+        return np.maximum(found - (1 - item["first_id"]), 0) if item["kind"] == "category" else found
+
+    def encode(self, batch, first_row):
+        """Ids (N,) or (N, L), or values (N,)."""
+        item, texts = self.item, [row.get(self.item["column"]) for row in batch]
+        if item["kind"] == "number":
+            return cells.transformed(self.numbers(texts, first_row), transform=item["transform"], mean=item["mean"],
+                                     std=item["std"]).astype(item["dtype"])
+        if item["kind"] == "category":
+            return self.rows(texts, first_row).astype(item["dtype"]) + item["offset"]
+        lists = [cells.values_in(text, self.separator) for text in texts]
+        flat = iter(self.rows([value for values in lists for value in values], 0).tolist())
+        keep = bool(item.get("length_of"))  # zeros of a mask keep their place
+        ids = [[row for row in itertools.islice(flat, len(values)) if row or keep] for values in lists]
+        length = item["max_length"] or max(1, *map(len, ids))
+        return np.array([(row + [0] * length)[:length] for row in ids], item["dtype"]) + item["offset"]
 
 
 def overflows():
@@ -61,13 +160,42 @@ def overflows():
 
 LEVELS = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC",
           "none": "ORT_DISABLE_ALL"}
-options = onnxruntime.SessionOptions()  # as the numbers of the model card were taken
-options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[SAVED["graph_optimization"]])
-if overflows():  # slower, but exact
-    options.add_session_config_entry("session.x64quantprecision", "1")
-session = onnxruntime.InferenceSession(str(HERE / "model.onnx"), options, providers=["CPUExecutionProvider"])
-with open(sys.argv[1], encoding="utf-8-sig", newline="") as file:
-    rows = csv.DictReader(file, SAVED["columns"], delimiter=SAVED["delimiter"])
-    while batch := [row for _, row in zip(range(BATCH_ROWS), rows, strict=False)]:
-        inputs = {item["name"]: encode(item, batch) for item in SAVED["signature"]["inputs"]}
+
+
+def opened():
+    """The model, as the numbers of the model card were taken."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, LEVELS[SAVED["graph_optimization"]])
+    if overflows():  # slower, but exact
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    return onnxruntime.InferenceSession(str(HERE / "model.onnx"), options, providers=["CPUExecutionProvider"])
+
+
+INPUTS = SAVED["signature"]["inputs"]
+READ = {single["column"] for item in INPUTS for single in item["parts"] or [item]}
+
+
+def main(path):
+    known, session, row = vocabularies(), opened(), 1
+    columns = [[Column(single, known.get(single["column"])) for single in item["parts"] or [item]] for item in INPUTS]
+    rows = rows_in(path)
+    while batch := list(itertools.islice(rows, BATCH_ROWS)):
+        inputs = {}
+        for item, singles in zip(INPUTS, columns, strict=True):
+            arrays = [single.encode(batch, row) for single in singles]
+            inputs[item["name"]] = np.stack(arrays, axis=1).astype(item["dtype"]) if item["parts"] else arrays[0]
         print(*session.run([SAVED["signature"]["output"]], inputs)[0].ravel(), sep="\n")
+        row += len(batch)
+    for one in itertools.chain(*columns):
+        if one.unknown > MOST * one.seen:
+            print(f"Warning: {one.unknown / one.seen:.0%} of the values of '{one.item['column']}' are not in the "
+                  "model's vocabulary and are scored as unknown. Are they written as in the data the model was made "
+                  "for?", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    try:
+        main(Path(sys.argv[1] if len(sys.argv) == 2 else sys.exit(__doc__)))
+    except (cells.DataError, OSError) as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(2)

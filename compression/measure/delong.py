@@ -12,6 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compression.measure.estimates import Interval, around, wilson
+
+MIN_OF_A_CLASS = 10  # rows; fewer show too little of how far the class spreads
+
 
 @dataclass(frozen=True)
 class AucComponents:
@@ -25,14 +29,32 @@ class AucComponents:
         return float(self.positive.mean())
 
     @property
-    def standard_error(self) -> float:
-        """Of the AUC (or of a difference of two); infinite where a class has a single row, which shows no spread."""
+    def interval(self) -> Interval | None:
+        """Of the AUC, or of a difference of two; None where a class has too few rows, or nothing spreads."""
+        return self._around(self.auc, scale=1.0)
+
+    @property
+    def logit_interval(self) -> Interval | None:
+        """Of the AUC on the scale of its logit, which keeps it in [0, 1]; at 0 and 1 Wilson's over the smaller class.
+        """
+        auc, fewer = self.auc, min(len(self.positive), len(self.negative))
+        if fewer < MIN_OF_A_CLASS:
+            return None
+        if auc in (0.0, 1.0):
+            return wilson(auc, fewer)
+        ends = self._around(np.log(auc / (1 - auc)), scale=auc * (1 - auc))
+        return None if ends is None else tuple(float(1 / (1 + np.exp(-end))) for end in ends)
+
+    def _around(self, value: float, *, scale: float) -> Interval | None:
         parts = (self.positive, self.negative)
-        if not any(part.any() for part in parts):  # the difference of equal scores
-            return 0.0
-        if min(len(part) for part in parts) < 2:
-            return float("inf")
-        return float(np.sqrt(sum(part.var(ddof=1) / len(part) for part in parts)))
+        if min(map(len, parts)) < MIN_OF_A_CLASS:
+            return None
+        variances = np.array([part.var(ddof=1) / len(part) for part in parts])
+        total = variances.sum()
+        if total == 0:
+            return None
+        degrees = total**2 / sum(own**2 / (len(part) - 1) for own, part in zip(variances, parts, strict=True))
+        return around(value, float(np.sqrt(total)) / scale, degrees)  # Welch's degrees of freedom
 
     def minus(self, other: AucComponents) -> AucComponents:
         """Components of the difference of two AUCs over the same rows."""

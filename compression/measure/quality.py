@@ -1,28 +1,29 @@
 """Quality of scores against labels, with 95 % intervals and the paired difference to the baseline.
 
-Legend: N rows, U users. Scores are probabilities (N,). Intervals treat rows as drawn independently (GAUC: users), and
-say how far the value would move on other rows of the same kind, not on another data set.
+Legend: N rows, U users. Scores are probabilities (N,). Intervals treat rows as drawn independently (metrics of users:
+users), and say how far the value would move on other rows of the same kind, not on another data set.
 
-    auc                 DeLong's variance; the difference from the paired components
-    logloss             mean over rows, normal interval
-    gauc                bootstrap over users; above 20,000 users the normal interval of a ratio
-    hit_rate_10, ndcg_10   the same over users of equal weight (ranking.py)
-    calibration_error   normal bootstrap of the gaps of the bins, its bias taken off
+    auc                 DeLong's variance, on the scale of the logit; the difference from the paired components
+    logloss             mean over rows
+    gauc                mean over users, weighted by their rows
+    hit_rate_10, ndcg_10   mean over users of equal weight (ranking.py)
+    calibration_error   no interval: the noise of its bins moves the value itself, by as much as it spreads
+
+estimates.py has the formulas; docs/results/coverage.md shows how often the intervals hold the truth.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from compression.data.dataset import Rows
 from compression.errors import MeasureError
-from compression.measure.delong import auc_components
-from compression.measure.estimates import N_RESAMPLES, Estimate, Z, around, plain_mean, weighted_mean
-from compression.measure.ranking import hit_rate, ndcg
+from compression.measure.delong import auc_components, midranks
+from compression.measure.estimates import Estimate, mean_interval, paired_interval
+from compression.measure.ranking import hit_rate, ndcg, over_users
 from compression.records import Measurement
 from compression.tasks import TASKS
 
@@ -30,15 +31,22 @@ N_BINS = 20
 _EPS = float(np.finfo(np.float32).eps)  # probabilities are kept this far from 0 and 1, as scikit-learn does for float32
 
 
-Metric = Callable[[np.ndarray, "np.ndarray | None", Rows, np.random.Generator], "Estimate | None"]
+@dataclass(frozen=True)
+class Quality:
+    """How a metric is computed from scores, the baseline's scores and rows; whether the order of scores is all it sees.
+    """
+
+    measure: Callable[[np.ndarray, "np.ndarray | None", Rows], "Estimate | None"]
+    order_only: bool
 
 
 def measure_quality(
-    scores: np.ndarray, baseline_scores: np.ndarray | None, rows: Rows, *, task: str, split: str, seed: int
+    scores: np.ndarray, baseline_scores: np.ndarray | None, rows: Rows, *, task: str, split: str
 ) -> list[Measurement]:
     """The task's metrics of `scores` (N,); with baseline scores also the paired differences over the same rows.
 
-    GAUC, HR@10 and NDCG@10 are absent where the rows have no user, or no user with both classes.
+    GAUC, HR@10 and NDCG@10 are absent where the rows have no user, or no user with both classes. Equal scores differ
+    by exactly nothing, as do equal orders in metrics that see only the order.
     Raises MeasureError if scores are no probabilities, or the rows hold one class only.
     """
     scores = _checked(scores, rows, "scores")
@@ -49,34 +57,45 @@ def measure_quality(
             f"All {len(rows)} rows of the {split} split have the label {int(positives > 0)}; AUC needs both classes. "
             "Choose another split or another threshold for the label on the Datasets page."
         )
-    measurements = []
-    for key in TASKS[task].metrics:
-        generator = np.random.default_rng([seed, zlib.crc32(key.encode())])
-        estimate = QUALITY[key](scores, baseline, rows, generator)
-        if estimate is not None:
-            measurements.append(_measurement(key, estimate, split))
-    return measurements
+    estimates = {key: estimate(key, scores, baseline, rows) for key in TASKS[task].metrics}
+    return [_measurement(key, found, split) for key, found in estimates.items() if found is not None]
 
 
-def auc(scores: np.ndarray, baseline: np.ndarray | None, rows: Rows, generator: np.random.Generator) -> Estimate:
+def estimate(key: str, scores: np.ndarray, baseline: np.ndarray | None, rows: Rows) -> Estimate | None:
+    """One metric of QUALITY. Where no other rows could tell the two files apart, the difference is exactly nothing."""
+    quality = QUALITY[key]
+    found = quality.measure(scores, baseline, rows)
+    if found is not None and found.difference == 0 and _same(scores, baseline, order_only=quality.order_only):
+        return replace(found, difference_interval=(0.0, 0.0))
+    return found
+
+
+def _same(scores: np.ndarray, baseline: np.ndarray, *, order_only: bool) -> bool:
+    return np.array_equal(scores, baseline) or (
+        order_only and np.array_equal(midranks(scores), midranks(baseline)))
+
+
+def auc(scores: np.ndarray, baseline: np.ndarray | None, rows: Rows) -> Estimate:
     """Area under the ROC curve, ties count one half. Source: DeLong et al. 1988, computed as in Sun & Xu 2014."""
     positive = rows.label > 0.5
     components = auc_components(scores, positive)
-    value, error = components.auc, components.standard_error
-    difference = None
+    difference, interval = None, None
     if baseline is not None:
         paired = components.minus(auc_components(baseline, positive))
-        change, low, high = around(paired.auc, paired.standard_error)
-        difference = (change, max(-1.0, low), min(1.0, high))
-    return Estimate(value, max(0.0, value - Z * error), min(1.0, value + Z * error), len(rows), difference)
+        difference, interval = paired.auc, paired.interval
+    return Estimate(components.auc, len(rows), components.logit_interval, difference, interval)
 
 
-def logloss(scores: np.ndarray, baseline: np.ndarray | None, rows: Rows, generator: np.random.Generator) -> Estimate:
+def logloss(scores: np.ndarray, baseline: np.ndarray | None, rows: Rows) -> Estimate:
     """Mean of −log p of what happened, natural logarithm, p kept within [1.2e-7, 1 − 1.2e-7]."""
     loss = row_loss(scores, rows.label)
-    value, low, high = plain_mean(loss)
-    difference = None if baseline is None else plain_mean(loss - row_loss(baseline, rows.label))
-    return Estimate(value, max(0.0, low), high, len(rows), difference)
+    interval = mean_interval(loss)
+    if interval is not None:
+        interval = (max(0.0, interval[0]), interval[1])
+    if baseline is None:
+        return Estimate(float(loss.mean()), len(rows), interval)
+    paired = loss - row_loss(baseline, rows.label)
+    return Estimate(float(loss.mean()), len(rows), interval, float(paired.mean()), paired_interval(paired))
 
 
 def row_loss(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -85,23 +104,12 @@ def row_loss(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
     return -np.where(label > 0.5, np.log(p), np.log1p(-p))
 
 
-def gauc(
-    scores: np.ndarray, baseline: np.ndarray | None, rows: Rows, generator: np.random.Generator
-) -> Estimate | None:
+def gauc(scores: np.ndarray, baseline: np.ndarray | None, rows: Rows) -> Estimate | None:
     """AUC within each user, averaged by the user's rows; n is the number of users counted.
 
     A user with one class only has no AUC and is left out. Source: Zhu et al. 2017, arXiv:1706.06978.
     """
-    if rows.user is None:
-        return None
-    weight, per_user = user_auc(scores, rows.label, rows.user)
-    if len(weight) == 0:
-        return None
-    value, low, high = weighted_mean(per_user, weight, generator)
-    difference = None
-    if baseline is not None:  # who is counted depends on the labels alone: the same users for both
-        difference = weighted_mean(per_user - user_auc(baseline, rows.label, rows.user)[1], weight, generator)
-    return Estimate(value, max(0.0, low), min(1.0, high), len(weight), difference)
+    return over_users(scores, baseline, rows, user_auc)
 
 
 def user_auc(scores: np.ndarray, label: np.ndarray, user: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -124,86 +132,24 @@ def user_auc(scores: np.ndarray, label: np.ndarray, user: np.ndarray) -> tuple[n
     return rows.astype(np.float64), wins / (n_positive * (rows - n_positive))
 
 
-def calibration_error(
-    scores: np.ndarray, baseline: np.ndarray | None, rows: Rows, generator: np.random.Generator
-) -> Estimate:
+def calibration_error(scores: np.ndarray, baseline: np.ndarray | None, rows: Rows) -> Estimate:
     """Mean gap between predicted and observed rate over 20 bins of equal size, rows ordered by score.
 
     Rows with the same score share their observed rate, so that the order of the rows doesn't matter. Noise alone gives
-    a perfectly calibrated model an error above 0, of the order of 0.8·√(rate·20 / N). Source: Naeini et al. 2015.
+    a perfectly calibrated model an error above 0, of the order of 0.8·√(rate·20 / N), which an interval around the
+    value would not hold. Source: Naeini et al. 2015.
     """
-    own = _bin_gaps(scores, rows.label)
-    values = [own] if baseline is None else [own, _bin_gaps(baseline, rows.label)]
-    draws = _draw_gaps(values, generator)
-    value = float(np.abs(own.gap).sum())
-    resampled = np.abs(draws[:, :N_BINS]).sum(1)
-    low, high = _interval(value, resampled)
-    difference = None
-    if baseline is not None:
-        change = value - float(np.abs(values[1].gap).sum())
-        difference = (change, *_interval(change, resampled - np.abs(draws[:, N_BINS:]).sum(1)))
-    return Estimate(value, max(0.0, low), min(1.0, high), len(rows), difference)
+    value = _mean_gap(scores, rows.label)
+    return Estimate(value, len(rows), difference=None if baseline is None else value - _mean_gap(baseline, rows.label))
 
 
-@dataclass(frozen=True)
-class _Gaps:
-    """Bins of one vector of scores: bin and residual p − y of each row (N,); gap of each bin, Σ residual / N, (20,).
-
-    `gap` shares the rate among rows of equal score, `raw_gap` doesn't; they differ where such rows span two bins.
-    """
-
-    bin: np.ndarray
-    residual: np.ndarray
-    gap: np.ndarray
-    raw_gap: np.ndarray
-
-
-def _bin_gaps(scores: np.ndarray, label: np.ndarray) -> _Gaps:
+def _mean_gap(scores: np.ndarray, label: np.ndarray) -> float:
     n = len(scores)
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]
     group = np.concatenate([[0], np.cumsum(ordered[1:] != ordered[:-1])])
     rate = (np.bincount(group, weights=label[order]) / np.bincount(group))[group]
-    bins = np.empty(n, np.int64)
-    bins[order] = np.arange(n) * N_BINS // n
-    shared = np.empty(n)
-    shared[order] = ordered - rate
-    residual = scores - label
-    gap, raw_gap = (np.bincount(bins, weights=values, minlength=N_BINS) / n for values in (shared, residual))
-    return _Gaps(bins, residual, gap, raw_gap)
-
-
-def _draw_gaps(values: list[_Gaps], generator: np.random.Generator) -> np.ndarray:
-    """Gaps of all bins of all score vectors under resampling of rows, (resamples, 20 · len(values)).
-
-    A gap is a mean over N rows, so resampling is drawn from its normal limit with the covariance of the rows: as good
-    as drawing rows, and independent of N.
-    """
-    n = len(values[0].bin)
-    size = N_BINS * len(values)
-    second = np.zeros((size, size))
-    for i, a in enumerate(values):
-        for j, b in enumerate(values):
-            cell = np.bincount(a.bin * N_BINS + b.bin, weights=a.residual * b.residual, minlength=N_BINS**2)
-            second[i * N_BINS:(i + 1) * N_BINS, j * N_BINS:(j + 1) * N_BINS] = cell.reshape(N_BINS, N_BINS) / n
-    if len(values) == 2 and _same(values[0], values[1]):  # equal scores: the very same draws
-        draws = _draw_gaps(values[:1], generator)
-        return np.concatenate([draws, draws], axis=1)
-    centre, raw = (np.concatenate(parts) for parts in zip(*((v.gap, v.raw_gap) for v in values), strict=True))
-    covariance = (second - np.outer(raw, raw)) / n
-    eigenvalues, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.clip(eigenvalues, 0, None))
-    return centre + generator.standard_normal((N_RESAMPLES, size)) @ root.T
-
-
-def _same(a: _Gaps, b: _Gaps) -> bool:
-    return np.array_equal(a.bin, b.bin) and np.array_equal(a.residual, b.residual)
-
-
-def _interval(value: float, resampled: np.ndarray) -> tuple[float, float]:
-    """95 % of the resamples after their mean is moved onto the value, which takes off the bias of absolute values."""
-    low, high = np.quantile(resampled - resampled.mean(), [0.025, 0.975])
-    return value + float(low), value + float(high)
+    return float(np.abs(np.bincount(np.arange(n) * N_BINS // n, weights=ordered - rate)).sum() / n)
 
 
 def _checked(scores: np.ndarray, rows: Rows, what: str) -> np.ndarray:
@@ -220,18 +166,18 @@ def _checked(scores: np.ndarray, rows: Rows, what: str) -> np.ndarray:
 
 
 def _measurement(key: str, estimate: Estimate, split: str) -> Measurement:
-    difference = estimate.difference or (None, None, None)
-    return Measurement(
-        metric=key, value=estimate.value, n=estimate.n, ci_low=estimate.low, ci_high=estimate.high,
-        difference=difference[0], difference_low=difference[1], difference_high=difference[2], split=split,
-    )
+    low, high = estimate.interval or (None, None)
+    difference_low, difference_high = estimate.difference_interval or (None, None)
+    return Measurement(metric=key, value=estimate.value, n=estimate.n, ci_low=low, ci_high=high,
+                       difference=estimate.difference, difference_low=difference_low,
+                       difference_high=difference_high, split=split)
 
 
-QUALITY: dict[str, Metric] = {
-    "auc": auc,
-    "logloss": logloss,
-    "gauc": gauc,
-    "hit_rate_10": hit_rate,
-    "ndcg_10": ndcg,
-    "calibration_error": calibration_error,
+QUALITY: dict[str, Quality] = {
+    "auc": Quality(auc, order_only=True),
+    "logloss": Quality(logloss, order_only=False),
+    "gauc": Quality(gauc, order_only=True),
+    "hit_rate_10": Quality(hit_rate, order_only=True),
+    "ndcg_10": Quality(ndcg, order_only=True),
+    "calibration_error": Quality(calibration_error, order_only=False),
 }

@@ -10,36 +10,36 @@ Rows of equal score stand in random order: both metrics are the mean over all su
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from compression.data.dataset import Rows
-from compression.measure.estimates import Estimate, weighted_mean
+from compression.measure.estimates import Estimate, paired_interval, share_interval
 
 CUTOFF = 10
 
 
-def hit_rate(
-    scores: np.ndarray, baseline: np.ndarray | None, rows: Rows, generator: np.random.Generator
-) -> Estimate | None:
+PerUser = Callable[[np.ndarray, np.ndarray, np.ndarray], "tuple[np.ndarray | None, np.ndarray]"]
+
+
+def hit_rate(scores: np.ndarray, baseline: np.ndarray | None, rows: Rows) -> Estimate | None:
     """Share of users with a positive among their ten best rows.
 
     None where the rows have no user, or nobody has more than ten rows: any order would give 1 then.
     Source: He et al. 2017, arXiv:1708.05031 (one positive a user); here any of several positives counts.
     """
-    return _over_users(scores, baseline, rows, generator, user_hits)
+    return over_users(scores, baseline, rows, lambda *given: (None, user_hits(*given)))
 
 
-def ndcg(
-    scores: np.ndarray, baseline: np.ndarray | None, rows: Rows, generator: np.random.Generator
-) -> Estimate | None:
+def ndcg(scores: np.ndarray, baseline: np.ndarray | None, rows: Rows) -> Estimate | None:
     """Discounted gain of the ten best rows over that of the best order, mean over users; None without users.
 
     Gain 2^rel − 1, which for labels of 0 and 1 is the label; discount 1 / log2(rank + 1).
     Source: Järvelin & Kekäläinen 2002; ties as in McSherry & Najork 2008 and scikit-learn's ndcg_score.
     """
-    return _over_users(scores, baseline, rows, generator, user_ndcg)
+    return over_users(scores, baseline, rows, lambda *given: (None, user_ndcg(*given)))
 
 
 def user_hits(scores: np.ndarray, label: np.ndarray, user: np.ndarray) -> np.ndarray:
@@ -97,16 +97,20 @@ def _ties(scores: np.ndarray, label: np.ndarray, user: np.ndarray) -> _Ties:
                  np.add.reduceat(positive.astype(np.int64), users))
 
 
-def _over_users(scores, baseline, rows: Rows, generator: np.random.Generator, per_user) -> Estimate | None:
-    """Mean over users, each of the same weight, with the paired difference over the same users."""
+def over_users(scores: np.ndarray, baseline: np.ndarray | None, rows: Rows, per_user: PerUser) -> Estimate | None:
+    """Mean over users, with the paired difference over the same users; None without users.
+
+    `per_user` gives the weights (U,), None for equal ones, and the values in [0, 1] (U,) of scores, labels and users.
+    """
     if rows.user is None:
         return None
-    values = per_user(scores, rows.label, rows.user)
+    weight, values = per_user(scores, rows.label, rows.user)
     if not len(values):
         return None
-    weight = np.ones(len(values))
-    value, low, high = weighted_mean(values, weight, generator)
-    difference = None
-    if baseline is not None:  # who is counted depends on the labels alone: the same users for both
-        difference = weighted_mean(values - per_user(baseline, rows.label, rows.user), weight, generator)
-    return Estimate(value, max(0.0, low), min(1.0, high), len(values), difference)
+    value, interval = float(np.average(values, weights=weight)), share_interval(values, weight)
+    if baseline is None:
+        return Estimate(value, len(values), interval)
+    # who is counted depends on the labels alone: the same users for both
+    paired = values - per_user(baseline, rows.label, rows.user)[1]
+    return Estimate(value, len(values), interval, float(np.average(paired, weights=weight)),
+                    paired_interval(paired, weight))

@@ -16,7 +16,7 @@ import numpy as np
 from compression.measure.runtimes.onnxruntime import open_session
 
 
-def main(path: str, inputs_path: str, threads: str, graph_optimization: str = "all") -> None:
+def main(path: str, inputs_path: str, threads: str, graph_optimization: str) -> None:
     with np.load(inputs_path) as stored:
         inputs = {name: stored[name] for name in stored.files}
     gc.collect()

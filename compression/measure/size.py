@@ -14,7 +14,7 @@ import numpy as np
 from compression.data.dataset import Rows
 from compression.errors import MeasureError
 from compression.measure.weights import count_weights, external_files, read_graph
-from compression.records import GraphOptimization, Measurement
+from compression.records import GraphOptimization, Measurement, Target
 
 ANSWERED_ROWS = 512
 PACKED_UP_TO = 1 << 28  # bytes, about eight seconds; larger files would hold a run up
@@ -23,13 +23,12 @@ _CHUNK = 1 << 20
 _CHILD_SECONDS = 300
 
 
-def measure_size(path: Path, rows: Rows | None = None, *, device: str = "cpu", threads: int = 1,
-                 graph_optimization: GraphOptimization = "all") -> list[Measurement]:
+def measure_size(path: Path, rows: Rows | None = None, *, target: Target) -> list[Measurement]:
     """size_bytes, download_bytes, parameters, nonzeros, and with rows resident_bytes of the exported file.
 
-    Memory is taken on the CPU whatever the device (its measurement says so), and is absent where the system has no
-    /proc/self/smaps; download_bytes is absent above PACKED_UP_TO. Raises MeasureError if the file can't be read or a
-    part of it is missing.
+    Memory is taken on the CPU whatever the target's device (its measurement says so), and is absent where the system
+    has no /proc/self/smaps; download_bytes is absent above PACKED_UP_TO. Raises MeasureError if the file can't be read
+    or a part of it is missing.
     """
     path = Path(path)
     graph = read_graph(path)
@@ -45,10 +44,10 @@ def measure_size(path: Path, rows: Rows | None = None, *, device: str = "cpu", t
         measurements.insert(1, Measurement(metric="download_bytes", value=float(packed_bytes(path, external))))
     if rows is not None and len(rows) and Path("/proc/self/smaps").exists():
         answered = min(ANSWERED_ROWS, len(rows))
-        resident = resident_bytes(path, rows.take(np.arange(answered)), threads=threads,
-                                  graph_optimization=graph_optimization)
+        resident = resident_bytes(path, rows.take(np.arange(answered)), threads=target.threads,
+                                  graph_optimization=target.graph_optimization)
         measurements.insert(1, Measurement(metric="resident_bytes", value=float(resident), n=answered,
-                                           runtime="onnxruntime", device="cpu", threads=threads))
+                                           runtime="onnxruntime", device="cpu", threads=target.threads))
     return measurements
 
 
@@ -70,7 +69,7 @@ def _packed(file: Path) -> int:
     return total + len(packer.flush())
 
 
-def resident_bytes(path: Path, rows: Rows, *, threads: int = 1, graph_optimization: GraphOptimization = "all") -> int:
+def resident_bytes(path: Path, rows: Rows, *, threads: int, graph_optimization: GraphOptimization) -> int:
     """Memory the runtime holds after it loaded the file and answered these rows once, in a fresh process.
 
     Counted: growth of anonymous memory since just before the load, plus the pages of the model's own files that are

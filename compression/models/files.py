@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from compression.data.cells import repeated
 from compression.errors import ModelError
 from compression.models.foreign import build, parse_config
 from compression.models.signature import Signature
@@ -117,6 +118,8 @@ def read_vocabularies(path: Path, signature: Signature) -> dict[str, list[str]]:
     if not all(isinstance(values, list) and all(isinstance(value, str) for value in values) for values in lists):
         raise ModelError(f"{path.name} must map each column to a list of texts, in the order of the table's rows "
                          "from row 1 on.")
+    if twice := repeated(plain):
+        raise ModelError(twice)
     for item in needed:
         if item.column not in plain:
             raise ModelError(f"{path.name} has no vocabulary for the column {item.column!r} of input {item.name!r}; it "

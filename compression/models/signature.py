@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from compression.records import Record
+from compression.tasks import TaskKey
 
 
 class Input(Record):
@@ -49,7 +50,7 @@ class Signature(Record):
     inputs: tuple[Input, ...]
     output: str = "score"  # name of the output in the exported file, (B,) float32, or (B, D) where it is a vector
     output_form: Literal["probability", "logit", "vector"] = "probability"
-    task: str = "ctr"
+    task: TaskKey = "ctr"
 
     def input(self, name: str) -> Input:
         """The input of that name; "name[k]" is part k of a wide one, "name+" the wide one with the model's shifts."""

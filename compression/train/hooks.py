@@ -10,6 +10,7 @@ from torch import Tensor, nn
 class Hook:
     """Called by `train` in the order of the recipe. Every method does nothing until overridden.
 
+    Its attributes as they are before `on_start` are its settings: a checkpoint of a training with others is not used.
     Steps count from 1 to total_steps = epochs × steps of an epoch; early stopping may end before.
     """
 

@@ -7,8 +7,6 @@ Same seed, device and thread count: the same weights, bit for bit, whether the j
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import time
@@ -21,6 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from compression.code_version import code_version
 from compression.data.dataset import Dataset
 from compression.errors import DataError, ModelError
 from compression.records import Progress, Report
@@ -28,6 +27,7 @@ from compression.tasks import TASKS
 from compression.train.batches import DeviceRows, auc, log_loss, score_rows, to_device
 from compression.train.checkpoint import read_checkpoint, write_checkpoint
 from compression.train.hooks import Hook
+from compression.train.identity import fingerprint
 from compression.train.losses import LOSSES
 from compression.train.optimisers import Optimisers, sparse_gradients
 from compression.train.outcome import EpochScore, Position, TrainOutcome
@@ -74,6 +74,9 @@ class Session:
         batch = params.batch_size
         self.steps = max(1, len(rows) // batch + (len(rows) % batch > 1))
         self.total_steps = params.epochs * self.steps
+        # what it starts from, before a hook changes the model or itself
+        self.identity = checkpoint and fingerprint(code_version(), params, seed, task, device, model, rows, valid,
+                                                   hooks)
         for hook in hooks:
             hook.on_start(model, self.total_steps)
         self.optimisers = Optimisers(model, params)
@@ -87,7 +90,6 @@ class Session:
         self.train_seconds = 0.0  # of finished epochs in this process, validation left out
         self.training_since: float | None = None
         self.started = self.last_report = self.last_checkpoint = clock()
-        self.identity = self._identity(task)
 
     def run(self) -> TrainOutcome:
         """Resume if there is something to resume, train to the end, restore the best weights."""
@@ -242,13 +244,6 @@ class Session:
         if "random_cuda" in state:
             torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.device)
         return True
-
-    def _identity(self, task: str) -> str:
-        """Which training a checkpoint belongs to: settings, data by size and label sum, shapes of the weights."""
-        shapes = [[name, list(tensor.shape), str(tensor.dtype)] for name, tensor in self.model.state_dict().items()]
-        told = [self.params.model_dump(mode="json"), self.seed, task, self.device, shapes, len(self.rows),
-                float(self.rows.label.double().sum()), len(self.valid), [type(hook).__name__ for hook in self.hooks]]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def _split(dataset: Dataset, name: str, device: str) -> DeviceRows:

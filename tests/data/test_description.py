@@ -80,6 +80,16 @@ def test_a_bound_that_is_broken_is_named(tmp_path):
         tmp_path, changed(split={"test": 0.9}))
 
 
+def test_a_task_that_nothing_knows_is_refused_with_the_allowed_ones(tmp_path):
+    with pytest.raises(DataError, match="'task' must be one of 'ctr'; got 'regression'"):
+        load_description(write_data(tmp_path, task="regression"))
+
+
+def test_a_seed_below_zero_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"'split.seed': .*greater than or equal to 0; got -1"):
+        load_description(write_data(tmp_path, split={"kind": "random", "seed": -1}))
+
+
 @pytest.mark.parametrize("name", ["../other.csv", "/etc/passwd", "a/../../b.csv", "..\\x.csv", "C:\\x.csv", ""])
 def test_a_path_that_leaves_the_folder_is_refused(tmp_path, name):
     assert f"the file '{name}' leaves the dataset's folder" in refused(tmp_path, changed(files={"all": name}))

@@ -9,7 +9,8 @@ import pytest
 from compression.data.click_log import generate_click_log
 from compression.data.description import dump_description, load_description
 from compression.data.encode import load_dataset
-from compression.data.guess import guess_delimiter, guess_description, has_header
+from compression.data.guess import cells_of, guess_delimiter, guess_description, has_header
+from compression.errors import DataError
 from tests.data.write import click_rows, write_data
 
 
@@ -90,3 +91,22 @@ def test_quoted_delimiters_do_not_mislead_the_guess():
     ([["name", "city"], ["Ann", "Rome"], ["Bob", "Oslo"]], True), ([["a", "a"], ["1", "2"]], False)])
 def test_a_header_names_columns_and_is_no_row(rows, header):
     assert has_header(rows) is header
+
+
+def test_a_cell_too_long_and_too_many_columns_are_refused_in_a_sentence(tmp_path):
+    rows = [f"u{k},{'q' * 200_000 if k == 0 else 'x'},{k % 2}" for k in range(50)]
+    (tmp_path / "a.csv").write_text("\n".join(["user,query,label", *rows]) + "\n")
+    with pytest.raises(DataError, match=r"a\.csv can't be read as a table: a cell is longer than 131,072 characters"):
+        guess_description(tmp_path / "a.csv", "mine")
+    (tmp_path / "b.csv").write_text(",".join(f"c{k}" for k in range(100_000)) + "\n" + ",".join("1" * 100_000) + "\n")
+    with pytest.raises(DataError, match=r"b\.csv has 100,000 columns .* at most 2,000 are allowed"):
+        guess_description(tmp_path / "b.csv", "mine")
+
+
+def test_lone_quotes_are_characters_of_a_cell_as_in_the_reader(tmp_path):
+    rows = [f'u{k % 9}\t{(chr(34) + "open") if k % 7 == 0 else "plain"} {k % 5}\t{k % 2}' for k in range(300)]
+    (tmp_path / "d.tsv").write_text("\n".join(["user\ttitle\tlabel", *rows]) + "\n")
+    found = guess_description(tmp_path / "d.tsv", "mine")
+    assert roles(found) == {"user": "user", "title": "category", "label": "label"}
+    assert cells_of(['a\t"b', "c\td"], "\t") == [["a", '"b'], ["c", "d"]]
+    assert cells_of(['a\t"b', 'c"\td', "e\tf"], "\t") == [["a", "b\nc", "d"], ["e", "f"]]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 import pytest
 
 from compression.data.click_log import generate_click_log
+from compression.data.encode import load_dataset
+from compression.data.ingest import read_splits
 from compression.data.summary import DataSummary, stability_index, summarise
 from tests.data.write import click_rows, write_data
+from ui.datasets_view import findings
 
 
 def column(summary: DataSummary, name: str):
@@ -70,3 +74,35 @@ def test_long_cells_are_cut_in_the_preview(tmp_path):
     rows = click_rows()
     rows[0][2] = "x" * 500
     assert summarise(write_data(tmp_path, rows)).preview[0][2] == "x" * 60
+
+
+def test_files_of_different_types_are_compared_by_what_their_cells_mean(tmp_path):
+    """Whole numbers in one Parquet file, floats with gaps in the other, as pandas writes them."""
+    frame = pl.DataFrame({"click": [k % 2 for k in range(60)], "item": [k % 7 for k in range(60)],
+                          "age": [k % 5 for k in range(60)]})
+    frame.write_parquet(tmp_path / "train.parquet")
+    gaps = frame.cast(pl.Float64).with_columns(pl.when(pl.col("item") > 0).then("item"))
+    gaps.write_parquet(tmp_path / "test.parquet")
+    columns = [{"name": "click", "role": "label"}, {"name": "item", "role": "item"}, {"name": "age", "role": "number"}]
+    write_data(tmp_path, files={"train": "train.parquet", "test": "test.parquet"}, columns=columns, format="parquet",
+               split={"kind": "random"})
+    summary = summarise(tmp_path)
+    item = summary.columns[1]
+    assert (item.unknown_share, item.unknown_valid, item.missing) == (0, 0, 9)
+    assert summary.leakage.repeated_rows == (read_splits(tmp_path)["train"]["item"] > 0).sum() == 46
+
+
+@pytest.mark.parametrize(("valid", "test", "named"), [
+    ("other", "same", ["validation"]), ("same", "other", ["test"]), ("other", "other", ["validation", "test"]),
+    ("same", "same", [])])
+def test_mostly_unknown_values_of_valid_or_test_are_reported(tmp_path, valid, test, named):
+    rows = click_rows()
+    for name, item in (("valid", valid), ("test", test)):
+        changed = [[*row[:2], f"{item}-{row[2]}" if item == "other" else row[2], *row[3:]] for row in rows]
+        write_data(tmp_path, changed, file=f"{name}.csv")
+    write_data(tmp_path, rows, files={"train": "clicks.csv", "valid": "valid.csv", "test": "test.csv"},
+               split={"kind": "given"})
+    told = [sentence for sentence in findings(summarise(tmp_path)) if "do not occur in train" in sentence]
+    assert [sentence.split(" values of item")[0] for sentence in told] == [f"Most {split}" for split in named]
+    warned = [f"100% of the {split.replace('ation', '')} values of 'item' are unknown to the model" for split in named]
+    assert [sentence.split(":")[0] for sentence in load_dataset(tmp_path).warnings] == warned

@@ -16,6 +16,7 @@ import onnx
 import pytest
 import torch
 
+from compression import __main__ as command_line
 from compression.data.encode import load_dataset
 from compression.errors import ModelError
 from compression.export.bundle import LARGEST_BYTES, read_bundle, read_signature, write_bundle
@@ -95,6 +96,23 @@ def test_the_script_takes_the_level_that_was_measured(made, tmp_path):
     rows = tmp_path / "rows.csv"
     rows.write_text("\n".join((source / "data" / "clicks.csv").read_text("utf-8").splitlines()[:6]), encoding="utf-8")
     assert len(run_script(folder, rows)) == 5
+
+
+def test_the_card_says_what_was_called_for_the_latency_and_the_command_line_shows_what_has_no_interval(
+        made, tmp_path, capsys):
+    _, dataset, _, exported = made
+    timed = Measurement(metric="latency_ratio", value=0.8, n=360, batch_size=512, threads=1, sessions=6)
+    gap = Measurement(metric="calibration_error", value=0.05, difference=0.01)
+    result = result_of().model_copy(update={"measurements": (timed, gap)})
+    path, _ = write_bundle(tmp_path / "bundle.zip", exported=exported, signature=dataset.signature,
+                           vocabularies=dataset.vocabularies, recipe="version: 1\nsteps: []\n", result=result,
+                           architecture="deepfm", description=dataset.description)
+    folder, _ = read_bundle(path, tmp_path / "unpacked")
+    assert ("Latency: pairs of requests drawn from the test rows (360 at batch size 512), 1 thread, in 6 processes of "
+            "which each opens both files anew") in (folder / "README.md").read_text("utf-8")
+    assert command_line.main(["bundle", str(path)]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "Calibration error" in line)
+    assert "Δ +0.01" in line and "[" not in line
 
 
 def test_the_script_reads_missing_unknown_and_long_cells_as_the_engine_does(made, tmp_path):
@@ -178,6 +196,25 @@ def test_the_card_says_what_was_measured_and_shows_no_markup_of_a_name(made, tmp
     assert "<b>" not in card and "Latency p50" not in card  # what was not measured is absent
 
 
+def test_the_card_names_columns_as_the_script_expects_them(made, tmp_path):
+    _, dataset, _, _ = made
+    inputs = tuple(item.model_copy(update={"column": "user's_`age`*"}) if item.name == "age" else item
+                   for item in dataset.signature.inputs)
+    signature = dataset.signature.model_copy(update={"inputs": inputs})
+    folder, _ = read_bundle(bundle_of(made, tmp_path / "bundle.zip", signature=signature)[0], tmp_path / "unpacked")
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert "It reads `user`, `item`, `genres`, `` user's_`age`* ``." in card
+    assert "`rows.csv` is a table with a header that names `user`, `item`, `genres`, `` user's_`age`* ``" in card
+
+
+def test_the_card_of_data_without_a_header_gives_the_order_of_the_columns(made, tmp_path):
+    description = made[1].description.model_copy(update={"format": "tsv", "header": False})
+    path, _ = bundle_of(made, tmp_path / "bundle.zip", description=description)
+    card = (read_bundle(path, tmp_path / "unpacked")[0] / "README.md").read_text(encoding="utf-8")
+    assert ("is a table without a header, cells delimited by tab, of these columns in this order: `user`, `item`, "
+            "`genres`, `age`, `time`, `click`.") in card
+
+
 @pytest.mark.parametrize(("low", "high", "words"), [
     (-0.0005, 0.0002, "no loss beyond 0.001"), (-0.004, -0.002, "a loss"), (-0.004, 0.002, "can't tell")])
 def test_the_verdict_is_read_off_the_interval(low, high, words):
@@ -213,6 +250,8 @@ def rewritten(path: Path, target: Path, **changes: bytes | None) -> Path:
     ({"measurements__json": b"{}"}, "measurements.json can't be read: spec"),
     ({"signature__json": b"[1]"}, "signature.json or vocabularies.json of the bundle can't be read"),
     ({"vocabularies__json": b'{"user": 5}'}, "must map each column to a list"),
+    ({"vocabularies__json": b'{"user": ["a", 5]}'}, "must map each column to a list"),
+    ({"vocabularies__json": b'{"user": ["a", "b", "a"]}'}, "The vocabulary of 'user' lists 'a' twice"),
     ({"model__onnx": b"no protobuf at all"}, "model.onnx in the bundle is no ONNX file"),
 ])
 def test_a_bundle_that_was_made_to_harm_is_refused(made, tmp_path, changes, message):

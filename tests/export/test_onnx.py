@@ -16,6 +16,7 @@ from compression.export.onnx import Exported, export_onnx
 from compression.export.parity import FLOAT_TOLERANCE, ROUNDING_TOLERANCE, check_parity, tolerance_of
 from compression.models.signature import Input, Signature
 from compression.models.structure import describe
+from compression.records import Target
 from tests.methods.given import apply, ordered_dataset
 from tests.tiny import tiny_model
 
@@ -65,7 +66,7 @@ def test_the_file_holds_exactly_the_layers_tensors_and_agrees_with_torch(model, 
     own = {name: size for name, size in held.items() if not name.isdigit()}
     assert sum(own.values()) == described.size_bytes
     assert sum(held.values()) - sum(own.values()) < 2500  # tables of levels, shapes, scalars
-    error = check_parity(changed, dataset.signature, exported.path, dataset.splits["test"])
+    error = check_parity(changed, dataset.signature, exported.path, dataset.splits["test"], target=Target())
     assert error < (2e-3 if tolerance_of(changed) == ROUNDING_TOLERANCE else 1e-6)
 
 
@@ -180,7 +181,7 @@ def test_parity_fails_with_row_and_error_when_a_weight_differs(model, dataset, t
     exported = export_onnx(model, dataset.signature, tmp_path / "model.onnx")
     other = tiny_model("deepfm", dataset, embedding_dim=7, width=32, seed=9)
     with pytest.raises(ExportError, match=r"model.onnx disagrees with torch: row \d+ scores .* at most 0.0001"):
-        check_parity(other, dataset.signature, exported.path, dataset.splits["test"])
+        check_parity(other, dataset.signature, exported.path, dataset.splits["test"], target=Target())
     assert tolerance_of(model) == FLOAT_TOLERANCE
 
 
@@ -190,4 +191,4 @@ def test_parity_finds_scores_that_are_not_finite(dataset, tmp_path):
         model.mlp[0].weight[0, 0] = float("nan")
     exported = export_onnx(model, dataset.signature, tmp_path / "model.onnx")
     with pytest.raises(ExportError, match="both must be finite"):
-        check_parity(model, dataset.signature, exported.path, dataset.splits["test"])
+        check_parity(model, dataset.signature, exported.path, dataset.splits["test"], target=Target())

@@ -77,6 +77,19 @@ def fill_disk(assignment: Assignment, amount: str, report: Report) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def outgrow_disk(assignment: Assignment, amount: str, report: Report) -> None:
+    """Write until nothing more fits: "outgrow-disk raise" is told of it, "outgrow-disk SIGBUS" dies of it."""
+    report(Progress(stage="write"))
+    with (assignment.work / "growing").open("wb", buffering=0) as out:
+        try:
+            while out.write(bytes(4096)):
+                pass
+        except OSError:
+            if amount == "raise":
+                raise
+            os.kill(os.getpid(), getattr(signal, amount))
+
+
 def inspect(assignment: Assignment, amount: str, report: Report) -> None:
     """Leave what the child can see for the test to look at."""
     folder = assignment.work
@@ -87,4 +100,5 @@ def inspect(assignment: Assignment, amount: str, report: Report) -> None:
 
 
 ACTIONS = {"steps": steps, "die-once": die_once, "die": die, "stubborn": stubborn, "refuse": refuse,
-           "break-down": break_down, "exhaust-memory": exhaust_memory, "fill-disk": fill_disk, "inspect": inspect}
+           "break-down": break_down, "exhaust-memory": exhaust_memory, "fill-disk": fill_disk,
+           "outgrow-disk": outgrow_disk, "inspect": inspect}

@@ -2,8 +2,11 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -164,3 +167,23 @@ def test_what_an_earlier_attempt_left_running_is_killed_before_the_next(store, w
     assert left.wait(5)
     wait_for(lambda: not is_running(pid), 2)
     again.stop()
+
+
+def test_a_job_does_not_begin_in_a_folder_that_was_left_under_its_number(store, worker, queue):
+    job_id = queue("steps 3")
+    (store.job_folder(job_id) / "work").mkdir(parents=True)
+    (store.job_folder(job_id) / "work" / "step").write_text("3")  # the checkpoint of a database since restored
+    work(worker, once=True)
+    assert store.log_path(job_id).read_text().count("step ") == 3
+
+
+def test_what_a_worker_and_its_jobs_write_is_for_the_owner_alone(store, queue):
+    job_id = queue("die SIGSEGV")
+    (store.home / "jobs").chmod(0o755)
+    command = [sys.executable, "-m", "jobs.worker", "--once", "--device", "cpu", "--threads", "1",
+               "--perform", "tests.jobs.fake:perform"]
+    environment = {**os.environ, "RECPRESS_HOME": str(store.home)}
+    environment.pop("DATABASE_URL", None)
+    subprocess.run(command, env=environment, check=True, umask=0o022, cwd=Path(__file__).parents[2])
+    written = [store.job_folder(job_id), *store.job_folder(job_id).rglob("*")]
+    assert len(written) > 2 and [path for path in written if path.stat().st_mode & 0o077] == []

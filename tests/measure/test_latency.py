@@ -11,8 +11,10 @@ import pytest
 from compression.data.dataset import Rows
 from compression.errors import MeasureError
 from compression.measure import latency
-from compression.measure.latency import Pairs, draw_batches, measure_latency, paired_ratio, time_pairs
-from compression.records import Target
+from compression.measure.latency import ROUNDS, draw_batches, measure_latency
+from compression.measure.latency_round import Round, read_times
+from compression.measure.pairs import Pairs, clock_of, over_rounds, paired_ratio, time_pairs
+from compression.records import Progress, Target
 from tests.measure.graphs import table_file
 
 
@@ -83,7 +85,7 @@ def test_the_exported_model_against_itself_is_close_to_one(dataset, exported):
     ratios = {item.batch_size: item for item in own if item.metric == "latency_ratio"}
     for item in ratios.values():
         assert item.n >= 60 and item.ci_low <= item.value <= item.ci_high
-        assert abs(item.value - 1) < 0.15
+        assert abs(item.value - 1) < 0.15 and item.sessions == ROUNDS
     assert Counter(item.metric for item in base) == {"latency_p50_ms": 2, "latency_p95_ms": 2, "throughput": 2}
     by_key = {(item.metric, item.batch_size): item for item in own}
     p50, p95, rate = (by_key[metric, 64] for metric in ("latency_p50_ms", "latency_p95_ms", "throughput"))
@@ -106,16 +108,16 @@ def test_requests_are_rows_of_the_data_in_the_data_s_own_frequencies():
     rows = Rows({"ids": np.repeat([3, 8], [900, 100]), "x": np.repeat([0.3, 0.8], [900, 100]).astype(np.float32)},
                 np.zeros(1000, np.float32), None)
     batches = draw_batches(rows, 64, np.random.default_rng(0))
-    ids, values = (np.concatenate([batch[name] for batch in batches]) for name in ("ids", "x"))
-    assert len(batches) == 32 and all(len(batch["ids"]) == 64 for batch in batches)
-    assert set(ids) == {3, 8} and 0.85 < (ids == 3).mean() < 0.95
+    assert batches["ids"].shape == batches["x"].shape == (32, 64)
+    ids, values = batches["ids"].ravel(), batches["x"].ravel()
+    assert set(ids.tolist()) == {3, 8} and 0.85 < (ids == 3).mean() < 0.95
     assert ((ids == 3) == (values < 0.5)).all(), "a request keeps the columns of a row together"
 
 
 def test_a_pool_of_huge_batches_stays_small_in_memory(monkeypatch):
     monkeypatch.setattr(latency, "_POOL_BYTES", 10_000)
     rows = Rows({"ids": np.zeros(10, np.int64)}, np.zeros(10, np.float32), None)
-    assert len(draw_batches(rows, 400, np.random.default_rng(0))) == 3
+    assert len(draw_batches(rows, 400, np.random.default_rng(0))["ids"]) == 3
 
 
 def test_progress_tells_pairs_rate_and_time_left(dataset, exported):
@@ -126,19 +128,66 @@ def test_progress_tells_pairs_rate_and_time_left(dataset, exported):
     assert told[-1].message == "batch size 256, round 6 of 6"
 
 
-def test_one_thread_is_timed_by_its_own_clock_and_several_by_the_wall(dataset, exported, monkeypatch):
-    clocks = []
-    real = latency.time_pairs
+def test_one_thread_is_timed_by_its_own_clock_and_several_by_the_wall():
+    assert clock_of(Target(threads=1)) is time.thread_time
+    assert clock_of(Target(threads=2)) is clock_of(Target(device="cuda")) is time.perf_counter
 
-    def noted(*arguments, clock, **options):
-        clocks.append(clock)
-        return real(*arguments, clock=clock, **options)
 
-    monkeypatch.setattr(latency, "time_pairs", noted)
-    for threads in (1, 2):
-        measure_latency(exported, exported, dataset.splits["test"], Target(threads=threads, batch_sizes=(8,)), seed=0,
-                        seconds=0.0, report=lambda progress: None)
-    assert clocks == [time.thread_time] * latency.ROUNDS + [time.perf_counter] * latency.ROUNDS
+def test_every_round_is_a_process_of_its_own_and_both_files_come_first_in_half_of_them(dataset, exported, monkeypatch):
+    processes, asked = [], []
+    popen, real = latency.subprocess.Popen, latency.time_round
+
+    def noted(wanted: Round, folder, report):
+        asked.append(wanted)
+        real(wanted, folder, report)
+        begins = [part.begin for part in wanted.parts]
+        assert begins == [sum(len(read_times(folder, part.batch_size, number).model) for number in range(wanted.number))
+                          for part in wanted.parts]
+
+    def opened(*command, **options):
+        processes.append(popen(*command, **options))
+        return processes[-1]
+
+    monkeypatch.setattr(latency, "time_round", noted)
+    monkeypatch.setattr(latency.subprocess, "Popen", opened)
+    own, base = measure_latency(exported, exported, dataset.splits["test"], Target(batch_sizes=(1, 8)), seed=0,
+                                seconds=0.0, report=lambda progress: None)
+    assert len({child.pid for child in processes}) == ROUNDS
+    assert [wanted.number for wanted in asked] == list(range(ROUNDS))  # swapped by the parity of the number
+    assert {item.sessions for item in own + base} == {ROUNDS} and {item.n for item in own + base} == {60}
+
+
+def test_what_differs_from_round_to_round_widens_every_interval_and_what_differs_inside_does_not():
+    def interval(values):
+        _, low, high = over_rounds(values)
+        return high - low
+
+    assert interval([1.0, 1.1] * 3) > 5 * interval([1.0, 1.01] * 3) > 0
+    value, low, high = over_rounds([2.0, 2.2, 1.9, 2.1, 2.0, 1.8])
+    logs = np.log([2.0, 2.2, 1.9, 2.1, 2.0, 1.8])
+    assert value == pytest.approx(np.exp(logs.mean()))
+    assert np.log(high / low) / 2 == pytest.approx(2.5706 * logs.std(ddof=1) / np.sqrt(6), rel=1e-3)
+    assert low < value < high
+
+
+def test_a_file_that_cannot_be_opened_is_the_sentence_of_the_runtime(tmp_path, dataset, exported):
+    broken = tmp_path / "model.onnx"
+    broken.write_bytes(b"not a model")
+    with pytest.raises(MeasureError, match=r"^model.onnx can't be opened by ONNX Runtime"):
+        measure_latency(broken, exported, dataset.splits["test"], Target(), seed=0, report=lambda progress: None)
+
+
+def test_a_report_that_fails_ends_the_process_that_was_timing(dataset, exported, monkeypatch):
+    children = []
+    popen = latency.subprocess.Popen
+    monkeypatch.setattr(latency.subprocess, "Popen", lambda *a, **b: children.append(popen(*a, **b)) or children[-1])
+
+    def cancel(progress: Progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure_latency(exported, exported, dataset.splits["test"], Target(), seed=0, report=cancel)
+    assert len(children) == 1 and children[0].returncode is not None
 
 
 def test_no_rows_is_a_sentence(exported):

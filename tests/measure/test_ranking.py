@@ -26,8 +26,8 @@ def candidates(seed: int, *, users: int = 60, each: int = 25, positives: int = 3
     return scores[order].round(digits), other[order].round(digits), rows
 
 
-def measured(scores, baseline, rows, seed: int = 0) -> dict[str, Measurement]:
-    return {item.metric: item for item in measure_quality(scores, baseline, rows, task="ctr", split="test", seed=seed)}
+def measured(scores, baseline, rows) -> dict[str, Measurement]:
+    return {item.metric: item for item in measure_quality(scores, baseline, rows, task="ctr", split="test")}
 
 
 @pytest.mark.parametrize("digits", [8, 1])
@@ -84,7 +84,7 @@ def test_a_hit_rate_that_any_order_would_reach_is_absent():
 def test_the_paired_interval_holds_the_difference_of_many_users_about_95_times_in_100():
     def difference(seed, users):
         scores, other, rows = candidates(seed, users=users)
-        return measured(scores, other, rows, seed=seed)
+        return measured(scores, other, rows)
 
     truth = difference(999, 20_000)
     for key in ("hit_rate_10", "ndcg_10"):
@@ -92,6 +92,21 @@ def test_the_paired_interval_holds_the_difference_of_many_users_about_95_times_i
                      for found in (difference(seed, 60) for seed in range(100)))
         assert 88 <= inside <= 100, key
         assert truth[key].difference > 0
+
+
+def test_when_every_user_is_hit_the_interval_is_wilson_s_and_not_a_point():
+    _, _, rows = candidates(8, users=200)
+    found = measured(0.1 + 0.8 * rows.label, None, rows)
+    for key in ("hit_rate_10", "ndcg_10", "gauc"):
+        assert found[key].value == found[key].ci_high == 1.0, key
+        assert found[key].ci_low == pytest.approx(200 / (200 + 1.959964**2), abs=1e-9), key
+
+
+def test_when_no_user_is_hit_the_interval_starts_at_0_and_ends_where_wilson_s_does():
+    _, _, rows = candidates(9, users=200)
+    found = measured(0.9 - 0.8 * rows.label, None, rows)["hit_rate_10"]
+    assert found.value == found.ci_low == 0.0
+    assert found.ci_high == pytest.approx(1.959964**2 / (200 + 1.959964**2), abs=1e-9)
 
 
 def test_the_best_order_is_one_and_the_worst_is_zero():

@@ -10,13 +10,14 @@ import torch
 from compression.errors import MeasureError
 from compression.measure.runtimes import RUNTIMES
 from compression.measure.runtimes.onnxruntime import open_session
+from compression.records import Target
 from tests.measure.graphs import table_file
 from tests.tiny import tiny_model
 
 
 def test_scores_are_those_of_torch_for_any_batch_size(dataset, exported):
     rows = dataset.splits["test"]
-    session = RUNTIMES["onnxruntime"].open(exported, device="cpu", threads=1)
+    session = RUNTIMES["onnxruntime"].open(exported, **Target().session)
     batch = {name: torch.from_numpy(array) for name, array in rows.inputs.items()}
     with torch.no_grad():
         expected = torch.sigmoid(tiny_model("deepfm", dataset)(batch)).numpy()
@@ -83,6 +84,31 @@ def test_cuda_is_believed_only_when_the_session_says_so(exported):
         assert "no working CUDA device on this machine. Choose the device cpu" in str(error)
     else:
         assert session.providers[0] == "CUDAExecutionProvider"
+
+
+def test_tf32_is_off_in_every_session_on_cuda(exported, monkeypatch):
+    asked = []
+
+    class Opened:
+        def __init__(self, path, options, providers):
+            asked.extend(providers)
+
+        def get_providers(self):
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+        def get_outputs(self):
+            return [type("Output", (), {"name": "score"})]
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Opened)
+    open_session(exported, device="cuda")
+    assert asked == [("CUDAExecutionProvider", {"use_tf32": "0"}), "CPUExecutionProvider"]
+
+
+def test_a_runtime_is_opened_with_every_option_or_not_at_all(exported):
+    options = Target().session
+    for left_out in options:
+        with pytest.raises(TypeError, match=left_out):
+            RUNTIMES["onnxruntime"].open(exported, **{name: options[name] for name in options if name != left_out})
 
 
 @pytest.mark.gpu

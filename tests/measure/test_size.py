@@ -18,6 +18,7 @@ from compression.layers.row_codes import encode_rows, unpack
 from compression.measure.size import measure_size, resident_bytes
 from compression.measure.weights import WeightCount, count_weights, read_graph
 from compression.models.signature import Input, Signature
+from compression.records import Target
 from tests.measure.graphs import ids_input, save_graph, table_file
 from tests.tiny import tiny_model
 
@@ -27,7 +28,7 @@ def counted(path) -> WeightCount:
 
 
 def test_size_is_what_the_files_weigh_together(dataset, exported):
-    found = {item.metric: item for item in measure_size(exported, dataset.splits["test"])}
+    found = {item.metric: item for item in measure_size(exported, dataset.splits["test"], target=Target())}
     assert found["size_bytes"].value == sum(os.path.getsize(file) for file in exported.parent.iterdir())
     assert found["resident_bytes"].device == "cpu" and found["resident_bytes"].n == len(dataset.splits["test"])
 
@@ -47,7 +48,7 @@ def test_zeros_are_seen_in_the_file_and_in_external_data(tmp_path, external):
 
 
 def test_without_rows_memory_is_absent_rather_than_zero(exported):
-    assert [item.metric for item in measure_size(exported)] == [
+    assert [item.metric for item in measure_size(exported, target=Target())] == [
         "size_bytes", "download_bytes", "parameters", "nonzeros"]
 
 
@@ -59,7 +60,7 @@ def test_a_download_weighs_what_zlib_makes_of_each_file(tmp_path, external):
     for name, weight in (("normal", table), ("signs", codes)):
         (tmp_path / name).mkdir()
         path = table_file(tmp_path / name / "model.onnx", weight, external=external)
-        sizes[name] = {item.metric: item.value for item in measure_size(path)}
+        sizes[name] = {item.metric: item.value for item in measure_size(path, target=Target())}
         packed = sum(len(zlib.compress(file.read_bytes(), 6)) for file in path.parent.iterdir())
         assert sizes[name]["download_bytes"] == packed
     assert sizes["normal"]["size_bytes"] == sizes["signs"]["size_bytes"]
@@ -69,14 +70,16 @@ def test_a_download_weighs_what_zlib_makes_of_each_file(tmp_path, external):
 
 def test_a_very_large_file_is_not_packed(exported, monkeypatch):
     monkeypatch.setattr("compression.measure.size.PACKED_UP_TO", 1000)
-    assert "download_bytes" not in {item.metric for item in measure_size(exported)}
+    assert "download_bytes" not in {item.metric for item in measure_size(exported, target=Target())}
 
 
 def test_memory_grows_with_the_rows_that_are_read_from_a_mapped_table(tmp_path):
     path = table_file(tmp_path / "model.onnx", np.ones((250_000, 16), np.float32))  # 16 MB
-    few = resident_bytes(path, Rows({"ids": np.zeros(8, np.int64)}, np.zeros(8, np.float32), None))
+    few = resident_bytes(path, Rows({"ids": np.zeros(8, np.int64)}, np.zeros(8, np.float32), None),
+                         threads=1, graph_optimization="all")
     every = np.arange(0, 250_000, 50)
-    many = resident_bytes(path, Rows({"ids": every}, np.zeros(len(every), np.float32), None))
+    many = resident_bytes(path, Rows({"ids": every}, np.zeros(len(every), np.float32), None),
+                          threads=1, graph_optimization="all")
     assert many > few and 14e6 < many < 60e6
 
 
@@ -84,7 +87,7 @@ def test_a_file_whose_data_is_missing_is_a_sentence(tmp_path):
     path = table_file(tmp_path / "model.onnx", np.ones((40, 40), np.float32))
     (tmp_path / "model.onnx.data").unlink()
     with pytest.raises(MeasureError, match=r"model.onnx needs model.onnx.data beside it, which is missing"):
-        measure_size(path)
+        measure_size(path, target=Target())
 
 
 def test_data_cut_short_is_a_sentence(tmp_path):

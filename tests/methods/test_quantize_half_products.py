@@ -9,6 +9,7 @@ from torch import nn
 from compression.export.layer import export_layer
 from compression.layers.half_layers import HalfProduct
 from compression.measure.runtimes import RUNTIMES
+from compression.records import Target
 from tests.methods.given import apply, logits, ordered_dataset
 from tests.tiny import tiny_model
 
@@ -41,7 +42,7 @@ def test_the_exported_layer_multiplies_fp16_by_fp16_and_gives_what_torch_gives(t
     kinds |= {tensor.name: tensor.data_type for tensor in graph.initializer}
     products = [node for node in graph.node if node.op_type in ("MatMul", "Gemm")]
     assert [[kinds[name] for name in node.input] for node in products] == [[onnx.TensorProto.FLOAT16] * 2]
-    found = RUNTIMES["onnxruntime"].open(path, device="cpu", threads=1).score({"x": x.numpy()})
+    found = RUNTIMES["onnxruntime"].open(path, **Target().session).score({"x": x.numpy()})
     torch.testing.assert_close(torch.from_numpy(found).reshape(16, 1), layer(x).detach(), atol=3e-3, rtol=1e-3)
 
 

@@ -1,12 +1,9 @@
 """One contract for every backend: each test of this folder that takes `store` runs on SQLite and on PostgreSQL."""
 
-import os
-import secrets
-
 import pytest
-import sqlalchemy as sa
 
 from storage.store import Store, open_store
+from tests.postgresql import own_schema
 from tests.storage.given import Clock
 
 BACKENDS = ("sqlite", "postgresql")
@@ -18,17 +15,8 @@ def database_url(request, tmp_path):
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'test.db'}"
         return
-    server = os.environ.get("TEST_DATABASE_URL")
-    if not server:
-        pytest.skip("PostgreSQL is tested where TEST_DATABASE_URL names a server, as postgresql+psycopg://user@host/db")
-    schema = f"test_{secrets.token_hex(6)}"
-    engine = sa.create_engine(server)
-    with engine.begin() as connection:
-        connection.execute(sa.text(f"CREATE SCHEMA {schema}"))
-    yield sa.make_url(server).update_query_dict({"options": f"-csearch_path={schema}"}).render_as_string(False)
-    with engine.begin() as connection:
-        connection.execute(sa.text(f"DROP SCHEMA {schema} CASCADE"))
-    engine.dispose()
+    with own_schema(request.getfixturevalue("postgresql")) as url:
+        yield url
 
 
 @pytest.fixture

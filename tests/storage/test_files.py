@@ -3,11 +3,19 @@
 import errno
 import hashlib
 import os
+import time
 
 import pytest
 
 from compression.errors import StorageError
 from storage.files import Files
+
+DAY_S = 24 * 3600.0
+
+
+def lies(files: Files, digest: str) -> bool:
+    """The file is in its place; `has` would bring a swept one back."""
+    return (files.objects / digest[:2] / digest[2:]).exists()
 
 
 @pytest.fixture
@@ -76,8 +84,41 @@ def test_the_sweep_takes_what_nothing_names_once_it_is_a_day_old(files):
     now = os.stat(files.path(old)).st_mtime + 25 * 3600
     os.utime(files.path(fresh), (now, now))
     assert files.sweep({kept}, now=now) == 2
-    assert files.has(kept) and files.has(fresh) and not files.has(old)
+    assert files.has(kept) and files.has(fresh) and not lies(files, old)
     assert not list(files.incoming.iterdir())
+
+
+def test_a_swept_file_comes_back_when_it_is_wanted_within_a_week(files):
+    wanted = {"has": files.put_bytes(b"1"), "path": files.put_bytes(b"2"), "named": files.put_bytes(b"3")}
+    now = time.time() + 2 * DAY_S
+    assert files.sweep(set(), now=now) == 3
+    assert not any(lies(files, digest) for digest in wanted.values())
+    assert files.has(wanted["has"]) and files.path(wanted["path"]).read_bytes() == b"2"
+    files.sweep({wanted["named"]})
+    assert all(lies(files, digest) for digest in wanted.values())
+
+
+def test_a_swept_file_is_deleted_after_a_week_and_not_before(files):
+    digest = files.put_bytes(b"old")
+    swept = time.time() + 2 * DAY_S
+    files.sweep(set(), now=swept)
+    files.sweep(set(), now=swept + 6.9 * DAY_S)
+    assert [path.read_bytes() for path in files.trash.folder.rglob("*") if path.is_file()] == [b"old"]
+    files.sweep(set(), now=swept + 7.1 * DAY_S)
+    assert not list(files.trash.folder.iterdir()) and not files.has(digest)
+
+
+def test_a_file_that_is_put_again_after_a_sweep_is_there(files):
+    digest = files.put_bytes(b"again")
+    files.sweep(set(), now=time.time() + 2 * DAY_S)
+    assert files.put_bytes(b"again") == digest
+    assert lies(files, digest)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are of POSIX")
+def test_only_the_owner_reads_what_is_stored(files):
+    files.put_bytes(b"private")
+    assert [path for path in (files.root, *files.root.rglob("*")) if path.stat().st_mode & 0o077] == []
 
 
 def test_storing_a_file_again_keeps_it_from_the_sweep(files):

@@ -12,15 +12,16 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from compression.code_version import code_version
 from compression.errors import StorageError
 from compression.records import ImportDataSpec, SampleSpec
-from storage.digests import code_version
 from storage.engine import Database, make_engine
 from storage.migrations import HEAD
 from storage.store import open_store
 from storage.tables import Table
 from storage.upgrade import MIGRATIONS, upgrade
 from tests.storage.given import add_data, add_model, finished_run, result_of, run_spec
+from tests.storage.test_files import lies
 
 ROOT = Path(__file__).parents[2]
 DAY_S = 24 * 3600
@@ -101,6 +102,19 @@ for _ in range(100):
     assert store.setting("count") == 300
 
 
+def test_opening_again_drops_no_lock_of_this_process(tmp_path):
+    """Closing any handle of a file ends all of a process's locks on it (POSIX): SQLite's own must not be lost."""
+    store = open_store(None, tmp_path)
+    with store.database.reading() as session:
+        session.execute(sa.text("SELECT count(*) FROM jobs"))
+        open_store(None, tmp_path)
+        code = "import sys; from storage.store import open_store; open_store(None, sys.argv[1]).set_setting('key', 1)"
+        process = run_python(code, str(tmp_path))  # the last to close deletes the log: it must see that it isn't
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    assert store.setting("key") == 1
+
+
 def test_what_fails_in_the_middle_of_a_transaction_leaves_no_trace(store):
     with pytest.raises(ZeroDivisionError), store.database.writing() as session:
         store.put_job(session, "", SampleSpec(), parent=None, owner="local")
@@ -136,9 +150,9 @@ def test_the_sweep_keeps_whatever_a_row_names(store, tmp_path, clock):
     store.submit(ImportDataSpec(files={"a.csv": upload}, name="a", description={}))
     clock.now = time.time() + 2 * DAY_S
     assert store.sweep() == 1
-    assert not store.files.has(stray)
-    assert store.files.has(upload) and store.files.has(bundle)
-    assert all(store.files.has(digest) for digest in store.model(model).manifest.values())
+    assert not lies(store.files, stray)
+    assert lies(store.files, upload) and lies(store.files, bundle)
+    assert all(lies(store.files, digest) for digest in store.model(model).manifest.values())
 
 
 def test_the_sweep_keeps_the_log_of_an_old_job_and_nothing_of_a_deleted_one(store, clock):
@@ -153,7 +167,7 @@ def test_the_sweep_keeps_the_log_of_an_old_job_and_nothing_of_a_deleted_one(stor
 
 
 def test_the_code_version_is_the_same_in_another_process():
-    code = "from storage.digests import code_version; import sys; sys.exit(code_version() != sys.argv[1])"
+    code = "from compression.code_version import code_version; import sys; sys.exit(code_version() != sys.argv[1])"
     process = run_python(code, code_version())
     assert process.wait(60) == 0
 

@@ -78,15 +78,17 @@ def test_training_does_not_depend_on_the_global_generator_and_leaves_it_alone():
     assert equal(*trained)
 
 
-class KilledAfter(Hook):
-    """Ends the process' place in the loop as a kill would, after a number of steps; counts what it has seen."""
+class Counting(Hook):
+    """Counts the steps it has seen; ends the process' place in the loop, as a kill would, after `killed_after`."""
 
-    def __init__(self, steps):
-        self.steps, self.seen = steps, 0
+    killed_after = None  # of the class: a kill is no setting of a training
+
+    def __init__(self):
+        self.seen = 0
 
     def after_step(self, model, step, total_steps):
         self.seen += 1
-        if self.steps is not None and step >= self.steps:
+        if self.killed_after is not None and step >= self.killed_after:
             raise KeyboardInterrupt
 
     def state_dict(self):
@@ -97,16 +99,18 @@ class KilledAfter(Hook):
 
 
 @pytest.mark.parametrize("killed_after", [1, 6, 7, 8, 13])
-def test_a_killed_training_resumes_to_the_same_bits(killed_after, tmp_path):
+def test_a_killed_training_resumes_to_the_same_bits(killed_after, tmp_path, monkeypatch):
     """An epoch has 7 steps here: killed in its midst, at its end and after it."""
     params = TrainParams(epochs=3, batch_size=128, weight_decay=0.01, embedding_decay=1e-4)
     whole = tiny_model("deepfm", DATASET)
-    outcome = train(whole, DATASET, params, seed=3, hooks=[KilledAfter(None)])
+    outcome = train(whole, DATASET, params, seed=3, hooks=[Counting()])
 
     path, model = tmp_path / "train.ckpt", tiny_model("deepfm", DATASET)
+    monkeypatch.setattr(Counting, "killed_after", killed_after)
     with pytest.raises(KeyboardInterrupt):
-        train(model, DATASET, params, seed=3, hooks=[KilledAfter(killed_after)], checkpoint=path, checkpoint_seconds=0)
-    again, hook = tiny_model("deepfm", DATASET), KilledAfter(None)
+        train(model, DATASET, params, seed=3, hooks=[Counting()], checkpoint=path, checkpoint_seconds=0)
+    monkeypatch.setattr(Counting, "killed_after", None)
+    again, hook = tiny_model("deepfm", DATASET), Counting()
     resumed = train(again, DATASET, params, seed=3, hooks=[hook], checkpoint=path, checkpoint_seconds=0)
     assert resumed.resumed == (killed_after > 1)
     assert equal(weights(whole), weights(again))

@@ -18,6 +18,7 @@ from storage.store import open_store
 from tests.data.write import write_data
 from tests.models.importers.graphs import export
 from tests.models.importers.state_dict.make import NCF
+from tests.storage.test_files import lies
 from tests.ui.app import open_page, texts
 from tests.ui.filled import WORKER, description, fill
 from tests.ui.test_catalogue_pages import press, upload_page, uploaded
@@ -123,10 +124,10 @@ def test_the_upload_of_a_model_is_kept_as_long_as_the_model(store, onnx, tmp_pat
                                      notes={"upload": {"net.onnx": kept}}))
     store.clock = lambda: 4e9
     store.sweep()
-    assert store.files.has(kept) and not store.files.has(loose)
+    assert lies(store.files, kept) and not lies(store.files, loose)
     store.delete_model(model)
     store.sweep()
-    assert not store.files.has(kept)
+    assert not lies(store.files, kept)
 
 
 def test_a_model_imported_again_of_equal_files_is_bound_anew(store):

@@ -56,7 +56,9 @@ def test_the_table_has_the_axes_first_and_the_download_size_where_it_was_measure
     keys = table_keys(points, View(x="latency_p50_ms@512"))
     assert keys == ["auc", "latency_p50_ms@512", "size_bytes", "latency_ratio@512"]
     points[1].values["download_bytes"] = Value(15e6, baseline=90e6)
-    assert table_keys(points, View())[-2:] == ["latency_ratio@512", "download_bytes"]
+    points[1].values["bundle_bytes"] = Value(21e6, baseline=99e6)
+    assert table_keys(points, View())[-3:] == ["latency_ratio@512", "download_bytes", "bundle_bytes"]
+    assert result_columns(points, ["bundle_bytes"])["bundle_bytes"] == [None, 21]  # a run from before shows "—"
     assert result_columns(points, ["download_bytes"])["download_bytes"] == [None, 15]
 
 

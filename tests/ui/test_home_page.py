@@ -35,6 +35,17 @@ def test_an_empty_database_says_in_three_lines_what_this_is_and_offers_the_sampl
     assert "Harper" in texts(app), "the terms of MovieLens are shown"
 
 
+@pytest.mark.parametrize("page", ["home", "settings"])
+def test_a_home_of_another_database_is_told_with_what_to_do(home, store, page, monkeypatch):
+    add_subject(store)
+    assert "another database" not in texts(open_page(page))
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{home / 'wrong.db'}")
+    app = open_page(page)
+    assert not app.exception
+    assert f"The folder {home} belongs to another database ({home / 'recpress.db'})" in texts(app)
+    assert "Set DATABASE_URL and RECPRESS_HOME to the pair that belongs together" in texts(app)
+
+
 def test_trying_the_sample_queues_it_with_the_chosen_model_and_shows_the_progress(home, store):
     app = open_page("home")
     app.radio(key="home.architecture").set_value("dcnv2")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from starlette.applications import Starlette
@@ -18,7 +19,7 @@ from tests.ui.live_server import Client, served
 from ui.routes import KEY_HEADER, SILENT_S, TOKEN_HEADER, UPLOAD_PURPOSE, make_routes
 from ui.tokens import DAY_S, home_secret, is_valid, sign
 from ui.uploader import received
-from ui.uploads import Uploads
+from ui.uploads import UploadRefused, Uploads
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +201,40 @@ def test_uploads_forgotten_for_a_week_are_swept(tmp_path, store):
     for file in (tmp_path / "uploads").glob(f"{old.id}.*"):
         os.utime(file, (1, 1))
     assert uploads.sweep() == 1
+    assert [note.stem for note in (tmp_path / "uploads").glob("*.json")] == [fresh.id]
     assert uploads.find(fresh.id, owner="local").offset == 0
+
+
+def test_an_upload_that_was_swept_goes_on_within_a_week_and_is_gone_after_it(tmp_path, store):
+    uploads = Uploads(tmp_path / "uploads", store.files)
+    wanted, gone = (uploads.create("a.csv", 10, kind="data", owner="local") for _ in range(2))
+    for upload in (wanted, gone):
+        uploads.append(upload, 0, b"12345")
+        for file in (tmp_path / "uploads").glob(f"{upload.id}.*"):
+            os.utime(file, (1, 1))
+    assert uploads.sweep() == 2
+    assert uploads.find(wanted.id, owner="local").offset == 5
+    uploads.clock = lambda: time.time() + 8 * DAY_S
+    uploads.sweep()
+    with pytest.raises(UploadRefused, match="no longer kept"):
+        uploads.find(gone.id, owner="local")
+
+
+def test_uploads_are_not_promised_more_disk_than_there_is(tmp_path, store, monkeypatch):
+    uploads = Uploads(tmp_path / "uploads", store.files)
+    free = 30_000_000_000
+    monkeypatch.setattr("ui.uploads.shutil.disk_usage", lambda folder: SimpleNamespace(free=free))
+    first = uploads.create("a.csv", 10_000_000_000, kind="data", owner="local")
+    with pytest.raises(UploadRefused, match=r"needs 10.0 GB .* 30.0 GB free, of which 20.0 GB are promised") as refused:
+        uploads.create("b.csv", 5_000_000_000, kind="data", owner="somebody else")
+    assert refused.value.status == 507
+    os.truncate(tmp_path / "uploads" / f"{first.id}.part", 6_000_000_000)  # sparse: what has arrived is no longer free
+    free = 24_000_000_000
+    uploads.create("b.csv", 4_000_000_000, kind="data", owner="local")  # 14 promised, 8 wanted
+    with pytest.raises(UploadRefused, match=r"22\.0 GB are promised"):
+        uploads.create("c.csv", 1_000_000_000, kind="data", owner="local")
+    uploads.remove(first.id, owner="local")
+    uploads.create("c.csv", 1_000_000_000, kind="data", owner="local")
 
 
 def signed(store: Store, path: str) -> str:

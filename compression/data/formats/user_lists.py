@@ -49,7 +49,7 @@ def read(path: Path, description: DataDescription) -> pl.DataFrame:
     if unknown:
         raise DataError(f"A file of users and their items has no column '{unknown[0]}'; it has: "
                         f"{', '.join(frame.columns)}. Correct the columns of the description.")
-    return frame.select(wanted).with_columns(pl.col(["user", "item"]).cast(pl.String))
+    return frame.with_columns(pl.col(["user", "item"]).cast(pl.String)).select(wanted)
 
 
 def _choices(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

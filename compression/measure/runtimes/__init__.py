@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Runtime:
-    """A runtime: `open(path, *, device, threads, graph_optimization)` gives a session, or raises MeasureError."""
+    """A runtime: `open(path, *, device, threads, graph_optimization)` gives a session, or raises MeasureError.
+
+    No option has a default: Target.session has them all, so that none is left out.
+    """
 
     key: str
     title: str
@@ -26,8 +29,7 @@ class Runtime:
     open: Callable[..., "Session"]
 
 
-def _open_onnxruntime(path: Path, *, device: str = "cpu", threads: int = 1,
-                      graph_optimization: GraphOptimization = "all") -> "Session":
+def _open_onnxruntime(path: Path, *, device: str, threads: int, graph_optimization: GraphOptimization) -> "Session":
     from compression.measure.runtimes.onnxruntime import open_session
 
     return open_session(path, device=device, threads=threads, graph_optimization=graph_optimization)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from compression.data.schema import DataDescription, Role
 from compression.errors import ModelError
 from compression.models.signature import Input, Signature
+from compression.tasks import TASKS
 
 DEFAULT_LENGTH = 50  # values kept of a list whose length is free
 MAX_WIDTH = 1000
@@ -68,6 +69,8 @@ def bind(inputs: list[ModelInput], given: dict[str, Any] | None, *, description:
     if failed:
         raise ModelError(_cannot_bind(failed, description))
     task = given.get("task") or (description.task if description else "ctr")
+    if task not in list(TASKS):
+        raise ModelError(f"task of a binding must be one of {', '.join(TASKS)}; got {str(task)[:40]!r}.")
     return Signature(inputs=tuple(bound), task=task)
 
 
@@ -196,6 +199,9 @@ def _bound(item: ModelInput, columns: list[str], choice: dict[str, Any], descrip
         length = item.width or choice.get("max_length") or DEFAULT_LENGTH
         return _copy(single, max_length=length, fixed_length=bool(item.width)) if is_multi else single
     offsets = choice.get("offsets") or [0] * len(columns)
+    if not isinstance(offsets, list | tuple) or any(type(one) is not int for one in offsets):
+        raise ModelError(f"Input {item} needs {len(columns)} offsets, one a column, in a list of whole numbers; the "
+                         f"binding gives {str(offsets)[:80]}.")
     if len(offsets) != len(columns):
         raise ModelError(f"Input {item} needs {len(columns)} offsets, one a column; the binding gives {len(offsets)}.")
     shifts = item.shifts if len(item.shifts) == len(columns) else [0] * len(columns)

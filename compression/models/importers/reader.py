@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from compression.data.cells import repeated
 from compression.errors import ModelError
 from compression.models.importers.archive import PLAIN_NAME, unpack
 from compression.models.importers.disguise import (
@@ -279,6 +280,8 @@ def vocabularies_of(files: dict[str, Path]) -> dict[str, list[str]]:
     if not all(isinstance(values, list) and all(isinstance(value, str) for value in values) for values in lists):
         raise ModelError("vocabularies.json must map each column to a list of texts, in the order of the table's rows "
                          "from row 1 on.")
+    if twice := repeated(plain):
+        raise ModelError(twice)
     return plain
 
 

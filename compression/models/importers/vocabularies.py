@@ -69,6 +69,11 @@ def values_of(frame: pl.DataFrame, column: str) -> list[str]:
     return values.sort().to_list()
 
 
+def _texts(splits: dict[str, pl.DataFrame], column: str) -> pl.DataFrame:
+    """The column of all splits as text: files may store it in different types."""
+    return pl.concat([categories(part[column], what=f"Column '{column}'").to_frame() for part in splits.values()])
+
+
 def prepare(binding: dict[str, Any], files: dict[str, Path], data_folder: Path
             ) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """(binding as `bind` takes it, vocabularies by column) of one that says `from` and `scale`. Raises ModelError.
@@ -90,7 +95,7 @@ def prepare(binding: dict[str, Any], files: dict[str, Path], data_folder: Path
         first_ids = {}
         for column, source in sources.items():
             if source == DATA:
-                found[column], first_ids[column] = values_of(pl.concat(splits.values()), column), 0
+                found[column], first_ids[column] = values_of(_texts(splits, column), column), 0
             elif source.startswith(f"{FILE}:"):
                 key = source.split(":", 1)[1]
                 if key not in mappings:

@@ -1,0 +1,28 @@
+"""Which code makes a number: part of every digest that decides whether something was computed before. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+
+import compression
+
+ENGINES = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy")
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """A digest of the engine's source and of the libraries that make its numbers, as this process started with them."""
+    versions = {}
+    for name in ENGINES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    folder = Path(compression.__file__).parent
+    sources = {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+               for file in sorted(folder.rglob("*.py"))}
+    return hashlib.sha256(json.dumps([versions, sources], sort_keys=True).encode()).hexdigest()[:16]
