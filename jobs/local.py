@@ -13,17 +13,16 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
-import jobs
 from compression.records import Failure, Progress
 from jobs import failures
 from jobs.child import write_whole
 from jobs.devices import device_environment
+from jobs.environment import job_environment
 from jobs.processes import MARK, kill_group, kill_leftovers
 from jobs.records import Assignment, Said
-
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
 class LocalJob:
@@ -37,11 +36,8 @@ class LocalJob:
         (folder / "outcome.json").unlink(missing_ok=True)
         shutil.rmtree(folder / "inputs", ignore_errors=True)
         write_whole(folder / "assignment.json", assignment.model_dump_json())
-        root = str(Path(jobs.__file__).parents[1])
-        environment = {
-            **os.environ, **device_environment(device), **dict.fromkeys(THREADS, str(threads)), MARK: str(folder),
-            "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
-            "PYTHONUNBUFFERED": "1"}
+        environment = {**job_environment(assignment.spec.kind, threads=threads), **device_environment(device),
+                       MARK: str(folder)}
         self._folder = folder
         self._memory_kills = failures.memory_kills()
         self._progress: Progress | None = None
@@ -125,4 +121,5 @@ def note(folder: Path, text: str) -> None:
         with open(folder / "log.txt", "a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
     except OSError:
-        print(f"{folder.name}: {text}", file=sys.stderr)
+        with suppress(OSError):
+            print(f"{folder.name}: {text}", file=sys.stderr, flush=True)

@@ -10,12 +10,13 @@ and another one that waits takes over. The workers end with the server that star
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,13 +24,16 @@ import jobs
 from compression.errors import StorageError
 from jobs.devices import cpu_count, worker_devices
 from jobs.processes import is_running, kill_group
+from storage.silence import LEASE_S, Silence
 from storage.store import Store, open_store
 
 POLL_S = 0.5
 TAKE_OVER_S = 2.0
 STEADY_S = 60.0  # a worker that lived so long may be restarted at once
 LONGEST_PAUSE_S = 30.0
-STOP_S = 5.0
+STOP_S = 5.0  # for all workers together
+SILENT_S = 3 * LEASE_S  # a worker without a sign of life for so long is replaced; a locked database keeps it for 30 s
+START_S = 600.0  # until its first sign: it loads its libraries, and may wait for another to migrate the database
 SWEEP_S = 24 * 3600.0
 
 
@@ -60,7 +64,7 @@ class Supervisor:
                     if is_ours:
                         self._supervise(store)
             except (StorageError, OSError) as error:
-                print(f"Workers can't be started: {error}", file=sys.stderr, flush=True)
+                _say(f"Workers can't be started: {error}")
             self._stop.wait(TAKE_OVER_S)
 
     def _supervise(self, store: Store) -> None:
@@ -78,13 +82,14 @@ class Supervisor:
                         swept = time.monotonic()
                         store.sweep()
                 except (StorageError, OSError) as error:  # the workers go on; leases and the next day settle it
-                    print(f"Tidying up failed: {error}", file=sys.stderr, flush=True)
+                    _say(f"Tidying up failed: {error}")
                 self._stop.wait(POLL_S)
         finally:
+            end = time.monotonic() + STOP_S
             for hand in crew:
                 hand.ask_to_end()
             for hand in crew:
-                hand.end()
+                hand.end(max(0.0, end - time.monotonic()))
 
 
 class _Hand:
@@ -96,6 +101,9 @@ class _Hand:
         self._log = home / "workers" / f"{device.replace(':', '-')}.log"
         self._home = home
         self._process: subprocess.Popen[bytes] | None = None
+        self._signs: int | None = None  # descriptor on which the worker gives signs of life
+        self._signs_seen = 0
+        self._silence = Silence(longest_gap_s=LEASE_S)
         self._started = 0.0
         self._pause = 0.0
 
@@ -103,8 +111,9 @@ class _Hand:
         """Start the worker if it isn't there and its pause is over; tells whether it was started."""
         now = time.monotonic()
         if self._process is not None:
-            if self._process.poll() is None:
+            if self._process.poll() is None and not self._is_silent(self._process):
                 return False
+            self._kill()
             lived = now - self._started
             self._pause = 0.0 if lived > STEADY_S else min(LONGEST_PAUSE_S, max(0.25, self._pause * 2))
             self._process = None
@@ -115,30 +124,83 @@ class _Hand:
         environment = {**os.environ, "RECPRESS_HOME": str(self._home),
                        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
         self._log.parent.mkdir(exist_ok=True)
-        with open(self._log, "ab") as log:
-            self._process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                             env=environment, start_new_session=True)
+        with open(self._log, "ab") as log, _pipe() as (self._signs, passed):
+            sign = ["--sign-to", str(passed)] if passed is not None else []
+            self._process = subprocess.Popen([*self._command, *sign], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                             env=environment, start_new_session=True,
+                                             pass_fds=[passed] if passed is not None else [])
         self._started = now
+        return True
+
+    def _is_silent(self, process: subprocess.Popen[bytes]) -> bool:
+        """The worker is there and has given no sign for three leases: it is suspended, or hangs."""
+        if self._signs is None:
+            return False
+        with suppress(BlockingIOError):
+            self._signs_seen += len(os.read(self._signs, 1 << 16))
+        silent_s = self._silence.observe({process.pid: self._signs_seen})[process.pid]
+        if silent_s < (SILENT_S if self._signs_seen else START_S):
+            return False
+        text = (f"{time.strftime('%Y-%m-%d %H:%M:%S')} The worker with process {process.pid} gave no sign of life for "
+                f"{silent_s:.0f} s: it was suspended, or hung. It is replaced; its job goes on from the checkpoint.")
+        _say(text)
+        with suppress(OSError), open(self._log, "a", encoding="utf-8") as log:
+            log.write(f"{text}\n")
         return True
 
     def ask_to_end(self) -> None:
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
 
-    def end(self) -> None:
+    def end(self, seconds: float) -> None:
+        """Wait for the end, at most so long; then kill."""
         if self._process is None:
             return
-        try:
-            self._process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        self._kill()
+
+    def _kill(self) -> None:
+        """End the worker if it is still there, and what it started beside its job, which ends with it."""
+        assert self._process is not None
+        kill_group(self._process.pid)
+        if self._process.poll() is None:
             self._process.kill()
-            kill_group(self._process.pid)
-            self._process.wait()
+        self._process.wait()
+        if self._signs is not None:
+            os.close(self._signs)
+            self._signs, self._signs_seen = None, 0
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # the server's log may lie on a disk that is full
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
-def supervised(*, devices: Sequence[str] | None = None, worker_options: Sequence[str] = ()) -> Iterator[Supervisor]:
-    """Workers while the block runs: one for each GPU, else one for the CPU. Returns at once; a thread does the rest."""
+def _pipe() -> Iterator[tuple[int | None, int | None]]:
+    """A pipe that never blocks: the end to read, and the end a child inherits, which is closed here afterwards."""
+    if os.name != "posix":  # a child of Windows inherits no such descriptor; its worker is replaced when it ends
+        yield None, None
+        return
+    read, write = os.pipe()
+    os.set_blocking(read, False)
+    os.set_blocking(write, False)
+    try:
+        yield read, write
+    finally:
+        os.close(write)
+
+
+@contextmanager
+def supervised(*, devices: Sequence[str] | None = None,
+               worker_options: Sequence[str] | None = None) -> Iterator[Supervisor]:
+    """Workers while the block runs: one for each GPU, else one for the CPU. Returns at once; a thread does the rest.
+
+    worker_options: of `python -m jobs.worker`; None for those in RECPRESS_WORKER_OPTIONS.
+    """
+    if worker_options is None:
+        worker_options = shlex.split(os.environ.get("RECPRESS_WORKER_OPTIONS", ""))
     supervisor = Supervisor(devices=devices, worker_options=worker_options).start()
     try:
         yield supervisor

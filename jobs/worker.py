@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from compression.disk import is_disk_full
@@ -21,18 +22,20 @@ from compression.records import Failure
 from compression.step_cache import DEFAULT_LIMIT_BYTES
 from jobs.devices import cpu_count, worker_devices
 from jobs.failures import DISK_FULL, disk_full
+from jobs.limits import STOOD_STILL, Watch
 from jobs.local import LocalJob, clean, make_room, note
 from jobs.processes import die_with_parent, is_orphan
 from jobs.records import CACHE_BYTES, Assignment
-from storage.queue import LEASE_S
 from storage.records import Job, Outcome
+from storage.silence import LEASE_S
 from storage.store import Store, open_store
 
 PERFORM = "jobs.perform:perform"
 POLL_S = 0.1  # looks at the child
 BEAT_S = 0.5  # looks at the database while a job runs: a cancelled job hears of it within this time
 IDLE_S = 0.5  # looks at the queue
-SEEN_S = 5.0  # signs of life while idle
+SEEN_S = 5.0  # signs of life in the database while idle
+SIGN_S = 1.0  # signs of life to the supervisor
 SAVE_TRIES = 5
 
 
@@ -45,8 +48,20 @@ class Worker:
     threads: int
     perform: str = PERFORM
     parent: int | None = None  # ends with this process
+    sign_to: int | None = None  # descriptor of the supervisor's pipe: a byte there says that this worker goes on
     name: str = field(default_factory=lambda: f"{secrets.token_hex(4)}-{os.getpid()}")
     stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._signed = -SIGN_S
+
+    def sign(self) -> None:
+        """Tell the supervisor that this worker goes on. Called from its loops: a thread would go on by itself."""
+        if self.sign_to is None or time.monotonic() - self._signed < SIGN_S:
+            return
+        self._signed = time.monotonic()
+        with suppress(OSError):  # full, because the supervisor is suspended; or gone, which `stopping` sees
+            os.write(self.sign_to, b".")
 
     @property
     def stopping(self) -> bool:
@@ -56,13 +71,15 @@ class Worker:
 def work(worker: Worker, *, once: bool = False) -> int:
     """Do jobs until stopped, or with `once` until the queue is empty; gives how many were taken."""
     taken, seen = 0, 0.0
-    worker.store.add_worker(worker.name, worker.device)
+    # a full disk passes: its next sign of life registers the worker too
+    _quietly(worker, lambda: worker.store.add_worker(worker.name, worker.device))
     try:
         while not worker.stopping:
+            worker.sign()
             try:
                 job = worker.store.claim(worker.name, worker.device)
                 if job is None and time.monotonic() - seen > SEEN_S:
-                    worker.store.worker_seen(worker.name)
+                    worker.store.worker_seen(worker.name, worker.device)
                     seen = time.monotonic()
             except StorageError as error:  # a locked database or a full disk passes
                 _say(worker, str(error))
@@ -113,7 +130,9 @@ def attend(worker: Worker, job: Job, child: LocalJob) -> bool:
     """Watch a child until it ends, renewing the lease; True when its outcome can be saved."""
     beaten = time.monotonic()
     renewed = beaten
+    watch = Watch(worker.store, child.pid)
     while not child.wait(POLL_S):
+        worker.sign()
         now = time.monotonic()
         if worker.stopping:
             child.stop()
@@ -126,16 +145,20 @@ def attend(worker: Worker, job: Job, child: LocalJob) -> bool:
         try:
             order = worker.store.heartbeat(job.id, worker.name, child.progress, attempt=job.attempt)
             renewed = now
+            reached = watch.look(child.progress)
         except StorageError as error:
             _say(worker, str(error))
-            order = "go" if now - renewed < LEASE_S else "lost"
-        if order == "go":
+            order, reached = "go" if now - renewed < LEASE_S else "lost", None
+        if order == "go" and reached is None:
             continue
         child.stop()
         if order == "cancel":
             # before it is told: from then on a retry may put another worker into this folder
             clean(worker.store.job_folder(job.id))
             _end(worker, job, Failure(kind="Cancelled", message="Cancelled."))
+        elif reached is not None:
+            before = job.failure.kind if job.failure else None
+            _end(worker, job, reached, retry=reached.kind == STOOD_STILL and before != STOOD_STILL)
         return False
     failed = child.failure()
     if failed is not None:
@@ -147,6 +170,7 @@ def attend(worker: Worker, job: Job, child: LocalJob) -> bool:
 def save(worker: Worker, job: Job, outcome: Outcome) -> None:
     """Save the outcome in one transaction. What the database refuses for a moment is tried again."""
     for attempt in range(1, SAVE_TRIES + 1):
+        worker.sign()
         try:
             kept = worker.store.finish(job.id, worker.name, outcome, attempt=job.attempt)
         except StorageError as error:
@@ -181,6 +205,7 @@ def _end(worker: Worker, job: Job, failure: Failure, *, retry: bool = False) -> 
         clean(folder)  # first: the database may lie on the same disk
     became = "could not be recorded; it will be tried again"
     for attempt in range(SAVE_TRIES):
+        worker.sign()
         try:
             state = worker.store.fail(job.id, worker.name, failure, attempt=job.attempt, retry=retry)
             became = f"is {state or 'with another worker'}"
@@ -192,7 +217,7 @@ def _end(worker: Worker, job: Job, failure: Failure, *, retry: bool = False) -> 
 
 
 def _quietly(worker: Worker, action) -> None:
-    """On the way out nothing can be done about a refusal; the lease settles it."""
+    """Where nothing can be done about a refusal, and a lease or the next sign of life settles it."""
     try:
         action()
     except StorageError as error:
@@ -200,7 +225,8 @@ def _quietly(worker: Worker, action) -> None:
 
 
 def _say(worker: Worker, text: str) -> None:
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} worker {worker.name}: {text}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # the log may lie on the disk that is full
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} worker {worker.name}: {text}", file=sys.stderr, flush=True)
 
 
 def main() -> int:
@@ -209,6 +235,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, help="CPU threads of a job; without it, all processors")
     parser.add_argument("--once", action="store_true", help="end when the queue is empty")
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # set by jobs.supervise
+    parser.add_argument("--sign-to", type=int, help=argparse.SUPPRESS)  # likewise
     parser.add_argument("--perform", default=PERFORM, help=argparse.SUPPRESS)  # another table of kinds, for tests
     given = parser.parse_args()
     os.umask(0o077)  # what jobs write is for the owner alone
@@ -219,7 +246,7 @@ def main() -> int:
         die_with_parent(given.parent, signal.SIGTERM)
     try:
         worker = Worker(open_store(), given.device or worker_devices()[0], given.threads or cpu_count(),
-                        perform=given.perform, parent=given.parent, stop=stop)
+                        perform=given.perform, parent=given.parent, sign_to=given.sign_to, stop=stop)
     except StorageError as error:
         print(error, file=sys.stderr)
         return 2

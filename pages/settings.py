@@ -11,6 +11,7 @@ page_title("Settings", "What does the work, where things are kept, and what this
 warn_of_another_database(store())
 st.header("Workers and devices", anchor=False)
 parts.draw_workers(store())
+parts.draw_job_limits(store())
 st.header("Storage", anchor=False)
 parts.draw_storage(store())
 st.header("Samples", anchor=False)

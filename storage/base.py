@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from storage.engine import Database
 from storage.files import Files
+from storage.silence import LEASE_S, Silence
 
 Clock = Callable[[], float]
 LARGEST_ID = 2**63 - 1  # a larger number is no row of any database
@@ -22,11 +22,13 @@ LARGEST_ID = 2**63 - 1  # a larger number is no row of any database
 class Base:
     """Held by each part of the store; safe to share between threads, not across a fork."""
 
-    def __init__(self, database: Database, files: Files, home: Path, clock: Clock = time.time) -> None:
+    def __init__(self, database: Database, files: Files, home: Path, clock: Clock, monotonic: Clock) -> None:
         self.database = database
         self.files = files
         self.home = home
-        self.clock = clock
+        self.clock = clock  # for times that people read; never compared to judge who is alive
+        self.lease_silence = Silence(monotonic, longest_gap_s=LEASE_S / 3)
+        self.worker_silence = Silence(monotonic, longest_gap_s=LEASE_S)  # pages look seldom
 
     def insert_if_absent(self, session: Session, table: type, values: dict[str, Any]) -> bool:
         """Insert a row unless its key is taken; tells whether it was new. Safe against another process."""

@@ -14,11 +14,12 @@ from sqlalchemy.orm import Session
 from compression.errors import StorageError
 from storage.base import Base, short_id, shortened
 from storage.catalogue import checked_title
-from storage.queue import LEASE_S, existing_job
+from storage.queue import existing_job
 from storage.records import LOCAL, Comparison, WorkerRow
+from storage.silence import LEASE_S
 from storage.tables import ComparedRunTable, ComparisonTable, JobTable, SettingTable, WorkerTable
 
-DAY_S = 24 * 3600.0
+FORGET_S = 3600.0  # a worker that gave no sign for so long is no longer listed
 
 
 class Comparisons(Base):
@@ -87,17 +88,21 @@ class Workers(Base):
     """The part of the store that knows the worker processes."""
 
     def add_worker(self, worker: str, device: str, *, pid: int | None = None) -> None:
-        """Register a worker of this machine; those that went silent a day ago are forgotten."""
+        """Register a worker of this machine."""
         now = self.clock()
         with self.database.writing() as session:
-            session.execute(sa.delete(WorkerTable).where(WorkerTable.seen < now - DAY_S))
             session.merge(WorkerTable(id=worker, host=this_machine(), pid=pid or os.getpid(), device=device, job=None,
                                       started=now, seen=now))
 
-    def worker_seen(self, worker: str) -> None:
-        """An idle worker's sign of life."""
+    def worker_seen(self, worker: str, device: str) -> None:
+        """An idle worker's sign of life; those that it has seen silent for an hour are forgotten."""
         with self.database.writing() as session:
-            session.execute(sa.update(WorkerTable).where(WorkerTable.id == worker).values(seen=self.clock(), job=None))
+            seen = sa.update(WorkerTable).where(WorkerTable.id == worker).values(seen=self.clock(), job=None)
+            known = session.execute(seen).rowcount == 1
+            long_silent = [row for row, still in self._silence(session) if still >= FORGET_S]
+            session.execute(sa.delete(WorkerTable).where(WorkerTable.id.in_([row.id for row in long_silent])))
+        if not known:  # this one was suspended for so long that another forgot it
+            self.add_worker(worker, device)
 
     def remove_worker(self, worker: str) -> None:
         """Forget a worker that ends in order."""
@@ -105,12 +110,11 @@ class Workers(Base):
             session.execute(sa.delete(WorkerTable).where(WorkerTable.id == worker))
 
     def workers(self) -> list[WorkerRow]:
-        """Known workers, the living first; `alive` means seen within the last lease."""
-        now = self.clock()
+        """Known workers, the living first; `alive` means that no lease has passed here without a sign of life."""
         with self.database.reading() as session:
-            rows = session.scalars(sa.select(WorkerTable).order_by(WorkerTable.seen.desc())).all()
+            rows = sorted(self._silence(session), key=lambda found: (found[1] >= LEASE_S, -found[0].seen))
             return [WorkerRow(id=row.id, host=row.host, pid=row.pid, device=row.device, job=row.job,
-                              started=row.started, seen=row.seen, alive=row.seen > now - LEASE_S) for row in rows]
+                              started=row.started, seen=row.seen, alive=still < LEASE_S) for row, still in rows]
 
     def drop_dead_workers(self, is_running: Callable[[int], bool]) -> list[str]:
         """Let the jobs of this machine's dead workers be claimed at once rather than after the lease; gives their ids.
@@ -123,9 +127,15 @@ class Workers(Base):
             dead = [row for row in rows if not is_running(row.pid)]
             for row in dead:
                 session.execute(sa.update(JobTable).where(JobTable.worker == row.id, JobTable.state == "running")
-                                .values(lease_until=0.0))
+                                .values(beats=None))
                 session.delete(row)
             return [row.id for row in dead]
+
+    def _silence(self, session: Session) -> list[tuple[WorkerTable, float]]:
+        """Each worker's row and how long this store has seen no sign of it; a sign changes `seen`, to whatever."""
+        rows = session.scalars(sa.select(WorkerTable)).all()
+        still = self.worker_silence.observe({row.id: row.seen for row in rows})
+        return [(row, still[row.id]) for row in rows]
 
 
 def this_machine() -> str:

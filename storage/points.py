@@ -31,8 +31,8 @@ Values = dict[str, Value]
 class Points(Base):
     """The part of the store that Compare reads."""
 
-    def __init__(self, database: Database, files: Files, home: Path, clock: Clock) -> None:
-        super().__init__(database, files, home, clock)
+    def __init__(self, database: Database, files: Files, home: Path, clock: Clock, monotonic: Clock) -> None:
+        super().__init__(database, files, home, clock, monotonic)
         self._values: dict[int, Values] = {}  # by result
 
     def points(self, model: str, data: str, *, project: str | None = None, text: str | None = None) -> list[Point]:

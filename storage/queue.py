@@ -1,7 +1,8 @@
 """The queue: submitted by people, claimed by workers, ended once.
 
-A worker holds a job by (worker, attempt) and a lease that its heartbeat renews. Whoever lost the lease finds that
-pair gone and changes nothing: so a job ends once, however many processes were killed on the way.
+A worker holds a job by (worker, attempt) and a count of heartbeats. Another worker may take the job once it has seen
+that count stand still for a lease on its own monotonic clock; what the clocks of machines say plays no part. Whoever
+lost the job finds its pair gone and changes nothing: so a job ends once, however many processes were killed on the way.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from storage.catalogue import checked_title
 from storage.digests import device_kind, project_key, spec_digest
 from storage.records import LOCAL, Job, Page, State
 from storage.rows import SPEC, job_record
+from storage.silence import LEASE_S
 from storage.tables import DataTable, JobTable, ModelTable, ProjectTable, ResultTable, WorkerTable
 from storage.uses import ACTIVE, delete_finished, refuse_while_compared
 
-LEASE_S = 15.0
 TRIES = 3
 MOST_PAGES = 10**9
 
@@ -127,7 +128,7 @@ class Queue(Base):
                 if not self.files.has(digest):
                     raise StorageError(f"The uploaded file {name!r} is no longer kept; upload it again.")
             row.state, row.cancel_asked, row.attempts_before = "queued", False, row.attempt
-            row.failure = row.progress = row.ended = row.worker = row.lease_until = None
+            row.failure = row.progress = row.ended = row.worker = row.beats = None
             return job_id
 
     def delete_job(self, job_id: int) -> None:
@@ -143,27 +144,28 @@ class Queue(Base):
     def claim(self, worker: str, device: str) -> Job | None:
         """Take the oldest job this worker can do: one whose lease ran out, else a queued one. None if there is none.
 
+        A lease runs out for those who have watched it: an idle worker here, a busy one in each heartbeat.
         A job lost for the third time ends as failed, a lost job that was to be cancelled as cancelled.
         """
         with self.database.reading() as session:  # an idle worker asks often and must not take the write lock
-            if session.scalar(self._claimable(device).limit(1)) is None:
+            claimable = self._claimable(device, self._silent(session))
+            if session.scalar(claimable.limit(1)) is None:
                 return None
         with self.database.writing() as session:
             while True:
-                query = self._claimable(device).limit(1).with_for_update(skip_locked=True)
-                row = session.scalar(query)
+                row = session.scalar(claimable.limit(1).with_for_update(skip_locked=True))
                 if row is None:
                     return None
                 now = self.clock()
                 if row.state == "running" and row.cancel_asked:
-                    row.state, row.ended, row.worker, row.lease_until = "cancelled", now, None, None
+                    row.state, row.ended, row.worker, row.beats = "cancelled", now, None, None
                 elif row.state == "running" and row.attempt - row.attempts_before >= TRIES:
                     self._end_failed(row, _lost())
                 elif row.state == "running" and row.needs not in (None, device_kind(device)):
-                    row.state, row.worker, row.lease_until = "queued", None, None  # for a worker with that device
+                    row.state, row.worker, row.beats = "queued", None, None  # for a worker with that device
                 elif not self._use_cached(session, row, row.needs or device_kind(device)):
                     row.state, row.worker, row.device, row.attempt = "running", worker, device, row.attempt + 1
-                    row.started, row.lease_until, row.progress = now, now + LEASE_S, None
+                    row.started, row.beats, row.progress = now, 1.0, None
                     session.flush()
                     return job_record(row)
                 session.flush()
@@ -171,7 +173,7 @@ class Queue(Base):
     def heartbeat(self, job_id: int, worker: str, progress: Progress | None = None, *,
                   attempt: int) -> Literal["go", "cancel", "lost"]:
         """Renew the lease and store the progress; tells whether to go on, to cancel, or that another has the job."""
-        values: dict[str, Any] = {"lease_until": self.clock() + LEASE_S}
+        values: dict[str, Any] = {"beats": sa.func.coalesce(JobTable.beats, 0.0) + 1.0}
         if progress is not None:
             values["progress"] = progress.model_dump_json()
         with self.database.writing() as session:
@@ -179,6 +181,7 @@ class Queue(Base):
                                     .returning(JobTable.cancel_asked))
             session.execute(sa.update(WorkerTable).where(WorkerTable.id == worker).values(seen=self.clock(),
                                                                                          job=job_id))
+            self._silent(session)  # who is busy watches the leases of the others too
         return "lost" if cancel is None else "cancel" if cancel else "go"
 
     def fail(self, job_id: int, worker: str, failure: Failure, *, attempt: int, retry: bool = False) -> State | None:
@@ -196,7 +199,7 @@ class Queue(Base):
                 row.state, row.failure = "queued", failure.model_dump_json()
             else:
                 self._end_failed(row, failure)
-            row.lease_until = row.worker = None
+            row.beats = row.worker = None
             return row.state
 
     def release(self, job_id: int, worker: str, *, attempt: int) -> None:
@@ -207,10 +210,20 @@ class Queue(Base):
                 row.state = "cancelled" if row.cancel_asked else "queued"
                 row.ended = self.clock() if row.cancel_asked else None
                 row.attempts_before += 1
-                row.lease_until = row.worker = None
+                row.beats = row.worker = None
 
-    def _claimable(self, device: str) -> sa.Select[tuple[JobTable]]:
-        lost = sa.and_(JobTable.state == "running", JobTable.lease_until < self.clock())
+    def _silent(self, session: Session) -> list[tuple[int, int, float]]:
+        """Running jobs (id, attempt, beats) whose heartbeat this store has not seen move for a lease."""
+        rows = session.execute(sa.select(JobTable.id, JobTable.attempt, JobTable.beats).where(
+            JobTable.state == "running", JobTable.beats.is_not(None))).all()
+        still = self.lease_silence.observe({row.id: (row.attempt, row.beats) for row in rows})
+        return [tuple(row) for row in rows if still[row.id] >= LEASE_S]
+
+    def _claimable(self, device: str, silent: Sequence[tuple[int, int, float]]) -> sa.Select[tuple[JobTable]]:
+        # a heartbeat since the look takes a job off the list again
+        same = [sa.and_(JobTable.id == job, JobTable.attempt == attempt, JobTable.beats == beats)
+                for job, attempt, beats in silent]
+        lost = sa.and_(JobTable.state == "running", sa.or_(JobTable.beats.is_(None), *same))
         fits = sa.or_(JobTable.needs.is_(None), JobTable.needs == device_kind(device))
         queued = sa.and_(JobTable.state == "queued", fits)
         return sa.select(JobTable).where(JobTable.state.in_(ACTIVE), sa.or_(lost, queued)).order_by(
@@ -218,7 +231,7 @@ class Queue(Base):
 
     def _end_failed(self, row: JobTable, failure: Failure) -> None:
         row.state, row.ended, row.failure = "failed", self.clock(), failure.model_dump_json()
-        row.lease_until = row.worker = None
+        row.beats = row.worker = None
 
     def _use_cached(self, session: Session, row: JobTable, kind: str) -> bool:
         """End the job with the result of an equal spec, if there is one."""
@@ -229,12 +242,14 @@ class Queue(Base):
         if found is None:
             return False
         row.state, row.result_id, row.cached_from, row.ended = "done", found.id, found.job, self.clock()
-        row.device, row.worker, row.lease_until, row.failure = kind, None, None, None
+        row.device, row.worker, row.beats, row.failure = kind, None, None, None
         return True
 
     def _best_device(self, session: Session) -> str:
         """The kind of device a job queued now will most likely run on."""
-        alive = session.scalars(sa.select(WorkerTable.device).where(WorkerTable.seen > self.clock() - LEASE_S))
+        rows = session.execute(sa.select(WorkerTable.id, WorkerTable.device, WorkerTable.seen)).all()
+        still = self.worker_silence.observe({row.id: row.seen for row in rows})
+        alive = [row.device for row in rows if still[row.id] < LEASE_S]
         return "cuda" if any(device_kind(device) == "cuda" for device in alive) else "cpu"
 
 

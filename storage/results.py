@@ -53,7 +53,7 @@ class Results(Catalogue, Queue):
             for spec in outcome.next_jobs:
                 self.put_job(session, "", spec, parent=job_id, owner=row.owner)
             row.state, row.ended, row.failure = "done", self.clock(), None
-            row.lease_until = row.worker = None
+            row.beats = row.worker = None
             return True
 
     def result(self, job_id: int) -> Result:

@@ -93,10 +93,12 @@ class Store(Results, Points, Comparisons, Workers, Home):
         self.database.close()
 
 
-def open_store(url: str | sa.URL | None = None, root: Path | str | None = None, *, clock: Clock = time.time) -> Store:
+def open_store(url: str | sa.URL | None = None, root: Path | str | None = None, *, clock: Clock = time.time,
+               monotonic: Clock = time.monotonic) -> Store:
     """Open the store, creating or migrating the database.
 
-    root: the home folder (RECPRESS_HOME, else ./recpress_data); url: DATABASE_URL, else SQLite in the home folder.
+    root: the home folder (RECPRESS_HOME, else ./recpress_data); url: DATABASE_URL, else SQLite in the home folder;
+    clock: the time that rows show; monotonic: by which the silence of workers is measured.
     Raises StorageError when either can't be used.
     """
     home = Path(root or os.environ.get("RECPRESS_HOME") or "recpress_data").expanduser().resolve()
@@ -110,6 +112,6 @@ def open_store(url: str | sa.URL | None = None, root: Path | str | None = None, 
     upgrade(url)
     reserve = Reserve(home)
     reserve.keep()
-    store = Store(Database(make_engine(url), reserve), files, home, clock)
+    store = Store(Database(make_engine(url), reserve), files, home, clock, monotonic)
     store.adopt_home()
     return store

@@ -135,7 +135,8 @@ class JobTable(Table):
     owner: Mapped[str]
     worker: Mapped[str | None]
     device: Mapped[str | None]
-    lease_until: Mapped[float | None]
+    # heartbeats of the attempt: whoever sees none for a lease may take the job; None: its worker is known to be dead
+    beats: Mapped[float | None] = mapped_column("lease_until")
     __table_args__ = (
         Index("ix_jobs_state_id", "state", "id"),
         Index("ix_jobs_model_data_state", "model", "data", "state"),

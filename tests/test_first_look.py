@@ -102,6 +102,26 @@ def test_a_mapping_with_gaps_is_refused(tmp_path):
         ordered(mappings_in(tmp_path / "a.json")["a"], "a")
 
 
+@pytest.mark.parametrize("text", ['{"a": ["x", "x", "y"]}', '{"a": [1, "1", 2]}', '{"a": {"x": 0, "x": 1, "y": 2}}',
+                                  '{"x": 0, "x": 1, "y": 2}'])
+def test_what_names_a_value_twice_is_no_mapping(text, tmp_path):
+    (tmp_path / "a.json").write_text(text)
+    assert mappings_in(tmp_path / "a.json") == {}
+
+
+def test_values_of_splits_stored_in_different_types_are_listed_once(tmp_path):
+    import polars as pl
+
+    frame = pl.DataFrame({"click": [0, 1] * 10, "item": [k % 3 for k in range(20)]})
+    frame.write_parquet(tmp_path / "train.parquet")
+    frame.cast(pl.Float64).write_parquet(tmp_path / "test.parquet")
+    columns = [{"name": "click", "role": "label"}, {"name": "item", "role": "item"}]
+    write_data(tmp_path, files={"train": "train.parquet", "test": "test.parquet"}, columns=columns, format="parquet",
+               split={"kind": "random"})
+    binding = {"inputs": {"i": {"columns": ["item"], "from": {"item": "data"}}}}
+    assert prepare(binding, {}, tmp_path)[1] == {"item": ["0", "1", "2"]}
+
+
 def test_values_of_words_are_sorted_as_words():
     import polars as pl
 

@@ -7,6 +7,7 @@ downloads need a link that a page signed. A request the browser marks as coming 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sys
 import time
@@ -22,6 +23,7 @@ from starlette.routing import Route
 
 from compression.errors import RecPressError, StorageError
 from compression.plain_text import TextError, read_json
+from jobs.environment import plain_environment
 from storage.records import LOCAL
 from storage.store import Store
 from ui.links import bundle_url
@@ -279,10 +281,11 @@ async def _split_file(request: Request, store: Store) -> Response:
     target = kept / f"{row.id}-{split}.csv"
     if not target.exists():
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "ui.split_file", str(store.home), row.id, split, str(target),
-            cwd=Path(__file__).parent.parent, stderr=asyncio.subprocess.PIPE)
+            sys.executable, "-m", "ui.split_file", str(store.files.root), split, str(target),
+            cwd=Path(__file__).parent.parent, env=plain_environment(), stdin=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE)
         try:
-            _, said = await asyncio.wait_for(child.communicate(), SPLIT_TIMEOUT_S)
+            _, said = await asyncio.wait_for(child.communicate(json.dumps(row.manifest).encode()), SPLIT_TIMEOUT_S)
         except TimeoutError:
             child.kill()
             raise StorageError(f"Cutting the {split} split took longer than {SPLIT_TIMEOUT_S // 60} minutes; "

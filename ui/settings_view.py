@@ -16,6 +16,7 @@ from compression.errors import RecPressError
 from compression.records import SampleSpec
 from compression.step_cache import DEFAULT_LIMIT_BYTES, GB, MOST_BYTES, cache_bytes, evict
 from jobs.devices import cpu_count, visible_gpus
+from jobs.limits import LIMITS
 from jobs.records import CACHE_BYTES
 from jobs.submit import submit
 from storage.store import Store
@@ -46,6 +47,20 @@ def draw_workers(store: Store) -> None:
                    "more are started by hand.")
     st.caption("Another worker, on this machine or on one that reaches the same database and folder:")
     st.code("python -m jobs.worker", language="bash")
+
+
+def draw_job_limits(store: Store) -> None:
+    """When a job is ended that stands still or takes too long."""
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="large"):
+        for limit in LIMITS:
+            key = f"settings.{limit.key}"
+
+            def keep(key: str = key, name: str = limit.key) -> None:
+                store.set_setting(name, st.session_state[key])
+
+            value = min(max(round(store.setting(limit.key, limit.default)), limit.lower), limit.upper)
+            st.number_input(f"{limit.title}, in {limit.unit}", limit.lower, limit.upper, value=value, key=key,
+                            on_change=keep, width=220, help=limit.help)
 
 
 def draw_storage(store: Store) -> None:

@@ -1,10 +1,13 @@
 """One split of a stored dataset as CSV; run in a child process so that the server's memory stays small.
 
-    python -m ui.split_file HOME DATASET SPLIT TARGET
+    python -m ui.split_file FILES SPLIT TARGET < manifest.json
+
+It is told where the stored files are and which of them it needs; it opens no database.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -12,20 +15,18 @@ from pathlib import Path
 
 from compression.data.split_csv import export_split_csv
 from compression.errors import RecPressError
-from storage.store import open_store
+from storage.files import Files
 
 
-def write_split(home: Path, data_id: str, split: str, target: Path) -> None:
+def write_split(files: Files, manifest: dict[str, str], split: str, target: Path) -> None:
     """Write the rows of a split to `target`: whole or not at all. Raises DataError or StorageError."""
-    store = open_store(root=home)
-    row = store.dataset(data_id)
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        store.files.materialise(row.manifest, Path(folder))
+        files.materialise(manifest, Path(folder))
         os.replace(export_split_csv(Path(folder), split, Path(folder) / "split.csv.new"), target)
 
 
 if __name__ == "__main__":
     try:
-        write_split(Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4]))
+        write_split(Files(Path(sys.argv[1])), json.load(sys.stdin), sys.argv[2], Path(sys.argv[3]))
     except RecPressError as error:
         sys.exit(str(error))

@@ -27,7 +27,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from compression import data
-from compression.data.cells import repeated
+from compression.data.cells import repeated, unique_keys
 from compression.data.schema import DataDescription, Role
 from compression.errors import ModelError
 from compression.export.card import model_card
@@ -241,7 +241,8 @@ def read_signature(folder: Path) -> tuple[Signature, dict[str, list[str]]]:
     """Signature and vocabularies of an unpacked bundle. Raises ModelError."""
     try:
         saved = json.loads((Path(folder) / SIGNATURE).read_text(encoding="utf-8"))
-        vocabularies = json.loads((Path(folder) / VOCABULARIES).read_text(encoding="utf-8"))
+        vocabularies = json.loads((Path(folder) / VOCABULARIES).read_text(encoding="utf-8"),
+                                  object_pairs_hook=unique_keys)
         signature = Signature.model_validate(saved["signature"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelError(f"{SIGNATURE} or {VOCABULARIES} of the bundle can't be read: "

@@ -79,7 +79,8 @@ def json_rows(path):
             if not line.strip():
                 continue
             try:
-                yield {column: cells.text_of(value) for column, value in json.loads(line).items() if column in READ}
+                row = json.loads(line, object_pairs_hook=lambda pairs: dict(reversed(pairs)))  # the first of a key
+                yield {column: cells.text_of(value) for column, value in row.items() if column in READ}
             except (ValueError, AttributeError, RecursionError):
                 raise cells.DataError(f"{path.name}: line {place:,} is no JSON object of single values and "
                                       "lists.") from None

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from compression.data.cells import repeated
+from compression.data.cells import repeated, unique_keys
 from compression.errors import ModelError
 from compression.models.foreign import build, parse_config
 from compression.models.signature import Signature
@@ -139,7 +139,7 @@ def _read_json(path: Path, limit: int | None) -> Any:
     if limit is not None and size > limit:
         raise ModelError(f"{path.name} has {size:,} bytes; at most {limit:,} are allowed.")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{path.name} is not valid JSON in UTF-8: {error}.") from None
 

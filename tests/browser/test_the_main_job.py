@@ -48,7 +48,7 @@ def test_sample_to_trained_model_to_runs_to_compare_to_a_bundle_that_gives_the_n
     context.close()
 
     rows = app.home / "test.csv"
-    write_split(app.home, chosen.data, "test", rows)
+    write_split(store.files, store.dataset(chosen.data).manifest, "test", rows)
     assert f"{auc_of_bundle(bundle, rows, app.home / 'unpacked', store.dataset(chosen.data)):.4f}" == shown
 
 

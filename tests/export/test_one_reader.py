@@ -191,7 +191,8 @@ TEXT_CASES = {
     "JSON lines": lambda folder: write(folder, *("".join(json.dumps(
         {"label": k % 2, "user": int(DRAW.integers(5)), "item": [True, False, None][k % 3],
          "age": [1, 2.5, None, -1e-7][k % 4], "tags": [["New York", "b"], [], ["c", ""], None][k % 4],
-         "band": [7.0, 1.5, 1e20, 1e-7, 3][k % 5]}) + "\n" for k in range(N)) for _ in range(2)),
+         "band": [7.0, 1.5, 1e20, 1e-7, 3][k % 5]}).replace("}", ', "band": 1.5}') + "\n" for k in range(N))
+        for _ in range(2)),
         ROLES | {"band": "category"}, format="jsonl"),
 }
 

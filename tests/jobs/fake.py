@@ -52,6 +52,33 @@ def die(assignment: Assignment, amount: str, report: Report) -> None:
     os.kill(os.getpid(), getattr(signal, amount))
 
 
+def stop(assignment: Assignment, amount: str, report: Report) -> None:
+    """Suspend this process: the first time alone, or always."""
+    mark = assignment.work / "stopped"
+    if amount == "always" or not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def compute(assignment: Assignment, amount: str, report: Report) -> None:
+    """Use so many seconds of processor time and report nothing; with "below", in a process of its own."""
+    seconds, _, where = amount.partition(" ")
+    code = f"import time\nwhile time.process_time() < {seconds}: pass"
+    if where == "below":
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return
+    end = time.process_time() + float(seconds)
+    while time.process_time() < end:
+        pass
+
+
+def repeat(assignment: Assignment, amount: str, report: Report) -> None:
+    """Report the same again and again."""
+    while True:
+        report(Progress(stage="wait", done=1))
+        time.sleep(1)
+
+
 def stubborn(assignment: Assignment, amount: str, report: Report) -> None:
     """Ignore SIGTERM and start a process of one's own, whose number goes to a file."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -95,10 +122,10 @@ def inspect(assignment: Assignment, amount: str, report: Report) -> None:
     folder = assignment.work
     files = Files(Path(assignment.files))
     files.materialise(assignment.model_manifest, folder / "model")
-    seen = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")}
+    seen = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", *amount.split())}
     print("SEEN", seen, sorted(path.name for path in (folder / "model").iterdir()), "torch" in sys.modules, flush=True)
 
 
 ACTIONS = {"steps": steps, "die-once": die_once, "die": die, "stubborn": stubborn, "refuse": refuse,
            "break-down": break_down, "exhaust-memory": exhaust_memory, "fill-disk": fill_disk,
-           "outgrow-disk": outgrow_disk, "inspect": inspect}
+           "outgrow-disk": outgrow_disk, "inspect": inspect, "stop": stop, "compute": compute, "repeat": repeat}

@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from jobs import supervise
 from jobs.processes import is_running
 from jobs.supervise import held, supervised
 from tests.jobs.test_worker import wait_for
@@ -41,13 +42,43 @@ def test_two_servers_start_one_worker_and_the_second_takes_over(store, queue):
         assert not is_running(after[0].pid)
 
 
-def test_a_killed_worker_is_replaced_and_its_job_goes_on_before_the_lease_ends(store, queue):
+def test_a_killed_worker_is_replaced_and_its_job_goes_on(store, queue):
     with supervised(devices=["cpu"], worker_options=OPTIONS):
         job_id = queue("steps 30")
         wait_for(lambda: store.job(job_id).progress)
         os.kill(store.workers()[0].pid, signal.SIGKILL)
-        wait_for(lambda: store.job(job_id).attempt == 2, 10)
+        wait_for(lambda: store.job(job_id).attempt == 2)
         wait_for(lambda: store.job(job_id).state == "done")
+
+
+def test_a_suspended_worker_is_replaced_and_its_job_goes_on(store, queue, monkeypatch):
+    monkeypatch.setattr(supervise, "SILENT_S", 4.0)
+    with supervised(devices=["cpu"], worker_options=OPTIONS):
+        job_id = queue("steps 30")
+        wait_for(lambda: store.job(job_id).progress)
+        before, = store.workers()
+        os.kill(before.pid, signal.SIGSTOP)
+        wait_for(lambda: store.job(job_id).attempt == 2)
+        wait_for(lambda: store.job(job_id).state == "done")
+        assert not is_running(before.pid)
+        assert [worker.id for worker in store.workers() if worker.id != before.id]
+    steps = [line for line in store.log_path(job_id).read_text().splitlines() if line.startswith("step ")]
+    assert 30 <= len(steps) <= 31  # from the checkpoint, and no two at work at once
+    log = (store.home / "workers" / "cpu.log").read_text()
+    assert f"The worker with process {before.pid} gave no sign of life" in log and "replaced" in log
+
+
+def test_suspended_workers_do_not_hold_up_the_end_of_the_app_one_after_another(store, monkeypatch):
+    monkeypatch.setattr(supervise, "STOP_S", 2.0)
+    waited = []
+    monkeypatch.setattr(supervise._Hand, "end", lambda hand, seconds, end=supervise._Hand.end:
+                        (waited.append(seconds), end(hand, seconds)))
+    with supervised(devices=["cpu", "cpu", "cpu"], worker_options=OPTIONS):
+        workers = wait_for(lambda: len(store.workers()) == 3 and store.workers())
+        for worker in workers:
+            os.kill(worker.pid, signal.SIGSTOP)
+    assert sum(waited) < 2 * 2.0  # together they get STOP_S, not each
+    assert not any(is_running(worker.pid) for worker in workers)
 
 
 def test_an_idle_worker_shows_that_it_is_alive(store):

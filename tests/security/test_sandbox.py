@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from compression.disk import is_disk_full
 from compression.errors import ModelError
 from compression.models.importers import import_model, landlock, sandbox
 from compression.models.importers.sandbox import read_in_sandbox
 from tests.security.hostile import CANARY, graph, pickled, torch_zip
+from tests.small_disk import fill, small_disk
 
 pytestmark = pytest.mark.security
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,6 +142,16 @@ def test_a_child_that_crashes_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(sandbox.sys, "executable", "/bin/false")
     with pytest.raises(ModelError, match=r"ended abnormally \(exit status 1\)"):
         read_in_sandbox(files(tmp_path / "up", m__onnx=graph().SerializeToString()), tmp_path / "model")
+
+
+@pytest.mark.parametrize("left", [8 << 10, 16 << 10])
+def test_a_full_disk_is_not_blamed_on_the_file(tmp_path, left):
+    given = files(tmp_path / "up", m__onnx=graph().SerializeToString())
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        fill(disk, leave=left)
+        with pytest.raises(Exception) as caught:
+            import_model(given, disk / "model")
+        assert is_disk_full(caught.value), caught.value
 
 
 def test_the_child_sees_none_of_our_environment(tmp_path, monkeypatch):

@@ -25,7 +25,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def store(database_url, tmp_path, clock) -> Store:
-    opened = open_store(database_url, tmp_path / "home", clock=clock)
+def monotonic() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(database_url, tmp_path, clock, monotonic) -> Store:
+    opened = open_store(database_url, tmp_path / "home", clock=clock, monotonic=monotonic)
     yield opened
     opened.close()

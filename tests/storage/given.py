@@ -5,6 +5,7 @@ from __future__ import annotations
 from compression.data.schema import Column, DataDescription, Label, Role
 from compression.records import Measurement, ModelDescription, Recipe, Result, RunSpec, Step, Target
 from storage.records import Job, NewData, NewModel, Outcome
+from storage.silence import LEASE_S
 from storage.store import Store
 
 
@@ -16,6 +17,13 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def pass_a_lease(store: Store, monotonic: Clock) -> None:
+    """Let a lease go by in which a busy worker of this store looks at the others' heartbeats."""
+    for _ in range(4):
+        store.heartbeat(0, "busy", attempt=0)
+        monotonic.now += LEASE_S / 3
 
 
 def add_model(store: Store, name: str = "DeepFM", *, owner: str = "local") -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from compression.data.cells import repeated
+from compression.data.cells import repeated, unique_keys
 from compression.errors import ModelError
 from compression.models.importers.archive import PLAIN_NAME, unpack
 from compression.models.importers.disguise import (
@@ -293,6 +293,6 @@ def _json(path: Path, name: str) -> Any:
 
 def _parsed(text: bytes | str, what: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{what} is not valid JSON ({error}).") from None

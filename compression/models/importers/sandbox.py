@@ -25,7 +25,8 @@ from typing import Any, TypeVar
 import psutil
 from pydantic import ValidationError
 
-from compression.errors import ModelError
+from compression.disk import is_full
+from compression.errors import ModelError, StorageError
 from compression.models.importers.archive import PLAIN_NAME
 from compression.models.importers.confine import LANDLOCK, SECCOMP
 from compression.models.importers.look import Look
@@ -125,6 +126,8 @@ def _run_child(request: dict[str, Any], scratch: Path, cpu_seconds: float) -> No
         status = _wait(child, cpu_seconds)
     finally:
         _stop(child)
+    if status != 0:
+        _refuse_a_full_disk(scratch)
     if status != 0 and not (scratch / "result.json").is_file():
         reason = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         raise ModelError(f"The process that read the file ended abnormally ({reason}): the file is broken or made to "
@@ -177,6 +180,7 @@ def _result(path: Path, read: Callable[[Any], Answer] = ModelDescription.model_v
         message = str(answer["message"])[:_MAX_SENTENCE]
     except (ValueError, KeyError, TypeError, ValidationError):
         raise ModelError("The process that read the file gave an answer that makes no sense; it was dropped.") from None
+    _refuse_a_full_disk(path.parent)
     raise ModelError(message)
 
 
@@ -186,6 +190,13 @@ def _say_what_stayed_open(closed: Sequence[str]) -> None:
     if lacking:
         print(f"This system can't confine the reading of uploads fully: {'; '.join(lacking)}. "
               "See docs/security.md.", file=sys.stderr, flush=True)
+
+
+def _refuse_a_full_disk(scratch: Path) -> None:
+    """Blame the disk rather than the file where there was no room to read it. Raises StorageError."""
+    if is_full(scratch):
+        raise StorageError(f"The disk is full: the file could not be read into {scratch.parent}. Free some space, "
+                           "then try again.")
 
 
 def _take(made: Path, out: Path) -> None:

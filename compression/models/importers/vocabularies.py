@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from compression.data.cells import unique_keys
 from compression.data.columns import categories, numbers
 from compression.data.description import load_description
 from compression.data.encode import fit_transform
@@ -27,12 +28,13 @@ MOST_KEYS = 200  # of an uploaded JSON that are looked at
 def mappings_in(path: Path) -> dict[str, dict[str, int]]:
     """The mappings value → row number in a JSON file: the whole of it, or those under its keys; {} where there is none.
 
-    {"user2idx": {"17": 0, …}, "movie2idx": {…}} gives both; a list of values counts from row 0.
+    {"user2idx": {"17": 0, …}, "movie2idx": {…}} gives both; a list of values counts from row 0. What names
+    a value twice is no mapping.
     """
     if path.stat().st_size > MAX_JSON_BYTES:
         return {}
     try:
-        plain = json.loads(path.read_bytes())
+        plain = json.loads(path.read_bytes(), object_pairs_hook=unique_keys)
     except (ValueError, RecursionError):
         return {}
     if not isinstance(plain, dict):
@@ -42,7 +44,8 @@ def mappings_in(path: Path) -> dict[str, dict[str, int]]:
     found = {}
     for key, value in list(plain.items())[:MOST_KEYS]:
         if isinstance(value, list) and value and all(isinstance(one, str | int) for one in value):
-            value = {str(one): place for place, one in enumerate(value)}
+            listed = {str(one): place for place, one in enumerate(value)}
+            value = listed if len(listed) == len(value) else {}  # a value that stands twice has no row of its own
         if isinstance(value, dict) and _is_mapping(value):
             found[key] = value
     return found

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from compression.data.cells import repeated
 from compression.errors import ModelError
 from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.importers.state_dict.bound import bound
@@ -39,6 +40,8 @@ def read_state_dict(state: dict[str, Tensor], name: str, out: Path, *, given: di
     settings = Settings(answers, told.settings)
     found = recognised(state, name, settings, told)
     vocabularies = vocabularies | told.vocabularies  # the tool's, whose rows the tables stand in
+    if twice := repeated(told.vocabularies):
+        raise ModelError(twice)
     signature = bound(found.fields, given, vocabularies=vocabularies, data_folder=data_folder,
                       columns=settings.get("columns"))
     config, questions = decided(found, settings, signature, vocabularies=vocabularies, data_folder=data_folder)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from compression.data.cells import unique_keys
 from compression.errors import ModelError
 from compression.plain_text import read_yaml
 
@@ -96,8 +97,9 @@ def text_of(path: Path, name: str) -> str:
 def parsed(text: str, name: str) -> dict[str, Any]:
     """The JSON or YAML of a file of settings; {} where it is no object. Raises ModelError."""
     try:
-        # the tools themselves take the last of two equal keys
-        plain = json.loads(text) if name.endswith(".json") else read_yaml(text, unique_keys=False)
+        # the tools themselves take the last of two equal keys in YAML
+        plain = json.loads(text, object_pairs_hook=unique_keys) if name.endswith(".json") else \
+            read_yaml(text, unique_keys=False)
     except (ValueError, RecursionError) as error:
         raise ModelError(f"{name} can't be read ({' '.join(str(error).split())[:200]}).") from None
     return plain if isinstance(plain, dict) else {}

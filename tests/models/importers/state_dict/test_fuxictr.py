@@ -57,6 +57,13 @@ def test_without_a_vocabulary_ids_are_the_rows_of_fuxictr(tmp_path):
     assert apart(loaded, model, *rows()) < 1e-5
 
 
+def test_a_value_that_stands_twice_in_the_vocabulary_is_refused(tmp_path):
+    files = fuxictr_files(made("DeepFM"))
+    files["feature_vocab.json"] = files["feature_vocab.json"].replace(b'"item2"', b'"item1"')
+    with pytest.raises(ModelError, match=r"feature_vocab.json can't be read \(the key 'item1' stands twice\)"):
+        read(files, tmp_path)
+
+
 def test_the_experiment_of_the_name_of_the_weights_is_chosen(tmp_path):
     model = made("DeepFM", activation=nn.Sigmoid)
     files = fuxictr_files(model, hidden_activations=["sigmoid", "Sigmoid"])

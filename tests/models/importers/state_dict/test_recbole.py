@@ -177,6 +177,13 @@ def test_a_dataset_alone_or_a_broken_one_is_refused_with_a_sentence(tmp_path):
         read(context("FM")[1], tmp_path, {"d.pth": next(iter(DATASET.values()))[:600]})
 
 
+def test_a_value_that_stands_twice_in_the_dataset_is_refused(tmp_path):
+    column, words = next(iter(WORDS.items()))
+    twice = WORDS | {column: [*words[:-1], words[1]]}
+    with pytest.raises(ModelError, match=f"The vocabulary of '{column}' lists '{words[1]}' twice"):
+        read(context("FM")[1], tmp_path, {"made-Dataset.pth": recbole_dataset(KINDS, twice)})
+
+
 def test_names_of_another_tool_go_on_being_recognised_by_shapes(tmp_path):
     model = NCF().eval()
     torch.save({"config": {"model": "Caser"}, "state_dict": model.state_dict()}, tmp_path / "m")

@@ -1,0 +1,53 @@
+import os
+
+import pytest
+
+from tests.crash.served import App, wait_for
+from tests.postgresql import own_schema
+from tests.storage.given import add_data, add_model, run_spec
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent.name == "crash":
+            item.add_marker("crash")
+            item.add_marker(pytest.mark.timeout(1200))
+            item.add_marker(pytest.mark.skipif(os.name != "posix", reason="kills processes by signals"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request):
+    """The address of the app's database; None for SQLite in its home."""
+    if request.param == "sqlite":
+        yield None
+        return
+    with own_schema(request.getfixturevalue("postgresql")) as url:
+        yield url
+
+
+@pytest.fixture
+def app(tmp_path, database):
+    """The app over an empty home, not started yet; all of it is gone at the end."""
+    made = App(tmp_path, tmp_path / "home", database)
+    yield made
+    made.stop()
+    wait_for(made.is_gone, "every worker and job ends with the app", 60)
+
+
+@pytest.fixture
+def store(app):
+    opened = app.open_store()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def queue(store):
+    """Queue a run whose name is its action; see tests.jobs.fake."""
+    model, data = add_model(store), add_data(store)
+    count = iter(range(1000))
+
+    def submit(action: str) -> int:
+        return store.submit(run_spec(store, model=model, data=data, seed=next(count)), name=action)
+
+    return submit
