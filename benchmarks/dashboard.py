@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -182,11 +182,23 @@ def tables(single: dict[str, tuple[float, list[float]]], many: dict[str, list[fl
             f"{THINK_S[0]:g} to {THINK_S[1]:g} s.\n\n{second}")
 
 
+def at_least(least: float, kind: Callable[[str], float]) -> Callable[[str], float]:
+    """An option's value that has to be `least` or more; argparse says so."""
+    def parsed(text: str) -> float:
+        value = kind(text)
+        if not value >= least:
+            raise argparse.ArgumentTypeError(f"has to be at least {least:g}; got {text}")
+        return value
+
+    return parsed
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=10_000)
-    parser.add_argument("--sessions", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--runs", type=at_least(1, int), default=10_000)
+    parser.add_argument("--sessions", type=at_least(1, int), default=20)
+    # nobody has moved anything before the longest pause is over
+    parser.add_argument("--seconds", type=at_least(THINK_S[1], float), default=60)
     options = parser.parse_args()
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:

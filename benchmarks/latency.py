@@ -34,6 +34,8 @@ from compression.recipe import FINE_TUNE
 from compression.records import Measurement, Recipe, Step, Target
 from compression.run import apply_recipe
 from compression.step_cache import StepCache
+from compression.values import Value, point_key
+from compression.verdict import sentence
 
 FOLDER = Path(__file__).resolve().parents[1] / ".cache" / "latency"
 TARGET = Target(batch_sizes=(1, 32, 512, 4096), threads=1)
@@ -139,18 +141,25 @@ def table_of(lines: list[Line], baseline_bytes: int, sizes: tuple[int, ...]) -> 
     return report.table(columns, rows)
 
 
-def verdict(lines: list[Line]) -> str:
+def verdict(lines: list[Line], baseline_bytes: int) -> str:
     """The recipe that is fastest at the goal's batch size among those that reach it, or the nearest miss."""
     goal = (f"at most {GOAL_RATIO} of the time at batch {GOAL_BATCH}, at no more than {GOAL_LOSS} AUC lost and nowhere "
             f"above {NOWHERE_ABOVE}")
     reached = [line for line in lines if line.reaches_goal]
     kept = reached or [line for line in lines if line.difference[0] >= -GOAL_LOSS]
     best = min(kept, key=lambda line: line.ratios[GOAL_BATCH].value)
-    slowest = max(best.ratios.values(), key=lambda found: found.value)
-    return (f"Goal, {goal}: **{'reached' if reached else 'missed'}**. *{best.name}*: "
-            f"{ratio_text(best.ratios[GOAL_BATCH])} at {best.difference[0]:+.5f} AUC "
-            f"[{best.difference[1]:+.5f}, {best.difference[2]:+.5f}]; at its slowest {slowest.value:.2f}, at batch "
-            f"{slowest.batch_size:,}.")
+    told = sentence(f"*{best.name}*", values_of_line(best, baseline_bytes), batch_sizes=sorted(best.ratios))
+    return (f"Goal, {goal}: **{'reached' if reached else 'missed'}**. {told} At batch {GOAL_BATCH} "
+            f"{ratio_text(best.ratios[GOAL_BATCH])} of the time.")
+
+
+def values_of_line(line: Line, baseline_bytes: int) -> dict[str, Value]:
+    """The figures of a line by metric key, as a run has them."""
+    value, low, high = line.difference
+    return {"size_bytes": Value(line.size_bytes, baseline=baseline_bytes),
+            "auc": Value(0.0, difference=value, difference_low=low, difference_high=high),
+            **{point_key("latency_ratio", size): Value(found.value, found.ci_low, found.ci_high)
+               for size, found in line.ratios.items()}}
 
 
 def section(folder: Path, key: str, given: Path | None, *, seconds: float, again: bool,
@@ -176,8 +185,9 @@ def section(folder: Path, key: str, given: Path | None, *, seconds: float, again
            f"{reference.training}; {len(reference.rows):,} test rows. The fp32 export took {fp32} (median). Load of "
            f"the machine's {os.cpu_count()} cores meanwhile: {min(line.load for line in lines):.1f} to "
            f"{max(line.load for line in lines):.1f}.")
-    yield verdict(lines[1:])
-    yield table_of(lines, file_bytes(place / "baseline" / "model.onnx"), TARGET.batch_sizes)
+    baseline_bytes = file_bytes(place / "baseline" / "model.onnx")
+    yield verdict(lines[1:], baseline_bytes)
+    yield table_of(lines, baseline_bytes, TARGET.batch_sizes)
 
 
 def quick() -> None:

@@ -7,9 +7,9 @@
     python -m compression run --model MODEL --data DATA --recipe RECIPE.yaml --out DIR [--device cuda]
     python -m compression bundle BUNDLE.zip [--data DATA] [--device cpu]
 
-DATA is a folder with data.yaml, or that file. MODEL is a folder that `train` made, a .safetensors file with
-its config.json beside it, a .onnx file, or a bundle. Every command takes --json. Exit status 0, or one line
-on standard error and 2.
+DATA is a folder with data.yaml, or a description of any name. MODEL is a folder that `train` made, a
+.safetensors file with its config.json beside it, a .onnx file, or a bundle. Every command takes --json.
+Exit status 0, or one line on standard error and 2.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
+
+from pydantic import ValidationError
 
 from compression.errors import DataError, ModelError, RecipeError, RecPressError
 from compression.metrics import METRICS
@@ -39,9 +42,14 @@ from compression.records import (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, or a one-line error and 2."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         answer, text = options.command(options)
+    except ValidationError as error:  # of a record that options are put into
+        said = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}, got {str(item['input'])[:80]}"
+                         for item in error.errors())
+        print(f"UsageError: {said}.", file=sys.stderr)
+        return 2
     except RecPressError as error:
         print(f"{type(error).__name__}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -62,7 +70,7 @@ def samples(options: argparse.Namespace) -> Answer:
     from compression.data.samples import SAMPLES, fetch_sample
 
     if options.key is None:
-        plain = [sample.model_dump(mode="json") for sample in SAMPLES.values()]
+        plain = [asdict(sample) for sample in SAMPLES.values()]
         return plain, "\n".join(f"{sample.key:16} {sample.summary}" for sample in SAMPLES.values())
     if options.key not in SAMPLES:
         raise DataError(f"There is no sample {options.key!r}; it is one of: {', '.join(SAMPLES)}.")
@@ -231,16 +239,16 @@ def _measurement_text(item: Measurement) -> str:
         difference = f"   Δ {item.difference:+.6g}"
     if item.difference_low is not None:
         difference += f" [{item.difference_low:+.6g}, {item.difference_high:+.6g}]"
-    return (
-        f"  {METRICS[item.metric].title + where:24} {item.value:.6g} {METRICS[item.metric].unit}{interval}{difference}"
-    )
+    spec = METRICS.get(item.metric)  # a bundle of another version may hold others
+    title, unit = (spec.title, spec.unit) if spec else (item.metric, "")
+    return f"  {title + where:24} {item.value:.6g} {unit}{interval}{difference}"
 
 
 def _data_folder(path: Path) -> Path:
-    folder = path.parent if path.is_file() else path
-    if not (folder / "data.yaml").is_file():
-        raise DataError(f"There is no data.yaml in {folder}; README.md shows how to write one.")
-    return folder
+    """The folder, or the very description that was named: what reads datasets takes either."""
+    if not path.is_file() and not (path / "data.yaml").is_file():
+        raise DataError(f"There is no data.yaml in {path}; README.md shows how to write one.")
+    return path
 
 
 def _model_folder(path: Path, scratch: Path, data: Path | None) -> Path:
@@ -303,8 +311,19 @@ def _progress(options: argparse.Namespace) -> Callable[[Progress], None]:
     return report
 
 
+class UsageError(RecPressError):
+    """Words of a command that can't be understood."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as everything else does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m compression", description="Compress ranking models, honestly measured."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -19,6 +19,7 @@ from compression.data.vocabulary import Vocabulary
 from compression.errors import DataError, MeasureError
 from compression.machine import compute_device
 from compression.measure.quality import measure_quality
+from compression.measure.ratings import as_chances
 from compression.measure.runtimes import RUNTIMES
 from compression.models import zoo
 from compression.models.files import LoadedModel, load_model
@@ -64,7 +65,7 @@ def first_look(model_folder: Path, data_folder: Path, *, scratch: Path, report: 
     try:
         dataset = load_dataset(data_folder, signature=loaded.signature, vocabularies=loaded.vocabularies)
         rows = dataset.splits[SCORED_SPLIT].take(slice(0, MOST_ROWS))
-        scores = score(loaded, rows, scratch)
+        scores = as_chances(score(loaded, rows, scratch), loaded.signature, dataset.description)
         own = _measured(MODEL, scores, rows, dataset)
     except (DataError, MeasureError) as error:
         return FirstLook(problem=str(error))

@@ -232,10 +232,7 @@ class Method:
 
     def parse(self, params: dict[str, Any]) -> Params:
         """Validated parameters. Raises RecipeError naming the parameter, its value and its bounds."""
-        try:
-            return self.params(**params)
-        except ValidationError as error:
-            raise RecipeError(_explain(self, error)) from None
+        return parsed_params(self.params, params, owner=self.key)
 
 
 METHODS: dict[str, Method] = {}
@@ -271,16 +268,24 @@ def method(
     return register
 
 
-def _explain(method: Method, error: ValidationError) -> str:
+def parsed_params(params: type[Params], given: dict[str, Any], *, owner: str) -> Any:
+    """`given` as the validated record. Raises RecipeError naming the parameter, its owner, its value and its bounds."""
+    try:
+        return params(**given)
+    except ValidationError as error:
+        raise RecipeError(_explain(params, owner, error)) from None
+
+
+def _explain(params: type[Params], owner: str, error: ValidationError) -> str:
     sentences = []
     for item in error.errors():
         name = str(item["loc"][0]) if item["loc"] else "parameters"
-        known = ", ".join(method.params.model_fields)
+        known = ", ".join(params.model_fields)
         if item["type"] == "extra_forbidden":
-            sentences.append(f"{method.key} has no parameter {name}; it has: {known}.")
+            sentences.append(f"{owner} has no parameter {name[:SHOWN_CHARS]}; it has: {known}.")
             continue
-        allowed = bounds_text(method.params, name) or item["msg"]
-        sentences.append(f"{name} of {method.key} must be {allowed}; got {_shortened(item['input'])}.")
+        allowed = bounds_text(params, name) or item["msg"]
+        sentences.append(f"{name} of {owner} must be {allowed}; got {_shortened(item['input'])}.")
     return " ".join(sentences)
 
 

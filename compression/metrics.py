@@ -6,12 +6,15 @@ from typing import Literal
 
 from compression.records import Record
 
+PARITY_LIMIT = 5e-3  # of a score: an export that differs by more is refused
+
 
 class MetricSpec(Record):
     """How a metric is named, read and compared.
 
     `group` is quality, size or latency; `kind` says how a human reads the unit: a score, bytes,
-    milliseconds, rows per second, a count or a ratio.
+    milliseconds, rows per second, a count or a ratio. `same_within`: two values whose ratio is no further from 1 are
+    called the same.
     """
 
     key: str
@@ -24,6 +27,7 @@ class MetricSpec(Record):
     upper: float | None
     help: str  # one line, shown on hover
     source: str = ""
+    same_within: float = 0.0
 
     def better(self, value: float, than: float) -> bool:
         return value > than if self.higher_is_better else value < than
@@ -44,7 +48,8 @@ def _specs() -> tuple[MetricSpec, ...]:
             source=source,
         )
 
-    def size(key: str, title: str, kind: Literal["bytes", "count"], help: str) -> MetricSpec:
+    def size(key: str, title: str, kind: Literal["bytes", "count"], help: str,
+             same_within: float = 0.005) -> MetricSpec:
         return MetricSpec(
             key=key,
             title=title,
@@ -55,6 +60,7 @@ def _specs() -> tuple[MetricSpec, ...]:
             lower=0.0,
             upper=None,
             help=help,
+            same_within=same_within,
         )
 
     def latency(key: str, title: str, unit: str, kind: Literal["ms", "rate", "ratio"], help: str) -> MetricSpec:
@@ -68,6 +74,7 @@ def _specs() -> tuple[MetricSpec, ...]:
             lower=0.0,
             upper=None,
             help=help,
+            same_within=0.03,  # the same file against itself gives 0.97 to 1.03
         )
 
     return (
@@ -148,6 +155,7 @@ def _specs() -> tuple[MetricSpec, ...]:
             "Memory after load",
             "bytes",
             "Memory the runtime holds once the exported file is loaded and has answered once.",
+            same_within=0.05,
         ),
         size("parameters", "Parameters", "count", "Weights stored in the exported file, whatever their width."),
         size("nonzeros", "Non-zero parameters", "count", "Weights that are not zero. Zeros alone save no bytes."),

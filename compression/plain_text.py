@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from typing import Any
 
 import yaml
@@ -106,6 +107,9 @@ def read_yaml(text: str | bytes, *, max_chars: int = MAX_CHARS, unique_keys: boo
               ) -> Any:
     """The plain value of a YAML text (JSON is one too). Raises TextError with the line that is wrong."""
     _check_length(text, max_chars)
+    if text.lstrip()[:1] in ("{", b"{"):  # JSON writes an emoji as two halves, which libyaml refuses
+        with suppress(json.JSONDecodeError, UnicodeError):
+            return _plain_json(text, unique_keys=unique_keys)
     try:
         return (_loader(parser) if parser else _LOADER)(text, unique_keys).get_single_data()
     except TextError:
@@ -122,17 +126,34 @@ def read_json(text: str | bytes, *, max_chars: int = MAX_CHARS) -> Any:
     """The plain value of a JSON text: finite numbers, text that UTF-8 can hold, no deep nesting. Raises TextError."""
     _check_length(text, max_chars)
     try:
-        plain = json.loads(text)
+        return _plain_json(text, unique_keys=True)
     except json.JSONDecodeError as error:
         raise TextError(f"not valid JSON: {error.msg} at character {error.pos:,}") from None
-    except RecursionError:
-        raise TextError(f"nested too deeply: at most {MAX_DEPTH} levels") from None
     except UnicodeError:
         raise TextError("not JSON text in UTF-8") from None
+
+
+def _plain_json(text: str | bytes, *, unique_keys: bool) -> Any:
+    """The bounded value of a JSON text. Raises what `json.loads` raises for a text that is none, else TextError."""
+    try:
+        plain = json.loads(text, object_pairs_hook=_unique if unique_keys else None)
+    except RecursionError:
+        raise TextError(f"nested too deeply: at most {MAX_DEPTH} levels") from None
+    except (json.JSONDecodeError, UnicodeError, TextError):
+        raise
     except ValueError:  # Python's own bound on the digits of a whole number
         raise TextError(f"a number of more than {MAX_NUMBER_CHARS} digits") from None
     _check_plain(plain)
     return plain
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of JSON's pairs; a key that stands twice is refused."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise TextError(f"the key '{next(key for key in keys if keys.count(key) > 1)}' stands twice")
+    return found
 
 
 def _check_length(text: str | bytes, max_chars: int) -> None:

@@ -70,7 +70,7 @@ class TrainSpec(Record):
     architecture: str
     config: dict[str, Any] = Field(default_factory=dict)  # the architecture's Params
     training: dict[str, Any] = Field(default_factory=dict)  # TrainParams
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=2**31 - 1)
     name: str = ""
 
 
@@ -80,7 +80,7 @@ class SampleSpec(Record):
     kind: Literal["sample"] = "sample"
     sample: str = "movielens-100k"
     architecture: str | None = None
-    seed: int = 0
+    seed: int = Field(0, ge=0, le=2**31 - 1)
 
 
 class ImportModelSpec(Record):
@@ -255,7 +255,8 @@ class Layer(Record):
 class Question(Record):
     """What weights alone don't say. `key` is answered in a binding's `answers`; no choices: a number or names.
 
-    decided_by: the file, the answer, the loss on data, or a guess. `losses` of each choice that was tried on data.
+    decided_by: the file, the answer, the loss on data, or a guess. `losses` of each choice that was tried on data, and
+    `lead_error`, the standard error of the winner's lead over the next best.
     """
 
     key: str
@@ -264,6 +265,7 @@ class Question(Record):
     answer: Any = None
     decided_by: Literal["guess", "data", "file", "answer"] = "guess"
     losses: tuple[float, ...] = ()
+    lead_error: float | None = None
 
 
 class ModelDescription(Record):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from compression.machine import compute_device, environment
 from compression.measure import layer_latency
 from compression.measure.latency import measure_latency
 from compression.measure.quality import measure_quality
+from compression.measure.ratings import as_chances
 from compression.measure.runtimes import RUNTIMES
 from compression.measure.size import measure_size
-from compression.method import Context, TimeLayers
+from compression.method import Context, TimeLayers, parsed_params
 from compression.models import zoo
 from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.structure import describe, read_signature, table_inputs
@@ -91,7 +93,8 @@ def run(
         parity = check_parity(outcome.model, loaded.signature, exported.path, rows, target=spec.target)
 
     measurements, baseline_measurements, scores = measure(
-        exported.path, baseline.path, rows, spec, task=dataset.description.task, report=report
+        exported.path, baseline.path, rows, spec, task=dataset.description.task, report=report,
+        chances=lambda scores: as_chances(scores, loaded.signature, dataset.description),
     )
     signature = read_signature(outcome.model, loaded.signature)
     for measured, file, reads in ((measurements, exported, signature),
@@ -221,14 +224,15 @@ def _export(loaded: LoadedModel, model: nn.Module, folder: Path) -> Exported:
 
 
 def measure(
-    path: Path, baseline_path: Path, rows: Rows, spec: RunSpec, *, task: str, report: Report
+    path: Path, baseline_path: Path, rows: Rows, spec: RunSpec, *, task: str, report: Report,
+    chances: Callable[[np.ndarray], np.ndarray] = lambda scores: scores,
 ) -> tuple[list[Measurement], list[Measurement], dict[str, np.ndarray]]:
     """Quality, size and latency of the exported file and of its baseline, over the same rows in one process."""
     report(Progress(stage="score", total=2 * len(rows), unit="rows"))
     scores = {}
     for place, (name, file) in enumerate({"baseline": baseline_path, "model": path}.items()):
         session = RUNTIMES[RUNTIME].open(file, **spec.target.session)
-        scores[name] = session.score(rows.inputs)
+        scores[name] = chances(session.score(rows.inputs))
         report(Progress(stage="score", done=(place + 1) * len(rows), total=2 * len(rows), unit="rows"))
 
     report(Progress(stage="measure quality"))
@@ -251,8 +255,11 @@ def train_reference(
     """Train a model of the zoo on a dataset, with early stopping on validation.
 
     Gives the model's folder, its description, and notes on the training. A killed training goes on
-    from its checkpoint in `folder`.
+    from its checkpoint in `folder`. Settings are checked before the data is read.
+    Raises RecipeError, ModelError, DataError or ExportError.
     """
+    params = parsed_params(TrainParams, spec.training, owner="training")
+    zoo.parse_config(spec.architecture, spec.config)
     report(Progress(stage="load"))
     dataset = load_dataset(data_folder)
     _warn(dataset, report)
@@ -260,7 +267,7 @@ def train_reference(
     outcome = train(
         model,
         dataset,
-        TrainParams(**spec.training),
+        params,
         device=compute_device(),
         seed=spec.seed,
         report=report,

@@ -5,12 +5,13 @@ from dataclasses import replace
 import streamlit as st
 
 from ui import compare_view as parts
-from ui.compare_data import chosen_points, judged, project_points, revision
-from ui.compare_saved import open_saved, project_of
-from ui.compare_state import opened_view, write_view
+from ui.compare_data import chosen_points, placed_points, project_points, recommended, revision
+from ui.compare_saved import draw_saved, open_saved, project_of
+from ui.compare_state import draw_problems, opened_view, write_view
 from ui.escape import escaped
 from ui.failures import warn_without_worker
 from ui.live import draw_active
+from ui.result_table import metric_keys
 from ui.shell import empty_state, page_title
 from ui.state import open_page, store
 
@@ -36,33 +37,41 @@ if not projects:
         open_page("experiment")
     st.stop()
 with side:
-    project = parts.choose_project(projects, replace(view, project=view.project or project_of(store(), view.runs)))
+    named = [*view.runs, *view.side, *(one for one in (view.pick, view.pin) if one)]
+    project = parts.choose_project(projects, replace(view, project=view.project or project_of(store(), named)))
 if view.project and view.project != project.key:  # runs of the other project mean nothing here
     view = replace(view, runs=(), side=(), pick=None, pin=None)
 of = revision(store(), project)
 everything = project_points(store(), project, of)
-view = replace(view, q=st.session_state.get("compare.q") or "")
-points = chosen_points(everything, view.runs, view.q)
-if not points:
-    empty_state("No run matches", "None of the chosen runs is finished in this project.")
-    if st.button("Show every run of the project"):
-        write_view(replace(view, runs=(), q="", project=project.key))
-        st.session_state["compare.q"] = ""
-        st.rerun()
-    st.stop()
-recommendation_place = st.container()
-view = parts.draw_controls(points, replace(view, project=project.key))
-placed, found = judged(points, (*of, view.runs, view.q), view.x, view.y, view.limits)
+view = replace(view, project=project.key)
+# what stands below decides what is drawn above: controls are read first and take their place on the page
+problem_place, recommendation_place, control_place, result_place, below = (st.container() for _ in range(5))
+with control_place:
+    view = parts.draw_controls(metric_keys(everything), view, project)
+with below:
+    pin_place, save_place = st.columns([2.6, 0.8], vertical_alignment="bottom")
+    with pin_place:
+        view = parts.draw_pin(everything, view)
+points, shown = chosen_points(everything, view.runs, view.q), (*of, view.runs, view.q)
+found = recommended(points, shown, view.limits(project.target))
+placed = placed_points(points, shown, view.x, view.y)
 with recommendation_place:
     parts.draw_recommendation(found)
-left, right = st.columns([1.15, 1], gap="medium")
-with left:
-    parts.draw_plot(placed, view, found.winner)
-with right:
-    parts.draw_table(points, placed, view, found.meets)
-parts.draw_picked(points, view)
-view = parts.draw_pin(store(), everything, view)
-parts.draw_side_by_side(store(), points, view)
+with result_place:
+    if points:
+        left, right = st.columns([1.15, 1], gap="medium")
+        with left:
+            parts.draw_plot(placed, len(points), view, found.winner)
+        with right:
+            parts.draw_table(points, placed, view, found.meets, parts.pinned_point(everything, view))
+        parts.draw_picked(points, view, project)
+    else:
+        parts.draw_none(view)
+with save_place:
+    draw_saved(store(), points, view)
+parts.draw_side_by_side(store(), chosen_points(everything, view.runs, ""), view)
+with problem_place:
+    draw_problems(view.runs, everything)
 write_view(view)
 if project.active:
     draw_active(store())

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from compression.records import Change
+from compression.units import human_bytes
 from plots.text import literal
 from plots.theme import palette, template
-from plots.units import human_bytes
 
 MAX_BARS = 12
 

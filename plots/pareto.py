@@ -8,11 +8,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import plotly.graph_objects as go
 
+from compression.recommend import RunPoint
+from compression.units import (
+    axis_title,
+    format_difference,
+    format_value,
+    human_bytes,
+    human_count,
+    metric_of,
+    metric_title,
+)
+from compression.values import Value
 from plots.text import literal
 from plots.theme import (
     FAMILY_COLOURS,
@@ -23,22 +33,11 @@ from plots.theme import (
     palette,
     template,
 )
-from plots.units import axis_title, format_difference, format_value, human_bytes, human_count, metric_of, metric_title
-from plots.verdict import Numbers
 
 DIMMED = 0.35  # opacity of what something else beats
 MANY = 1500  # from here on points are drawn by WebGL, without error bars on the dominated ones
 MAX_LABELS = 6
 LABEL_CHARS = 28
-
-
-class RunPoint(Protocol):
-    """A finished run with its numbers by metric key (storage's Point)."""
-
-    job_id: int
-    name: str
-    families: str
-    values: dict[str, Numbers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ def _place(point: RunPoint, x: str, y: str, on_front: bool) -> ParetoPoint:
                        _own_baseline(x, across), _own_baseline(y, up), on_front, not point.families)
 
 
-def _bar(value: Numbers) -> tuple[float | None, float | None]:
+def _bar(value: Value) -> tuple[float | None, float | None]:
     """Ends of the bar. The paired interval is shifted onto the value: it is what "no worse" is read from."""
     if None not in (value.difference, value.difference_low, value.difference_high):
         return (value.value + value.difference_low - value.difference,
@@ -113,7 +112,7 @@ def _measured_baseline(placed: list[RunPoint], x: str, y: str) -> list[ParetoPoi
     return []
 
 
-def _own_baseline(key: str, value: Numbers) -> float | None:
+def _own_baseline(key: str, value: Value) -> float | None:
     return 1.0 if metric_of(key).kind == "ratio" else value.baseline
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from compression.records import Layer, ModelDescription, Part
+from compression.units import human_bytes, human_count
 from plots.text import literal
 from plots.theme import FONT, palette, template
-from plots.units import human_bytes, human_count
 
 PART_TITLES = {Part.EMBEDDING: "Embedding tables", Part.DENSE: "Dense layers", Part.INTERACTION: "Interactions",
                Part.OUTPUT: "Output"}

@@ -15,17 +15,15 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from compression.values import Value, Values, point_key
 from storage.base import Base, Clock, containing
 from storage.engine import Database
 from storage.files import Files
-from storage.records import Point, Value
-from storage.rows import point_key
+from storage.records import Point
 from storage.tables import JobTable, MeasurementTable, ResultTable
 
 REMEMBERED = 50_000  # results, about 2 kB each
 FEW = 500
-
-Values = dict[str, Value]
 
 
 class Points(Base):

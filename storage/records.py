@@ -8,12 +8,13 @@ Compare reads ten thousand of them at once.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
 from compression.data.schema import DataDescription
 from compression.records import Failure, JobSpec, ModelDescription, Progress, Record, Result, Target
+from compression.values import Value
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 STATES: tuple[State, ...] = ("queued", "running", "done", "failed", "cancelled")
@@ -97,18 +98,6 @@ class Page(Generic[Item]):
         return max(1, -(-self.total // self.per_page))
 
 
-class Value(NamedTuple):
-    """One number of a point. `difference` is the paired difference to the baseline; `baseline` the baseline's value."""
-
-    value: float
-    ci_low: float | None = None
-    ci_high: float | None = None
-    difference: float | None = None
-    difference_low: float | None = None
-    difference_high: float | None = None
-    baseline: float | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Point:
     """A finished run as Compare needs it.
@@ -127,19 +116,8 @@ class Point:
     values: dict[str, Value] = field(default_factory=dict)
 
 
-class Best(Record):
-    """The smallest run of a project whose quality loss is negligible."""
-
-    job_id: int
-    name: str
-    size_bytes: float
-    size_ratio: float | None  # to the baseline; 0.1 is ten times smaller
-    latency_ratio: float | None  # at the largest batch size; below 1 is faster
-    loss: float | None  # of the task's first metric, positive is worse
-
-
 class Project(Record):
-    """A model × dataset × target with what was found so far."""
+    """A model × dataset × target, and how many runs it has."""
 
     key: str
     model: str
@@ -150,7 +128,6 @@ class Project(Record):
     runs: int  # done
     active: int  # queued or running
     last: float  # when its newest run was queued
-    best: Best | None = None  # absent while no run kept the quality
 
 
 class Comparison(Record):

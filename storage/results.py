@@ -13,7 +13,7 @@ from compression.tasks import TASKS
 from storage.catalogue import Catalogue
 from storage.digests import device_kind, spec_digest
 from storage.queue import Queue, existing_job, held_job
-from storage.records import Best, Outcome, Project
+from storage.records import Outcome, Project
 from storage.rows import SPEC, headline, measurement_rows
 from storage.tables import (
     DataTable,
@@ -77,7 +77,7 @@ class Results(Catalogue, Queue):
         return Result.model_validate_json(body).baseline if body else ()
 
     def projects(self, *, limit: int = 20) -> list[Project]:
-        """Projects with the newest run first, each with its smallest run whose quality loss is negligible."""
+        """Projects with the newest run first. Which run of one to take, compression.recommend decides."""
         done = sa.func.sum(sa.case((JobTable.state == "done", 1), else_=0))
         active = sa.func.sum(sa.case((JobTable.state.in_(ACTIVE), 1), else_=0))
         newest = sa.func.max(JobTable.created)
@@ -91,10 +91,9 @@ class Results(Catalogue, Queue):
                  .outerjoin(DataTable, DataTable.id == ProjectTable.data).order_by(counted.c.last.desc()))
         with self.database.reading() as session:
             rows = session.execute(query).all()
-            best = _best_runs(session, [row[0].key for row in rows])
         return [Project(key=row[0].key, model=row[0].model, model_name=row[1] or "deleted model", data=row[0].data,
                         data_name=row[2] or "deleted dataset", target=Target.model_validate_json(row[0].target),
-                        runs=row[3], active=row[4], last=row[5], best=best.get(row[0].key)) for row in rows]
+                        runs=row[3], active=row[4], last=row[5]) for row in rows]
 
     def _put_result(self, session: Session, row: JobTable, result: Result, code: str) -> int:
         spec = SPEC.validate_json(row.spec)
@@ -113,17 +112,3 @@ class Results(Catalogue, Queue):
         for name, digest in result.files.items():
             session.add(ResultFileTable(result_id=saved.id, name=name, digest=digest))
         return saved.id
-
-
-def _best_runs(session: Session, projects: list[str]) -> dict[str, Best]:
-    """The smallest run of each project whose loss is negligible; the faster, then the older, breaks a tie."""
-    rank = sa.func.row_number().over(partition_by=JobTable.project, order_by=(
-        ResultTable.size_bytes, ResultTable.latency_ratio, JobTable.id))
-    ranked = (sa.select(JobTable.project, JobTable.id, JobTable.name, ResultTable.size_bytes, ResultTable.size_ratio,
-                        ResultTable.latency_ratio, ResultTable.loss, rank.label("rank"))
-              .join(ResultTable, ResultTable.id == JobTable.result_id)
-              .where(JobTable.project.in_(projects), JobTable.state == "done", ResultTable.negligible,
-                     ResultTable.families != "", ResultTable.size_bytes.is_not(None)).subquery())
-    return {row.project: Best(job_id=row.id, name=row.name, size_bytes=row.size_bytes, size_ratio=row.size_ratio,
-                              latency_ratio=row.latency_ratio, loss=row.loss)
-            for row in session.execute(sa.select(ranked).where(ranked.c.rank == 1))}

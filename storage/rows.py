@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from compression.metrics import METRICS
-from compression.records import Failure, JobSpec, Measurement, Progress, Recipe, Result
+from compression.records import Failure, JobSpec, Progress, Recipe, Result
 from compression.tasks import Task
+from compression.values import whole
 from storage.records import Job
 from storage.tables import JobTable
 
@@ -33,17 +34,6 @@ def families(recipe: Recipe) -> str:
     return "+".join([family for family in found if family != "train"] or found)
 
 
-def point_key(metric: str, batch_size: int | None) -> str:
-    """ "latency_ratio@512"; a metric without batch size by its name alone."""
-    return f"{metric}@{batch_size}" if batch_size else metric
-
-
-def whole(measurements: tuple[Measurement, ...]) -> dict[tuple[str, int], Measurement]:
-    """The measurements of the test rows as a whole, by metric and batch size (0 where it plays no part)."""
-    return {(item.metric, item.batch_size or 0): item for item in measurements
-            if item.slice is None and item.split in (None, "test")}
-
-
 def measurement_rows(result: Result, result_id: int) -> list[dict[str, Any]]:
     """The rows of the measurements table for a result."""
     baseline = whole(result.baseline)
@@ -58,7 +48,7 @@ def measurement_rows(result: Result, result_id: int) -> list[dict[str, Any]]:
 
 
 def headline(result: Result, task: Task) -> dict[str, Any]:
-    """The few numbers of a result that Home ranks by; what was not measured is None.
+    """The few numbers of a result that stand in columns of its row, for queries; what was not measured is None.
 
     loss: difference of the task's first metric to the baseline, positive is worse. latency_ratio: at the largest
     batch size.

@@ -41,7 +41,7 @@ def refuse_while_compared(session: Session, chosen: sa.ColumnElement[bool], what
         one = len(compared) == 1
         raise StorageError(f"{what} can't be deleted: the saved comparison{'' if one else 's'} {names} "
                            f"show{'s' if one else ''} it. Delete {'that comparison' if one else 'those comparisons'} "
-                           "first, or ask the owner to.")
+                           "first (on the Compare page, under Save or open), or ask the owner to.")
 
 
 def delete_finished(session: Session, chosen: sa.ColumnElement[bool]) -> list[int]:

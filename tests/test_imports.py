@@ -26,6 +26,8 @@ TORCH_FREE = (
     "compression.errors",
     "compression.metrics",
     "compression.tasks",
+    "compression.recommend",
+    "compression.verdict",
     "compression.method",
     "compression.plain_text",
     "compression.recipe",

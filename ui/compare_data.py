@@ -9,10 +9,10 @@ import streamlit as st
 
 from compression.errors import RecipeError
 from compression.recipe import parse_step
+from compression.recommend import Limits, Recommendation, recommend
 from compression.records import Recipe
-from plots.constraints import Limits, Recommendation, recommend
+from compression.units import format_value, metric_of, metric_title
 from plots.pareto import ParetoPoint, pareto_points
-from plots.units import format_value, metric_of, metric_title
 from storage.records import Point, Project
 from storage.store import Store
 from ui.result_table import metric_keys
@@ -30,10 +30,15 @@ def project_points(_store: Store, _project: Project, of: tuple) -> list[Point]:
 
 
 @st.cache_resource(show_spinner=False, max_entries=64, ttl=300)
-def judged(_points: Sequence[Point], of: tuple, x: str, y: str, limits: Limits) -> tuple[list[ParetoPoint],
-                                                                                         Recommendation]:
-    """The points placed on two axes, and the run to take. `of` names the points: equal names are placed once."""
-    return pareto_points(_points, x, y), recommend(_points, limits)
+def placed_points(_points: Sequence[Point], of: tuple, x: str, y: str) -> list[ParetoPoint]:
+    """The points placed on two axes. `of` names the points: equal names are placed once."""
+    return pareto_points(_points, x, y)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64, ttl=300)
+def recommended(_points: Sequence[Point], of: tuple, limits: Limits) -> Recommendation:
+    """The run to take, on every page. `of` names the points: equal names are judged once."""
+    return recommend(_points, limits)
 
 
 def revision(store: Store, project: Project) -> tuple:
@@ -68,11 +73,14 @@ def thinned(points: list[ParetoPoint], keep: set[int]) -> list[ParetoPoint]:
     return found
 
 
-def table_order(points: Sequence[Point], placed: Sequence[ParetoPoint], first: set[int]) -> list[Point]:
-    """Rows of the table: runs asked for, then the front, then the rest by newest; at most TABLE_ROWS."""
+def table_order(points: Sequence[Point], placed: Sequence[ParetoPoint], asked: set[int]) -> list[Point]:
+    """Rows of the table: the front, then the rest by newest; at most TABLE_ROWS, and those asked for beyond.
+
+    A run that is ticked or picked stays where it is: rows that moved under the pointer would be ticked by mistake.
+    """
     front = {point.job_id for point in placed if point.on_front}
-    ranked = sorted(points, key=lambda point: (point.job_id not in first, point.job_id not in front, -point.job_id))
-    return ranked[:TABLE_ROWS]
+    ranked = sorted(points, key=lambda point: (point.job_id not in front, -point.job_id))
+    return ranked[:TABLE_ROWS] + [point for point in ranked[TABLE_ROWS:] if point.job_id in asked]
 
 
 def differing(runs: Sequence[tuple[str, Recipe, Point]]) -> list[dict[str, str]]:

@@ -19,9 +19,11 @@ from ui.models_view import PLAIN_CHART, draw_delete, draw_rename
 from ui.shell import Figure, draw_back, draw_figures
 from ui.state import is_dark, open_page
 from ui.table import draw_dataframe
+from ui.ticks import draw_ticks
 
 SHIFT = 0.2  # population stability index from which a shift is usually spoken of
 LARGE_VOCABULARY_SHARE = 0.5
+OPENED = "datasets.opened"  # the dataset of a row that was chosen
 SPLITS = {"train": "Train", "valid": "Validation", "test": "Test"}
 
 
@@ -32,15 +34,18 @@ def summary_of(row: DataRow) -> DataSummary | None:
 
 def draw_list(rows: list[DataRow]) -> None:
     """Every dataset; choosing a row opens it."""
-    event = draw_dataframe([_list_row(row) for row in rows], hide_index=True, placeholder=MISSING, key="datasets.table",
-                         on_select="rerun", selection_mode="single-row", column_config={
-                             "Rows": st.column_config.NumberColumn(format="localized"),
-                             "Positive": st.column_config.NumberColumn(format="percent"),
-                             "Size": st.column_config.NumberColumn(format="bytes")})
-    chosen = event.selection.rows if event else []
-    if chosen:
-        open_page("datasets", id=rows[chosen[0]].id)
+    draw_ticks([_list_row(row) for row in rows], [row.id for row in rows], key="datasets.table", ticked=(),
+               on_tick=_open, mode="single-row", placeholder=MISSING, column_config={
+                   "Rows": st.column_config.NumberColumn(format="localized"),
+                   "Positive": st.column_config.NumberColumn(format="percent"),
+                   "Size": st.column_config.NumberColumn(format="bytes")})
+    if chosen := st.session_state.pop(OPENED, None):
+        open_page("datasets", id=chosen)
     st.caption("Choose a row to look inside.")
+
+
+def _open(chosen: tuple[str, ...]) -> None:
+    st.session_state[OPENED] = chosen[0] if chosen else None
 
 
 def _list_row(row: DataRow) -> dict[str, Any]:

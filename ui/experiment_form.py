@@ -10,10 +10,10 @@ import streamlit as st
 from compression.errors import RecipeError, RecPressError
 from compression.models.signature import Signature
 from compression.recipe import check, estimate, without_training_rows
-from compression.recipe_link import unpack
+from compression.recipe_link import pack, unpack
 from compression.records import GraphOptimization, ModelDescription, Recipe, RunSpec, Target
+from compression.units import human_bytes
 from jobs.submit import submit_many
-from plots.units import human_bytes
 from storage.records import DataRow, ModelRow
 from storage.store import Store
 from ui.escape import escaped
@@ -25,7 +25,9 @@ from ui.sweep import draw_sweep, expand
 from ui.table import draw_dataframe
 
 BATCHES = (1, 16, 64, 256, 512, 1024, 4096)
-LOADED = "experiment.loaded"  # what of the URL is in the form already
+ADDRESS = ("clone", "model", "data", "recipe", "target", "parent")
+LOADED = "experiment.loaded"  # the address that is in the form already
+MOVED = "experiment.moved"
 PARENT = "experiment.parent"
 LINK_PROBLEM = "experiment.link_problem"  # what of a shared link could not be taken
 # the review stays in sight while the steps scroll
@@ -33,24 +35,28 @@ STICKY = "<style>.st-key-review { position: sticky; top: 4.25rem; }</style>"
 
 
 def load_from_url(store: Store) -> None:
-    """Fill the form from `?clone=ID` or `?model=…&data=…&recipe=…`, once for each link."""
-    clone, shared = query_int("clone"), query_text("recipe")
-    link = (clone, query_text("model"), query_text("data"), shared)
-    if st.session_state.get(LOADED) == link:
+    """Fill the form from `?clone=ID` or `?model=…&data=…&recipe=…&target=…&parent=…`, once for each address.
+
+    An address that this page wrote is in the form already; Back, a reload and a link bring another one.
+    """
+    link = {key: query_text(key) for key in ADDRESS}
+    moved = st.session_state.pop(MOVED, False) and LOADED in st.session_state
+    if st.session_state.get(LOADED) == link or moved:
         return
-    st.session_state[LOADED] = link
-    if clone is None:
-        _start_at(query_text("model"), query_text("data"))
-        if shared:
-            _load_shared(store, shared)
+    st.session_state[LOADED], st.session_state[LINK_PROBLEM] = link, ""
+    if link["clone"] is None:
+        _start_at(link["model"], link["data"])
+        if link["recipe"]:
+            _load_shared(store, link)
         return
+    clone = query_int("clone")
     try:
-        job = store.job(clone)
+        job = store.job(clone) if clone is not None else None
     except RecPressError as error:
         st.error(escaped(error))
         return
-    if not isinstance(job.spec, RunSpec):
-        st.error(f"Job {clone} is not a run; only a run's recipe can be cloned.")
+    if job is None or not isinstance(job.spec, RunSpec):
+        st.error(f"Job {link['clone'][:20]} is not a run; only a run's recipe can be cloned.")
         return
     _start_at(job.spec.model, job.spec.data)
     _start_target(job.spec.target)
@@ -60,27 +66,69 @@ def load_from_url(store: Store) -> None:
     st.session_state["experiment.name"] = ""
 
 
-def _load_shared(store: Store, token: str) -> None:
-    """The recipe of a link into the editor; says what of the link is not here."""
+def _load_shared(store: Store, link: dict[str, str | None]) -> None:
+    """Recipe, target and parent of a link into the form; says what of the link is not here."""
     try:
-        load_into_editor(unpack(token))
+        load_into_editor(unpack(link["recipe"]))
+        _start_target(parse_target(link["target"]))
     except RecipeError as error:
         st.session_state[LINK_PROBLEM] = str(error)
-        set_query(recipe=None)
         return
-    st.session_state[LINK_PROBLEM] = ""
-    missing = [what for what, key, rows in (("model", query_text("model"), store.models()),
-                                            ("dataset", query_text("data"), store.datasets()))
+    st.session_state[PARENT] = _existing_run(store, query_int("parent"))
+    missing = [what for what, key, rows in (("model", link["model"], store.models()),
+                                            ("dataset", link["data"], store.datasets()))
                if key and key not in {row.id for row in rows}]
     if missing:
         which = f"The {missing[0]} of this link is" if len(missing) == 1 else "Model and dataset of this link are"
         st.session_state[LINK_PROBLEM] = f"{which} not here; the recipe is. Choose what to try it on."
 
 
+def _existing_run(store: Store, run: int | None) -> int | None:
+    try:
+        return None if run is None else store.job(run).id
+    except RecPressError:
+        return None
+
+
+def write_address(recipe: Recipe, model: ModelRow, data: DataRow, target: Target) -> str:
+    """Let the address follow the form, so that a reload keeps it; gives what of it doesn't fit, "" for nothing."""
+    parent = st.session_state.get(PARENT)
+    try:
+        token, problem = pack(recipe), ""
+    except RecipeError as error:
+        token, problem = None, f"A reload would lose this recipe. {error}"
+    link = {"clone": None, "model": model.id, "data": data.id, "recipe": token, "target": target_text(target),
+            "parent": None if parent is None else str(parent)}
+    if link != st.session_state.get(LOADED):
+        set_query(**link)
+        st.session_state[LOADED] = link
+    return problem
+
+
+def target_text(target: Target) -> str | None:
+    """A target as an address has it: "cpu.2.1-512.all"; None for the one that everybody starts with."""
+    if target == Target():
+        return None
+    return f"{target.device}.{target.threads}.{'-'.join(map(str, target.batch_sizes))}.{target.graph_optimization}"
+
+
+def parse_target(text: str | None) -> Target:
+    """The target of an address. Raises RecipeError for what is none."""
+    if text is None:
+        return Target()
+    device, threads, batches, level = (*text.split("."), "", "", "", "")[:4]
+    try:
+        return Target(device=device, threads=threads, batch_sizes=tuple(batches.split("-")), graph_optimization=level)
+    except ValueError:
+        raise RecipeError("The target in this link can't be read; the target you had is kept.") from None
+
+
 def _start_at(model: str | None, data: str | None) -> None:
     for key, value in (("experiment.model", model), ("experiment.data", data)):
         if value:
             st.session_state[key] = value
+    if model and data:
+        st.session_state["experiment.data_of"] = model  # this dataset was chosen for this model
 
 
 def _start_target(target: Target) -> None:
@@ -89,13 +137,18 @@ def _start_target(target: Target) -> None:
                              "experiment.optimization": target.graph_optimization})
 
 
+def _moved() -> None:
+    # the form is newer than the address the browser sent along
+    st.session_state[MOVED] = True
+
+
 def choose_subject(models: Sequence[ModelRow], datasets: Sequence[DataRow]) -> tuple[ModelRow, DataRow, Target]:
-    """① Model × dataset × target, side by side; the choice is written to the URL."""
+    """① Model × dataset × target, side by side."""
     by_model, by_data = {row.id: row for row in models}, {row.id: row for row in datasets}
     across = st.columns([1, 1, 1], gap="medium", vertical_alignment="bottom")
     with across[0]:
         _keep("experiment.model", by_model, models[0].id)
-        model = by_model[st.selectbox("Model", list(by_model), key="experiment.model",
+        model = by_model[st.selectbox("Model", list(by_model), key="experiment.model", on_change=_moved,
                                       format_func=lambda key: f"{by_model[key].name} · "
                                                               f"{human_bytes(by_model[key].description.size_bytes)}")]
     with across[1]:
@@ -105,13 +158,10 @@ def choose_subject(models: Sequence[ModelRow], datasets: Sequence[DataRow]) -> t
                 st.session_state.pop("experiment.data", None)
             st.session_state["experiment.data_of"] = model.id
         _keep("experiment.data", by_data, model.data if model.data in by_data else datasets[0].id)
-        data = by_data[st.selectbox("Dataset", list(by_data), key="experiment.data",
+        data = by_data[st.selectbox("Dataset", list(by_data), key="experiment.data", on_change=_moved,
                                     format_func=lambda key: by_data[key].name)]
     with across[2]:
         target = _choose_target()
-    if query_int("clone") is None:
-        set_query(model=model.id, data=data.id)
-        st.session_state[LOADED] = (None, model.id, data.id, query_text("recipe"))
     return model, data, target
 
 
@@ -133,13 +183,15 @@ def _choose_target() -> Target:
              f"batch {' and '.join(map(str, batches)) or '—'}")
     with st.popover(label, width="stretch", help="Where the exported file has to be fast."):
         device = st.segmented_control("Device", ["cpu", "cuda"], key="experiment.device", required=True,
-                                      format_func=str.upper, help="CUDA runs wait for a worker with a GPU.")
-        threads = st.number_input("Threads", 1, 64, key="experiment.threads",
+                                      on_change=_moved, format_func=str.upper,
+                                      help="CUDA runs wait for a worker with a GPU.")
+        threads = st.number_input("Threads", 1, 64, key="experiment.threads", on_change=_moved,
                                   help="CPU threads the runtime may use for one request.")
         st.multiselect("Batch sizes", sorted({*BATCHES, *map(int, batches)}), key="experiment.batches",
-                       max_selections=4, help="Rows scored in one request; latency is measured at each.")
+                       max_selections=4, on_change=_moved,
+                       help="Rows scored in one request; latency is measured at each.")
         level = st.selectbox("Graph optimisation", get_args(GraphOptimization), key="experiment.optimization",
-                             format_func=str.capitalize,
+                             on_change=_moved, format_func=str.capitalize,
                              help="How far ONNX Runtime rewrites the graph when it loads the file: fused operators "
                                   "need Extended, layouts All. Measured, checked and shipped alike.")
     chosen = tuple(sorted({int(batch) for batch in st.session_state["experiment.batches"]}))
@@ -185,6 +237,8 @@ def draw_recipe_and_review(store: Store, model: ModelRow, data: DataRow, target:
         parent = st.session_state.get(PARENT)
         st.caption(escaped(f"{model.name} × {data.name}") + (f" · cloned from run {parent}" if parent else ""))
         draw_share(recipe, model=model.id, data=data.id)
+        if unkept := write_address(recipe, model, data, target):
+            st.caption(unkept)
 
 
 def _planned(recipe: Recipe, axes: list, model: ModelRow, data: DataRow) -> tuple[str, list[Recipe]]:

@@ -1,6 +1,6 @@
 """Numbers and times in words, with better and worse said by sign, word and colour.
 
-What figures need too (units, differences) lives in plots/units.py and is handed on from here, so that a
+What figures need too (units, differences) lives in compression/units.py and is handed on from here, so that a
 page has one place to ask.
 """
 
@@ -10,7 +10,7 @@ import time
 from datetime import datetime
 from typing import Literal
 
-from plots.units import (
+from compression.units import (
     MISSING,
     format_change,
     format_difference,
@@ -38,11 +38,12 @@ COLOURS = {"better": "green", "worse": "red", "same": "gray"}
 def direction(key: str, value: float | None, baseline: float | None) -> Direction | None:
     """Whether a value is better or worse than the baseline's in the metric's own direction; None if not measured.
 
-    What reads the same when written ("±0.0000") is the same.
+    What reads the same when written ("±0.0000") is the same, and what two measurements of one file may differ by.
     """
     if value is None or baseline is None:
         return None
-    if format_difference(key, value, baseline).startswith("±"):
+    near = baseline != 0 and abs(value / baseline - 1) <= metric_of(key).same_within
+    if near or format_difference(key, value, baseline).startswith("±"):
         return "same"
     return "better" if metric_of(key).better(value, baseline) else "worse"
 

@@ -11,13 +11,14 @@ from compression.data.samples import SAMPLES
 from compression.errors import RecPressError
 from compression.models.zoo import ARCHITECTURES
 from compression.records import SampleSpec
-from compression.tasks import TASKS
 from jobs.submit import submit
 from storage.records import ModelRow, Project
 from storage.store import Store
+from ui.compare_data import project_points, recommended, revision
+from ui.compare_state import View
 from ui.experiment_form import missing_columns
 from ui.failures import warn_without_worker
-from ui.format import ago, format_change, human_bytes, metric_title, plural, signed
+from ui.format import ago, human_bytes, plural
 from ui.live import draw_active
 from ui.shell import empty_state, page_title
 from ui.state import open_page
@@ -190,24 +191,9 @@ def project_words(project: Project) -> str:
 
 
 def best_words(store: Store, project: Project) -> str:
-    """The best trade-off in a sentence, or why there is none yet."""
-    best = project.best
-    if best is None:
-        return "No run kept the quality yet; Compare shows what each lost." if project.runs else "No finished run yet."
-    task = TASKS[_task(store, project)]
-    told = [f"**{format_change(best.size_ratio).replace(' less', ' smaller')}** "
-            f"({human_bytes(best.size_bytes)})" if best.size_ratio else f"**{human_bytes(best.size_bytes)}**"]
-    if best.latency_ratio:
-        told.append(f"{1 / best.latency_ratio:.1f}× faster" if best.latency_ratio < 0.97 else "as fast"
-                    if best.latency_ratio <= 1.03 else f"{best.latency_ratio:.1f}× slower")
-    if best.loss is not None:
-        told.append(f"{metric_title(task.primary_metric)} lost {signed(best.loss).lstrip('+')}" if best.loss > 0 else
-                    f"{metric_title(task.primary_metric)} {signed(abs(best.loss))}")
-    return f":green[✓] Best so far, **{escaped(best.name)}**: {', '.join(told)}, no loss beyond {task.tolerance:g}."
-
-
-def _task(store: Store, project: Project) -> str:
-    try:
-        return store.dataset(project.data).description.task
-    except RecPressError:
-        return next(iter(TASKS))  # the dataset is gone; its runs are kept
+    """The run that Compare recommends for the project, in the same words; or why there is none yet."""
+    if not project.runs:
+        return "No finished run yet."
+    of = revision(store, project)
+    found = recommended(project_points(store, project, of), of, View().limits(project.target))
+    return f"**Recommended** · {escaped(found.why)}" if found.winner else escaped(found.why)

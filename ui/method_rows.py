@@ -10,8 +10,8 @@ import streamlit as st
 from compression.catalogue import badges, by_family, effect, family_title, search
 from compression.method import METHODS, Gain, Method
 from compression.records import ModelDescription
+from compression.units import format_change, human_bytes
 from plots.theme import FAMILY_COLOURS
-from plots.units import format_change, human_bytes
 from ui.format import plural
 from ui.links import api_base
 

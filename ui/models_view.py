@@ -10,10 +10,10 @@ from compression.errors import RecPressError
 from compression.models.foreign import title_of
 from compression.models.signature import Signature
 from compression.records import ModelDescription, Part
+from compression.values import Value, point_key, whole
+from compression.verdict import largest_batch_key
 from plots.treemap import bytes_sentence, draw_treemap, parameter_count, treemap_tiles
-from plots.verdict import largest_batch_key
-from storage.records import DataRow, ModelRow, Value
-from storage.rows import point_key, whole
+from storage.records import DataRow, ModelRow
 from storage.store import Store
 from ui.escape import escaped
 from ui.first_look import draw_first_look
@@ -36,9 +36,11 @@ from ui.shell import Figure, draw_back, draw_figures
 from ui.state import is_dark, open_page, say_later
 from ui.suggested_runs import queue_suggested, suggested_recipes
 from ui.table import draw_dataframe
+from ui.ticks import draw_ticks
 
 BASELINE_SHOWN = ("auc", "logloss", "latency_p50_ms")
 PLAIN_CHART = {"displayModeBar": False}
+OPENED = "models.opened"  # the model of a row that was chosen
 
 
 def architecture_title(key: str) -> str:
@@ -49,20 +51,24 @@ def architecture_title(key: str) -> str:
 def draw_list(store: Store, rows: list[ModelRow]) -> None:
     """Every model; choosing a row opens it."""
     data_names = {row.id: row.name for row in store.datasets()}
-    event = draw_dataframe(
+    draw_ticks(
         [{"Model": row.name, "Architecture": architecture_title(row.architecture),
           "Exported size": row.description.size_bytes,
           "Parameters": sum(parameter_count(one) for one in row.description.layers),
           "Inputs": len(row.description.signature.get("inputs", ())) or None,
           "Dataset": data_names.get(row.data or "", MISSING), "Origin": row.origin, "Added": ago(row.created)}
          for row in rows],
-        hide_index=True, placeholder=MISSING, key="models.table", on_select="rerun", selection_mode="single-row",
+        [row.id for row in rows], key="models.table", ticked=(), on_tick=_open, mode="single-row",
+        placeholder=MISSING,
         column_config={"Exported size": st.column_config.NumberColumn(format="bytes"),
                        "Parameters": st.column_config.NumberColumn(format="compact")})
-    chosen = event.selection.rows if event else []
-    if chosen:
-        open_page("models", id=rows[chosen[0]].id)
+    if chosen := st.session_state.pop(OPENED, None):
+        open_page("models", id=chosen)
     st.caption("Choose a row to look inside.")
+
+
+def _open(chosen: tuple[str, ...]) -> None:
+    st.session_state[OPENED] = chosen[0] if chosen else None
 
 
 def draw_model(store: Store, row: ModelRow) -> None:

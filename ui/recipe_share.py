@@ -7,6 +7,7 @@ import re
 import streamlit as st
 
 from compression.errors import RecipeError
+from compression.presets import recipe_name
 from compression.recipe import MAX_RECIPE_CHARS, dump_recipe, load_recipe
 from compression.recipe_link import pack
 from compression.records import Recipe
@@ -39,7 +40,8 @@ def draw_share(recipe: Recipe, *, model: str, data: str) -> None:
 
 def load_into_editor(recipe: Recipe) -> None:
     """Put a recipe that came from outside into the form."""
-    st.session_state["experiment.name"] = recipe.name
+    # a recipe named after what it does goes on to be: its name follows the steps
+    st.session_state["experiment.name"] = "" if recipe.name == recipe_name(recipe.steps) else recipe.name
     st.session_state[SEED] = recipe.seed
     set_steps(recipe.steps)
 

@@ -8,8 +8,8 @@ from typing import Any
 import streamlit as st
 
 from compression.metrics import METRICS
-from plots.units import metric_of, metric_title, split_key
-from plots.verdict import Numbers
+from compression.units import metric_of, metric_title, split_key
+from compression.values import Value
 from storage.records import Point
 from ui.escape import escaped
 
@@ -28,7 +28,7 @@ def in_order(keys: Iterable[str]) -> list[str]:
     return sorted(keys, key=lambda key: (ORDER[split_key(key)[0]], split_key(key)[1] or 0))
 
 
-def pinned_value(key: str, value: Numbers, pinned: Point | None) -> float | None:
+def pinned_value(key: str, value: Value, pinned: Point | None) -> float | None:
     """What a value is compared with: the pinned run's, else the baseline's as measured beside the run itself."""
     if pinned is not None:
         held = pinned.values.get(key)
@@ -62,7 +62,7 @@ def _scaled(key: str, value: float) -> float:
     return value / 1e6 if metric_of(key).kind == "bytes" else value
 
 
-def _difference(key: str, value: Numbers, against: float | None) -> float | None:
+def _difference(key: str, value: Value, against: float | None) -> float | None:
     if against is None:
         return None
     if metric_of(key).kind == "score":
@@ -70,8 +70,10 @@ def _difference(key: str, value: Numbers, against: float | None) -> float | None
     return value.value / against if against else None
 
 
-def column_config(keys: Sequence[str], *, pinned_name: str) -> dict[str, Any]:
-    """Streamlit's column settings: titles, units, digits and help."""
+def column_config(keys: Sequence[str], *, pinned: Point | None) -> dict[str, Any]:
+    """Streamlit's column settings: titles, units, digits and help. Headings of differences say what they are to."""
+    against = "the baseline" if pinned is None else escaped(f"#{pinned.job_id} {pinned.name}")
+    to, width = ("", NARROW) if pinned is None else (f" to #{pinned.job_id}", NARROW + 30)
     config: dict[str, Any] = {"job": st.column_config.NumberColumn("#", format="%d", width=56),
                               "name": st.column_config.TextColumn("Run", width=172, pinned=True)}
     formats = {"score": "%.4f", "bytes": "%.3f MB", "ms": "%.3f ms", "rate": "compact", "count": "compact",
@@ -85,8 +87,8 @@ def column_config(keys: Sequence[str], *, pinned_name: str) -> dict[str, Any]:
             title, format="%.1e" if spec.key == "parity_error" else formats[spec.kind], help=spec.help,
             width=NARROW + 30 if spec.kind == "ratio" else None)
         score = spec.kind == "score"
+        told = title.removesuffix(" on disk").removeprefix("× ")
         config[difference_name(key)] = st.column_config.NumberColumn(
-            f"Δ {title}" if score else f"× {title.removesuffix(' on disk')}", width=NARROW,
-            format="%+.5f" if score else "%.3f×",
-            help=f"Against {escaped(pinned_name)}: " + ("difference." if score else "ratio, below 1 is less."))
+            f"{'Δ' if score else '×'} {told}{to}", width=width, format="%+.5f" if score else "%.3f×",
+            help=f"Against {against}: " + ("difference." if score else "ratio, below 1 is less."))
     return config

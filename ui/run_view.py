@@ -8,6 +8,7 @@ from compression.errors import RecPressError
 from compression.recipe import dump_recipe
 from compression.records import Result, RunSpec
 from compression.step_cache import taken_sentence
+from compression.values import values_of
 from plots.bars import byte_bars, draw_byte_bars
 from storage.records import Job
 from storage.store import Store
@@ -17,7 +18,7 @@ from ui.live import POLL_S, cancel, draw_failure, log_tail, progress_share, prog
 from ui.shell import empty_state
 from ui.state import is_dark, open_page, page_link, query_int
 from ui.table import draw_dataframe
-from ui.verdict import draw_figures, draw_verdict, escaped, measurement_table, values_of
+from ui.verdict import draw_figures, draw_verdict, escaped, measurement_table
 
 BADGES = {"queued": "gray", "running": "blue", "done": "green", "failed": "red", "cancelled": "orange"}
 BUNDLE = "bundle.zip"
@@ -121,8 +122,9 @@ def draw_result(store: Store, job: Job) -> None:
     """Verdict and figures first; what is behind them in tabs."""
     result = store.result(job.id)
     values = values_of(result)
-    draw_verdict(job.name, values)
-    draw_figures(values)
+    sizes = result.spec.target.batch_sizes
+    draw_verdict(job.name, values, batch_sizes=sizes)
+    draw_figures(values, sizes)
     if result.cached_steps:
         st.caption(taken_sentence(result.cached_steps))
     names = ["Where the bytes went", f"Changes {len(result.changes)} · left alone {len(result.skipped)}", "All numbers",

@@ -7,22 +7,23 @@ from collections.abc import Sequence
 import streamlit as st
 
 from compression.errors import RecPressError
-from plots.units import MISSING, format_difference, format_value, signed
-from plots.verdict import largest_batch_key
+from compression.units import MISSING, format_difference, signed
+from compression.values import Values, values_of
+from compression.verdict import ratio_at, slower_at
 from storage.records import STATES, Job, Page
 from storage.store import Store
 from ui.escape import escaped
 from ui.format import ago, human_seconds, plural
 from ui.live import draw_failure, log_tail, progress_words
 from ui.state import open_page, query_int, query_text, set_query
-from ui.table import draw_dataframe
-from ui.verdict import values_of
+from ui.ticks import draw_ticks
 
 PER_PAGE = 25
 FOUND = ("Size", "AUC", "Time")
 KINDS = {"run": "runs", "train": "trainings", "sample": "samples", "import_model": "model imports",
          "import_data": "data imports"}
 WRITTEN, MOVED = "runs.written", "runs.moved"
+TICKED = "runs.ticked"  # ids of jobs
 
 
 def choose_filters(store: Store) -> dict:
@@ -92,12 +93,21 @@ def note(job: Job) -> str:
 @st.cache_resource(show_spinner=False, max_entries=5000)
 def headline(_store: Store, home: str, job_id: int) -> tuple[str, ...]:
     """Size, AUC and time of a finished run in words; a result never changes."""
-    values = values_of(_store.result(job_id))
+    result = _store.result(job_id)
+    values, sizes = values_of(result), result.spec.target.batch_sizes
     size, auc = values.get("size_bytes"), values.get("auc")
-    ratio = largest_batch_key(values, "latency_ratio")
     return (format_difference("size_bytes", size.value, size.baseline) if size else MISSING,
-            signed(auc.difference) if auc and auc.difference is not None else MISSING,
-            format_value(ratio, values[ratio].value) if ratio else MISSING)
+            signed(auc.difference) if auc and auc.difference is not None else MISSING, time_words(values, sizes))
+
+
+def time_words(values: Values, sizes: Sequence[int]) -> str:
+    """The ratio of times at the largest batch size; where the run is slower at another, that one as well."""
+    timed = {size: ratio for size in sizes if (ratio := ratio_at(values, size))}
+    if not timed:
+        return MISSING
+    lead = max(timed)
+    return "; ".join([f"{timed[lead].value:.2f}×", *(f"{timed[size].value:.2f}× at {size:,}"
+                                                      for size in slower_at(values, sizes) if size != lead)])
 
 
 def draw_table(store: Store, page: Page[Job]) -> list[Job]:
@@ -107,15 +117,23 @@ def draw_table(store: Store, page: Page[Job]) -> list[Job]:
     rows = job_rows(page.items, names, found)
     if not any(job.parent for job in page.items):
         rows = [{key: value for key, value in row.items() if key != "Cloned from"} for row in rows]
-    event = draw_dataframe(rows, hide_index=True, key="runs.table", on_select="rerun", selection_mode="multi-row",
-                         height="content", column_config={
-                             "#": st.column_config.NumberColumn(format="%d", width=56),
-                             "Name": st.column_config.TextColumn(width=230),
-                             "Size": st.column_config.TextColumn(help="Size on disk against the baseline."),
-                             "AUC": st.column_config.TextColumn(help="Paired difference to the baseline."),
-                             "Time": st.column_config.TextColumn(help="Latency ratio to the baseline, largest batch."),
-                             "Note": st.column_config.TextColumn(width=220, help="How far it is, or why it failed.")})
-    return [page.items[row] for row in event.selection.rows if row < len(page.items)]
+    ids = [job.id for job in page.items]
+    # what is not in sight is not ticked: nobody cancels a job of another page
+    ticked = [one for one in st.session_state.get(TICKED, ()) if one in ids]
+    draw_ticks(rows, ids, key="runs.table", ticked=ticked, on_tick=_tick, height="content", column_config={
+        "#": st.column_config.NumberColumn(format="%d", width=56),
+        "Name": st.column_config.TextColumn(width=230),
+        "Size": st.column_config.TextColumn(help="Size on disk against the baseline."),
+        "AUC": st.column_config.TextColumn(help="Paired difference to the baseline."),
+        "Time": st.column_config.TextColumn(
+            help="Latency ratio to the baseline at the largest batch size, and wherever the run is slower."),
+        "Note": st.column_config.TextColumn(width=220, help="How far it is, or why it failed.")})
+    st.session_state[TICKED] = tuple(ticked)
+    return [job for job in page.items if job.id in ticked]
+
+
+def _tick(now: tuple[int, ...]) -> None:
+    st.session_state[TICKED] = now
 
 
 def draw_pager(page: Page[Job]) -> None:

@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from compression.metrics import METRICS
-from compression.records import Result
 from compression.tasks import TASKS
-from plots.units import MISSING, format_difference, format_exact, format_value, metric_of, metric_title, signed
-from plots.verdict import Numbers, judge, largest_batch_key, quality_words, sentence
-from storage.records import Value
-from storage.rows import point_key, whole
+from compression.units import MISSING, format_difference, format_exact, format_value, metric_of, metric_title, signed
+from compression.values import Value
+from compression.verdict import Ratio, judge, largest_batch_key, ratio_at, slower_at, speed_of, verdict_of
 from ui.escape import escaped
 from ui.format import direction
 from ui.result_table import in_order
 
 HEADLINE = ("size_bytes", "auc", "latency_ratio", "latency_p50_ms", "resident_bytes")
-WORDS = {"better": "better", "worse": "worse", "same": "the same"}
+WORDS = {"better": "better", "worse": "worse", "same": "the same", "unclear": "not settled"}
+MARKS = {"better": ("green", "▲"), "kept": ("green", "✓"), "worse": ("red", "▼")}
+MIXED = ("orange", "◆")  # kept in the task's first metric, worse in something else
 
 
-def values_of(result: Result) -> dict[str, Value]:
-    """The numbers of a result by metric key, each beside its baseline's: what a Point of the store holds."""
-    before = whole(result.baseline)
-    return {point_key(metric, batch): Value(
-        item.value, item.ci_low, item.ci_high, item.difference, item.difference_low, item.difference_high,
-        before[metric, batch].value if (metric, batch) in before else None)
-        for (metric, batch), item in whole(result.measurements).items()}
-
-
-def headline_keys(values: dict[str, Numbers]) -> list[str]:
-    """The three to five figures a run is judged by; latency at its largest batch size. Only what was measured."""
+def headline_keys(values: dict[str, Value], batch_sizes: Sequence[int] = ()) -> list[str]:
+    """The three to five figures a run is judged by, only what was measured. Latency is at its largest batch size; where
+    the run is slower at another one, that ratio comes too, in place of the last figure."""
     keys = [largest_batch_key(values, metric) if metric.startswith("latency") else metric for metric in HEADLINE]
-    return [key for key in keys if key in values]
+    kept = [key for key in keys if key in values]
+    slower = [batch for batch in slower_at(values, batch_sizes) if f"latency_ratio@{batch}" in values]
+    if slower:
+        worst = f"latency_ratio@{max(slower, key=lambda batch: ratio_at(values, batch).value)}"
+        if worst not in kept:
+            kept.insert(kept.index(largest_batch_key(values, "latency_ratio")) + 1, worst)
+    return kept[:len(HEADLINE)]
 
 
-def draw_verdict(name: str, values: dict[str, Numbers], *, task: str = "ctr") -> None:
-    """The sentence, marked better, kept, worse or unsettled by words and by a bar of colour."""
-    standing = quality_words(values, task)[1].standing
-    colour = {"better": "green", "kept": "green", "worse": "red"}.get(standing, "gray")
-    mark = {"better": "▲", "kept": "✓", "worse": "▼"}.get(standing, "○")
-    st.markdown(f"## :{colour}[{mark}] {sentence(escaped(name), values, task)}")
+def draw_verdict(name: str, values: dict[str, Value], *, task: str = "ctr", batch_sizes: Sequence[int] = ()) -> None:
+    """The sentence, marked better, kept, worse or unsettled by its words and by a mark of colour."""
+    found = verdict_of(values, task=task, batch_sizes=batch_sizes)
+    colour, mark = MARKS.get(found.standing, ("gray", "○"))
+    if found.losses and found.standing != "worse":
+        colour, mark = MIXED
+    st.markdown(f"## :{colour}[{mark}] {escaped(name)}: {found.text}.")
 
 
-def draw_figures(values: dict[str, Numbers]) -> None:
+def draw_figures(values: dict[str, Value], batch_sizes: Sequence[int] = ()) -> None:
     """The headline figures in a row."""
-    keys = headline_keys(values)
+    keys = headline_keys(values, batch_sizes)
     if not keys:
         return
     for column, key in zip(st.columns(len(keys), gap="medium"), keys, strict=True):
@@ -52,7 +53,7 @@ def draw_figures(values: dict[str, Numbers]) -> None:
             draw_figure(key, values[key])
 
 
-def draw_figure(key: str, value: Numbers, *, task: str = "ctr") -> None:
+def draw_figure(key: str, value: Value, *, task: str = "ctr") -> None:
     """One figure: value, difference to the baseline in words and colour, exact numbers on hover."""
     baseline = 1.0 if metric_of(key).kind == "ratio" else value.baseline
     way = direction(key, value.value, baseline)
@@ -62,14 +63,16 @@ def draw_figure(key: str, value: Numbers, *, task: str = "ctr") -> None:
     delta = None if way is None else format_difference(key, value.value, baseline)
     if metric_of(key).kind == "ratio" and way:
         delta = format_difference("latency_p50_ms", value.value, 1.0)
+        way = {"faster": "better", "slower": "worse", "same": "same"}.get(
+            speed_of(Ratio(value.value, value.ci_low, value.ci_high)), "unclear")
     st.metric(metric_title(key), format_value(key, value.value),
               delta=f"{delta}, {WORDS[way]}" if way and way != "same" else "as the baseline" if way else None,
               delta_color={"better": "normal", "worse": "inverse"}.get(way, "off"),
-              delta_arrow="off" if way in (None, "same") else "up" if metric_of(key).better(1, 0) == (
+              delta_arrow="off" if way in (None, "same", "unclear") else "up" if metric_of(key).better(1, 0) == (
                   way == "better") else "down", help=figure_help(key, value))
 
 
-def _draw_quality(key: str, value: Numbers, tolerance: float) -> None:
+def _draw_quality(key: str, value: Value, tolerance: float) -> None:
     """Quality is called better or worse by its interval: a difference within the tolerance is neither."""
     standing = judge(key, value, tolerance).standing
     words = {"better": "better", "kept": f"no worse within {tolerance:g}", "worse": "worse"}.get(
@@ -80,7 +83,7 @@ def _draw_quality(key: str, value: Numbers, tolerance: float) -> None:
               help=figure_help(key, value))
 
 
-def figure_help(key: str, value: Numbers) -> str:
+def figure_help(key: str, value: Value) -> str:
     """What the metric means, the exact value, the baseline's and the intervals."""
     told = [metric_of(key).help, f"Exactly {format_exact(key, value.value)}."]
     if value.baseline is not None:
@@ -93,7 +96,7 @@ def figure_help(key: str, value: Numbers) -> str:
     return " ".join(told)
 
 
-def measurement_table(values: dict[str, Numbers]) -> list[dict[str, str]]:
+def measurement_table(values: dict[str, Value]) -> list[dict[str, str]]:
     """Every number of a run as rows of a table: metric, value, baseline, difference, its interval.
 
     A size that wasn't measured, as in runs before it was, has its row too.

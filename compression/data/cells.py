@@ -34,6 +34,7 @@ DEFUSED = re.compile(r"'\s*[=+\-@]")  # as the download of a split writes a cell
 RESPELLED = (r"(?s)^(?:True|TRUE|False|FALSE|'\s*[=+\-@].*|-?[0-9]+\.0+|-?0\.0000[0-9]*|-?[0-9]{16,}\.[0-9]+|"
              r"-?[0-9.]+[eE][+-]?[0-9]+|[0-9:]{8}\.[0-9]*0|"
              r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T].+)$")  # every text that spelled() changes
+LARGEST = 3e38  # of a number: what a float32 holds
 EXACT = 2**53  # whole numbers up to here are exact as floats
 
 
@@ -160,12 +161,14 @@ def signed_log(values: np.ndarray) -> np.ndarray:
 
 
 def check_finite(values: np.ndarray, what: str, *, first_row: int = 1) -> None:
-    """Raise DataError where one is infinite."""
-    infinite = np.isinf(values)
-    if infinite.any():
-        count = int(infinite.sum())
-        raise DataError(f"{what} holds infinity in {count:,} row{'s'[: count != 1]}, first in data row "
-                        f"{int(np.argmax(infinite)) + first_row:,}. Write a finite number, or leave the cell empty.")
+    """Raise DataError where one is infinite, or too large for a float32."""
+    beyond = np.abs(values) > LARGEST
+    if beyond.any():
+        count, place = int(beyond.sum()), int(np.argmax(beyond))
+        shown = "infinity" if np.isinf(values[place]) else f"{values[place]:g}"
+        raise DataError(f"{what} holds {shown} in {count:,} row{'s'[: count != 1]}, first in data row "
+                        f"{place + first_row:,}. Numbers from -{LARGEST:g} to {LARGEST:g} are allowed: write another "
+                        "one, or leave the cell empty.")
 
 
 def row_numbers(values: np.ndarray, n_rows: int | None, *, column: str, name: str, of: str = "") -> np.ndarray:

@@ -16,7 +16,7 @@ from compression.errors import DataError
 def numbers(raw: pl.Series, *, what: str) -> np.ndarray:
     """The column as (N,) float64, NaN where missing. `what` names it in errors ("Column 'age' (number)").
 
-    Raises DataError on text that is no number, and on infinity.
+    Raises DataError on text that is no number, and on numbers that a float32 does not hold.
     """
     if raw.dtype == pl.String:
         text = raw.str.strip_chars()

@@ -47,12 +47,12 @@ class Dataset:
 
         Row 0 of a multi input is padding and counts 0.
         """
-        bound = self.signature.input(input_name)
-        name, bracket, place = input_name.removesuffix("+").partition("[")  # "ids[2]": column 2 of a wide input
-        ids = self.splits["train"].inputs[name]
-        if input_name.endswith("+"):  # all columns, where the model shifts them into one table
-            ids = ids + np.array([part.shift for part in bound.parts])
-        ids = ids[:, int(place.removesuffix("]"))] if bracket else ids.ravel()
+        whole, place, shifted = self.signature.place_of(input_name)  # "ids[2]": column 2 of a wide input
+        bound = whole if place is None else whole.parts[place]
+        ids = self.splits["train"].inputs[whole.name]
+        if shifted:  # all columns, where the model shifts them into one table
+            ids = ids + np.array([part.shift for part in whole.parts])
+        ids = ids.ravel() if place is None else ids[:, place]
         counts = np.bincount(ids, minlength=bound.cardinality or 1)
         if bound.kind == "multi":
             counts[0] = 0

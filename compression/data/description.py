@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from compression.data.bounds import check_columns
 from compression.data.schema import Column, DataDescription, Role, Split
 from compression.errors import DataError
 from compression.plain_text import TextError, read_yaml
@@ -43,6 +44,12 @@ def load_description(path: Path) -> DataDescription:
         got = "nothing" if content is None else f"a {type(content).__name__}"
         raise DataError(f"{path.name} must be a YAML mapping (name:, files:, label:, columns: …); got {got}.")
     return make_description(content, where=path.name)
+
+
+def folder_of(path: Path) -> Path:
+    """Where the files that a description names are looked for: `path` is the folder, or a description in it."""
+    path = Path(path)
+    return path.parent if path.is_file() else path
 
 
 def make_description(content: Mapping[str, Any], *, where: str = FILE_NAME) -> DataDescription:
@@ -83,10 +90,7 @@ def check_description(description: DataDescription, *, where: str = FILE_NAME) -
         if len(found) > limit:
             raise DataError(f"{where}: at most {limit} column may have the role {role}; got {_quoted(found)}. "
                             "Give the others the role category or ignore.")
-    inputs = [c for c in description.columns if c.role not in (Role.LABEL, Role.TIME, Role.IGNORE)]
-    if not inputs:
-        raise DataError(f"{where}: no column is an input. Give at least one column the role user, item, category, "
-                        "number or multi.")
+    check_columns(description.columns, where=where)
     _check_files(description, where)
     _check_split(description.split, description, where)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from compression.data.bounds import check_read_values
 from compression.data.cells import row_numbers, signed_log, transformed
 from compression.data.columns import categories, multi_values, numbers, spelled_once, texts
 from compression.data.dataset import Dataset, Rows
@@ -59,6 +60,9 @@ def load_dataset(folder: Path, *, signature: Signature | None = None,
                               split, unknown) + single.offset for single in item.singles]
             inputs[item.name] = np.stack(arrays, axis=1) if item.parts else arrays[0]
         encoded[split] = Rows(inputs, label_of(frame, description), groups.get(split))
+    for item in signature.singles:
+        if item.kind == "number" and item.transform != "none" and item.name in encoded["train"].inputs:
+            check_read_values(item.column, {split: rows.inputs[item.name] for split, rows in encoded.items()})
     return Dataset(description, signature, vocabularies, encoded, _unknown_words(unknown, vocabularies))
 
 

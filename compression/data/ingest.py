@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from compression.data.columns import numbers
-from compression.data.description import check_description, file_path, load_description
+from compression.data.description import check_description, file_path, folder_of, load_description
 from compression.data.formats import FORMATS
 from compression.data.formats.query_sizes import COLUMN, with_groups
 from compression.data.guess import guess_description
@@ -35,13 +35,14 @@ MAX_PARQUET_CELLS = 2_000_000_000
 def read_splits(folder: Path, description: DataDescription | None = None) -> dict[str, pl.DataFrame]:
     """The raw rows of "train", "valid" and "test": the described columns, as the files hold them.
 
-    Columns of a CSV or TSV are text, of a Parquet file typed. `description` is read from the folder when not given.
+    `folder` may be a description in it that is not called data.yaml. Columns of a CSV or TSV are text, of a Parquet
+    file typed. `description` is read from the folder when not given.
     Where the files are of a test split only, train and valid have no rows.
     Raises DataError: a file that can't be read as described, a column that is absent, a label that is
     no number, empty, or of one class in a split, a split without rows.
     """
-    folder = Path(folder)
     description = description or load_description(folder)
+    folder = folder_of(folder)
     check_description(description)
     tables = {}
     for name, file in description.files.items():

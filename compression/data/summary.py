@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from compression.data.bounds import check_read_values
 from compression.data.columns import as_text, categories, multi_values, numbers, spelled_once
 from compression.data.description import load_description
+from compression.data.encode import fit_transform, transform_numbers
 from compression.data.ingest import SPLITS, label_of, read_splits
 from compression.data.leakage import Leakage, find_leakage
 from compression.data.schema import Column, DataDescription, Role
+from compression.models.signature import Input
 from compression.records import Record
 
 PREVIEW_ROWS = 20
@@ -111,7 +114,10 @@ def _summarise_column(column: Column, splits: dict[str, pl.DataFrame]) -> Column
     if column.role in (Role.IGNORE, Role.TIME):
         return ColumnSummary(name=column.name, role=column.role, missing=sum(_empty(part) for part in raw.values()))
     if column.role in (Role.NUMBER, Role.LABEL):
-        return _of_numbers(column, {split: numbers(part, what=what) for split, part in raw.items()})
+        values = {split: numbers(part, what=what) for split, part in raw.items()}
+        if column.role is Role.NUMBER:
+            _check_as_read(column, values)
+        return _of_numbers(column, values)
     if column.role is Role.MULTI:
         lists = {split: multi_values(part, separator=column.separator, what=what) for split, part in raw.items()}
         missing = sum(int((part.list.len() == 0).sum()) for part in lists.values())
@@ -122,6 +128,15 @@ def _summarise_column(column: Column, splits: dict[str, pl.DataFrame]) -> Column
     missing = sum(part.null_count() for part in values.values())
     found = _of_values(column, {split: part.drop_nulls() for split, part in values.items()}, missing, None)
     return found.model_copy(update={"largest_id": _largest_id(pl.concat(values.values()).drop_nulls())})
+
+
+def _check_as_read(column: Column, values: dict[str, np.ndarray]) -> None:
+    """Raise DataError where a model that is trained on these rows could not read them; rows of test alone are not."""
+    if not len(values["train"]):
+        return
+    transform, mean, std = fit_transform(values["train"])
+    item = Input(name=column.name, kind="number", column=column.name, transform=transform, mean=mean, std=std)
+    check_read_values(column.name, {split: transform_numbers(part, item) for split, part in values.items()})
 
 
 def _largest_id(values: pl.Series) -> int | None:

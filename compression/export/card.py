@@ -12,7 +12,9 @@ from compression.data.text_file import delimiter_name
 from compression.metrics import METRICS
 from compression.models.signature import Signature
 from compression.records import Measurement, Result
-from compression.tasks import TASKS, Task
+from compression.tasks import TASKS
+from compression.values import values_of
+from compression.verdict import sentence
 
 Key = tuple[str, int | None]  # metric, batch size
 
@@ -20,11 +22,11 @@ Key = tuple[str, int | None]  # metric, batch size
 def model_card(result: Result, *, signature: Signature, description: DataDescription, architecture: str,
                recipe: str) -> str:
     """Markdown: verdict, numbers beside the baseline, use, data, recipe, limits, how to run."""
-    task = TASKS[signature.task]
+    task, sizes = TASKS[signature.task], result.spec.target.batch_sizes
     steps = " → ".join(step.method for step in result.spec.recipe.steps) or "none: this is the baseline"
     return "\n\n".join([
         f"# {_line(result.spec.recipe.name)}: {_line(architecture)}, compressed by RecPress",
-        f"**{verdict(result, task)}**",
+        f"**{sentence(_line(result.spec.recipe.name), values_of(result), task=task.key, batch_sizes=sizes)}**",
         f"## Numbers\n\nMeasured on the test split, from `model.onnx` itself. {_machine(result)}{_timing(result)}\n\n"
         f"{_table(result)}",
         f"## Intended use\n\n{task.title}: scores rows that look like the data it was made from. "
@@ -35,37 +37,6 @@ def model_card(result: Result, *, signature: Signature, description: DataDescrip
         "## Run it\n\n```\npip install numpy onnxruntime\npython predict.py rows.csv > scores.txt\n```\n\n"
         f"{_rows(description, signature)} `sha256sum -c SHA256SUMS` checks the files.",
     ]) + "\n"
-
-
-def verdict(result: Result, task: Task) -> str:
-    """One sentence: bytes, quality and time beside the baseline, of what was measured."""
-    said = []
-    now, before = _by_key(result.measurements), _by_key(result.baseline)
-    size, whole = now.get(("size_bytes", None)), before.get(("size_bytes", None))
-    if size and whole and whole.value > 0:
-        said.append(f"{size.value / whole.value:.1%} of the baseline's bytes")
-    quality = now.get((task.primary_metric, None))
-    if quality is not None and quality.difference is not None:
-        said.append(_quality_words(quality, task))
-    ratios = {key[1] or 0: item for key, item in now.items() if key[0] == "latency_ratio"}
-    if ratios:
-        batch = max(ratios)
-        said.append(f"{ratios[batch].value:.2f} × its time at batch size {batch}")
-    return (", ".join(said) or "Nothing was compared with a baseline") + "."
-
-
-def _quality_words(item: Measurement, task: Task) -> str:
-    words = f"{METRICS[item.metric].title} {item.difference:+.4f}"
-    if item.difference_low is None or item.difference_high is None:
-        return words
-    words += f" (95 % interval {item.difference_low:+.4f} to {item.difference_high:+.4f})"
-    better = METRICS[item.metric].higher_is_better
-    worst = item.difference_low if better else -item.difference_high
-    best = item.difference_high if better else -item.difference_low
-    if worst > -task.tolerance:
-        return f"{words}: no loss beyond {task.tolerance:g}"
-    open_question = f"these rows can't tell whether more than {task.tolerance:g} is lost"
-    return f"{words}: {'a loss' if best < 0 else open_question}"
 
 
 def _by_key(items: tuple[Measurement, ...]) -> dict[Key, Measurement]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -73,19 +73,23 @@ def _tensor_bytes(tensor: "onnx.TensorProto") -> int:
 class Scored(nn.Module):
     """The model with its logits turned into what the signature promises.
 
-    A model says what it gives in `output_form`; without it, logits.
+    A model says what it gives in `output_form`; without it, logits. `keys` name the inputs in the batch, in the order
+    of the signature, where they aren't the model's own names.
     """
 
-    def __init__(self, model: nn.Module, signature: Signature) -> None:
+    def __init__(self, model: nn.Module, signature: Signature, *, keys: Sequence[str] | None = None) -> None:
         super().__init__()
         self.model = model
+        self.keys = keys and dict(zip(keys, (item.name for item in signature.inputs), strict=True))
         gives = getattr(model, "output_form", "logit")
         if gives != signature.output_form and gives != "logit":
             raise ExportError(f"The model gives a {gives}, but its signature promises a {signature.output_form}. "
                               "Correct output_form in the signature.")
-        self.squash = gives != signature.output_form
+        self.squash = gives != signature.output_form == "probability"
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        if self.keys:
+            batch = {name: batch[key] for key, name in self.keys.items()}
         result = self.model(batch)
         return torch.sigmoid(result) if self.squash else result
 
@@ -100,11 +104,12 @@ def export_onnx(model: nn.Module, signature: Signature, path: Path) -> Exported:
 
     signature = read_signature(model, signature)
     if signature.output in [item.name for item in signature.inputs]:
-        raise ExportError(f"The output is named {signature.output!r} like an input; rename that column in the data.")
+        raise ExportError(f"The output is named {signature.output!r} like an input. Give it another name in the "
+                          "signature.")
     path = Path(path)
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
     with evaluating(model), quiet():
-        scored = Scored(model, signature)
+        scored = Scored(model, signature, keys=_plain_keys(signature))
         program = _convert(scored, signature, device)
         own = _tidy(program.model, signature, set(scored.state_dict()))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,15 +150,21 @@ def _free_axes(item: Input) -> dict[int, object]:
     return axes
 
 
+def _plain_keys(signature: Signature) -> list[str]:
+    """Names for the inputs while they are exported: torch writes code with them, and columns may be called anything."""
+    return [f"input_{place}" for place in range(len(signature.inputs))]
+
+
 def _convert(scored: Scored, signature: Signature, device: torch.device) -> torch.onnx.ONNXProgram:
     from compression.layers.onnx_ops import TRANSLATIONS
 
+    keys = _plain_keys(signature)
+    batch = dict(zip(keys, example_batch(signature, device).values(), strict=True))
     try:
         return torch.onnx.export(
-            scored, kwargs={"batch": example_batch(signature, device)}, dynamo=True, optimize=False, verbose=False,
-            opset_version=OPSET, input_names=[item.name for item in signature.inputs],
-            output_names=[signature.output], custom_translation_table=TRANSLATIONS,
-            dynamic_shapes={"batch": {item.name: _free_axes(item) for item in signature.inputs}})
+            scored, kwargs={"batch": batch}, dynamo=True, optimize=False, verbose=False, opset_version=OPSET,
+            input_names=keys, output_names=[signature.output], custom_translation_table=TRANSLATIONS,
+            dynamic_shapes={"batch": {key: _free_axes(item) for key, item in zip(keys, signature.inputs, strict=True)}})
     except Exception as error:  # the exporter raises whatever its passes raise
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise ExportError(f"The model can't be written as ONNX: {reason} "
@@ -177,7 +188,7 @@ def _tidy(model: "onnx_ir.Model", signature: Signature, stored: set[str]) -> int
     model.producer_name, model.producer_version = "recpress", None
     model.metadata_props.clear()
     graph.name = "model"
-    _shorten_names(graph, own)
+    _shorten_names(graph, own, signature)
     _name_axes(graph, signature)
     _widest_first(graph)
     return sum(value.const_value.nbytes for name, value in graph.initializers.items() if f"{PREFIX}{name}" in own)
@@ -201,9 +212,9 @@ def _share_constants(graph: "onnx_ir.Graph", own: set[str]) -> None:
             del graph.initializers[name]
 
 
-def _shorten_names(graph: "onnx_ir.Graph", own: set[str]) -> None:
-    """Weights keep their path in the model; every other value gets a number, and nodes go unnamed."""
-    taken = {value.name for value in (*graph.inputs, *graph.outputs)}
+def _shorten_names(graph: "onnx_ir.Graph", own: set[str], signature: Signature) -> None:
+    """Inputs are named as in the signature, weights by their path; other values get a number, nodes go unnamed."""
+    taken = {signature.output, *(item.name for item in signature.inputs)}
     for name in sorted(own & set(graph.initializers)):
         short = name.removeprefix(PREFIX)
         if short not in taken:
@@ -213,6 +224,8 @@ def _shorten_names(graph: "onnx_ir.Graph", own: set[str]) -> None:
     for name, value in list(graph.initializers.items()):
         if name not in own and f"{PREFIX}{name}" not in own:
             value.name = next(numbers)
+    for value, item in zip(graph.inputs, signature.inputs, strict=True):
+        value.name = item.name
     for value in (*graph.inputs, *graph.outputs, *graph.initializers.values()):
         value.metadata_props.clear()
     for node in graph:

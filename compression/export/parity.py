@@ -20,12 +20,13 @@ from compression.data.dataset import Rows
 from compression.errors import ExportError
 from compression.export.onnx import TORCH_DTYPES, Scored, evaluating
 from compression.measure.runtimes.onnxruntime import open_session
+from compression.metrics import PARITY_LIMIT
 from compression.models.signature import Signature
 from compression.models.structure import read_signature
 from compression.records import Target
 
 FLOAT_TOLERANCE = 1e-4
-ROUNDING_TOLERANCE = 5e-3
+ROUNDING_TOLERANCE = PARITY_LIMIT
 MAX_ROWS = 100_000
 BATCH_ROWS = 1024
 

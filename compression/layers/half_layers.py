@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compression import records
+from compression.layers.padded_rows import PaddedRows
 from compression.layers.stored_shapes import half_tensors
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn}
@@ -61,14 +62,14 @@ class HalfLayer(nn.Module):
         return self.as_float(self.weight)
 
 
-class HalfTable(HalfLayer):
+class HalfTable(PaddedRows, HalfLayer):
     """Look up rows in 16 or 8 bits. Frozen: fine-tuning goes on around it."""
 
     def __init__(self, table: nn.Embedding, form: str) -> None:
         super().__init__(table.weight, form)
         self.num_embeddings, self.embedding_dim = table.weight.shape
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def look_up(self, ids: Tensor) -> Tensor:
         return self.as_float(F.embedding(ids, self.weight))
 
     def dequantized(self) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from compression.layers.hashed_rows import FACTOR, PRIME
+from compression.layers.padded_rows import PaddedRows
 
 
 def block_places(ids: Tensor, n_pieces: int, n_blocks: int) -> Tensor:
@@ -22,7 +23,7 @@ def block_places(ids: Tensor, n_pieces: int, n_blocks: int) -> Tensor:
     return (ids.unsqueeze(-1) * factors + 12_345) % PRIME % n_blocks
 
 
-class HashedBlocks(nn.Module):
+class HashedBlocks(PaddedRows):
     """ids (…) int64 → (…, D) float32, P blocks of the array `table` side by side; what sticks out is cut off."""
 
     def __init__(self, blocks: Tensor, num_embeddings: int, embedding_dim: int) -> None:
@@ -35,7 +36,7 @@ class HashedBlocks(nn.Module):
     def tables(self) -> tuple[nn.Embedding, ...]:
         return (self.table,)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def look_up(self, ids: Tensor) -> Tensor:
         pieces = -(-self.embedding_dim // self.table.embedding_dim)
         places = block_places(ids, pieces, self.table.num_embeddings)
         return self.table(places).flatten(-2)[..., :self.embedding_dim]

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from compression.layers.id_digits import id_digit
+from compression.layers.padded_rows import PaddedRows
 
 N_SWEEPS = 20
 PRIME = 2_147_483_647  # 2³¹ − 1; with a factor below it and ids below it, the product stays within int64
 FACTOR = 1_103_515_245
 
 
-class HashedRows(nn.Module):
+class HashedRows(PaddedRows):
     """One shared row an id: ids (…) int64 → (…, D) float32, row id mod m."""
 
     def __init__(self, weights: list[Tensor], num_embeddings: int) -> None:
@@ -38,7 +39,7 @@ class HashedRows(nn.Module):
     def tables(self) -> tuple[nn.Embedding, ...]:
         return tuple(self.get_submodule(name) for name in self.names())
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def look_up(self, ids: Tensor) -> Tensor:
         rows = self.rows(ids, tuple(table.num_embeddings for table in self.tables))
         return self.combine(*[table(row) for table, row in zip(self.tables, rows, strict=True)])
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from compression import records
+from compression.layers.padded_rows import PaddedRows
 from compression.layers.quantized_rows import QuantizedRows
 from compression.layers.row_codes import LARGEST_SCALE, TOP, RowCodes, nearest_levels, pack
 from compression.layers.stored_shapes import row_tensors
@@ -57,7 +58,7 @@ def _levels(ratio: Tensor, n_bits: int) -> Tensor:
     return table[(grid + TOP).long()]
 
 
-class LearnedRows(nn.Module):
+class LearnedRows(PaddedRows):
     """Look up rows as they will be stored: ids (…) int64 → (…, D) float32.
 
     `table` holds the float rows, whose gradient stays a list of rows. The scale is its start × exp(`growth`), so that
@@ -68,7 +69,7 @@ class LearnedRows(nn.Module):
 
     def __init__(self, weight: Tensor, start: Tensor, n_bits: int, *, padding_idx: int | None = None) -> None:
         super().__init__()
-        self.n_bits = n_bits
+        self.n_bits, self.padding_idx = n_bits, padding_idx
         self.num_embeddings, self.embedding_dim = weight.shape
         self.table = nn.Embedding.from_pretrained(weight, freeze=False, padding_idx=padding_idx, sparse=True)
         floor = max(SMALLEST_SCALE, FLOOR * float(start.float().mean()))
@@ -78,7 +79,7 @@ class LearnedRows(nn.Module):
         else:
             self.growth = nn.Parameter(weight.new_zeros(()))
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def look_up(self, ids: Tensor) -> Tensor:
         return _RoundRows.apply(self.table(ids), self.scale(ids), self.n_bits)
 
     def scale(self, ids: Tensor) -> Tensor:

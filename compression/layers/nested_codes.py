@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compression import records
+from compression.layers.padded_rows import PaddedRows
 from compression.layers.remapped_rows import RowMap
 from compression.layers.stored_shapes import nested_tensors
 
@@ -21,7 +22,7 @@ N_ITERATIONS = 12
 CHUNK_ROWS = 65_536
 
 
-class NestedCodes(nn.Module):
+class NestedCodes(PaddedRows):
     """Look up rows of few or many codes: ids (…) int64 → (…, D) float32. Codes are frozen, codebooks are trained."""
 
     is_leaf = True
@@ -40,7 +41,7 @@ class NestedCodes(nn.Module):
         self.num_embeddings = n_rows
         self.embedding_dim = len(shared)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def look_up(self, ids: Tensor) -> Tensor:
         rows = ids if self.ids is None else self.ids(ids)
         found = self.shared.expand(*ids.shape, self.embedding_dim)
         for place in range(self.n_stages):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compression import records
+from compression.layers.padded_rows import PaddedRows
 from compression.layers.stored_shapes import product_tensors
 
 MAX_TRAINED_ROWS = 65_536  # rows from which the centroids are found; all rows are encoded
@@ -17,7 +18,7 @@ N_ITERATIONS = 15
 CHUNK_ROWS = 65_536
 
 
-class ProductRows(nn.Module):
+class ProductRows(PaddedRows):
     """Look up rows by codes: ids (…) int64 → (…, D) float32. The codes are frozen, the codebooks are trained."""
 
     is_leaf = True
@@ -35,7 +36,7 @@ class ProductRows(nn.Module):
     def num_embeddings(self) -> int:
         return len(self.codes)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def look_up(self, ids: Tensor) -> Tensor:
         # embedding exports as a Gather; the cast comes after it and sees only the batch
         rows = nn.functional.embedding(ids, self.codes).long() + self.first  # (…, M)
         return nn.functional.embedding(rows, self.codebooks).flatten(-2)

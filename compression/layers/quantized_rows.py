@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from compression import records
+from compression.layers.padded_rows import PaddedRows
 from compression.layers.row_codes import RowCodes, unpack
 from compression.layers.stored_shapes import row_tensors
 
@@ -22,7 +23,7 @@ def _(codes: Tensor, scale: Tensor, ids: Tensor, n_bits: int, embedding_dim: int
     return codes.new_empty(*ids.shape, embedding_dim, dtype=torch.float32)
 
 
-class QuantizedRows(nn.Module):
+class QuantizedRows(PaddedRows):
     """Look up quantised rows: ids (…) int64 → (…, D) float32. Frozen: fine-tuning goes on around it."""
 
     is_leaf = True
@@ -38,7 +39,7 @@ class QuantizedRows(nn.Module):
     def num_embeddings(self) -> int:
         return len(self.codes)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def look_up(self, ids: Tensor) -> Tensor:
         return lookup_rows(self.codes, self.scale, ids, self.n_bits, self.embedding_dim)
 
     def stored_tensors(self) -> tuple[records.Tensor, ...]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compression import records
+from compression.layers.padded_rows import PaddedRows
 from compression.layers.shared_linear import byte_codes
 from compression.layers.sparse_shapes import LARGEST_GAP, bitmap_tensors, bytes_of, gap_tensors, row_bitmap_tensors
 
@@ -112,7 +113,7 @@ def smaller_form(flat: np.ndarray) -> tuple[str, tuple[np.ndarray, np.ndarray]]:
     return "bitmap", (pack_bits(present), flat[present] if k else values)
 
 
-class SparseRows(nn.Module):
+class SparseRows(PaddedRows):
     """A table of which only what is not zero is stored: ids (…) int64 → (…, D) float32."""
 
     is_leaf = True
@@ -130,7 +131,7 @@ class SparseRows(nn.Module):
         self.values = nn.Parameter(torch.from_numpy(values).unsqueeze(1))
         self.unpack = _Bits()
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def look_up(self, ids: Tensor) -> Tensor:
         present = self.unpack(nn.functional.embedding(ids, self.bits), self.embedding_dim)  # (…, D)
         first = nn.functional.embedding(ids, self.starts).long()  # (…, 1)
         place = torch.cat([first, present], -1).cumsum(-1)[..., 1:] - 1  # counted on from where the row begins

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from compression.layers.id_digits import id_digit
+from compression.layers.padded_rows import PaddedRows
 from compression.layers.stored_shapes import TrainShape
 
 N_ROUNDS = 5  # of the fit by frequency; each costs as much as the first decomposition
 
 
-class TensorTrainRows(nn.Module):
+class TensorTrainRows(PaddedRows):
     """ids (…) int64 → (…, D) float32, the product of one matrix (r_{k−1}, d_k · r_k) a core."""
 
     def __init__(self, cores: list[Tensor], shape: TrainShape, num_embeddings: int) -> None:
@@ -36,7 +37,7 @@ class TensorTrainRows(nn.Module):
             found.append(id_digit(ids, step, length if place else 0))
         return found
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def look_up(self, ids: Tensor) -> Tensor:
         digits = self.digits(ids.flatten())  # (N,): every product below is of three axes
         shapes = zip(self.shape.columns, self.shape.pairs(), strict=True)
         found, width = None, 1

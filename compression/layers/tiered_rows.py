@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from compression import records
+from compression.layers.padded_rows import PaddedRows
 from compression.layers.quantized_rows import QuantizedRows, lookup_rows
 from compression.layers.remapped_rows import RowMap
 from compression.layers.row_codes import encode_rows
 from compression.layers.tiers import fixed_tensors
 
 
-class TieredRows(nn.Module):
+class TieredRows(PaddedRows):
     """Look up rows of several widths: ids (…) int64 → (…, D) float32. Codes are frozen, the shared row is trained."""
 
     is_leaf = True
@@ -32,7 +33,7 @@ class TieredRows(nn.Module):
         self.num_embeddings = n_rows
         self.embedding_dim = len(shared)
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def look_up(self, ids: Tensor) -> Tensor:
         rows = ids if self.ids is None else self.ids(ids)
         found = self.shared.expand(*ids.shape, self.embedding_dim)
         end = sum(tier.num_embeddings for tier in self.tiers)

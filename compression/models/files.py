@@ -19,15 +19,15 @@ from torch import nn
 
 from compression.data.cells import repeated, unique_keys
 from compression.errors import ModelError
-from compression.models.foreign import build, parse_config
-from compression.models.signature import Signature
+from compression.models.foreign import FOREIGN, build, parse_config
+from compression.models.signature import MAX_INPUTS, Signature
+from compression.models.structure import declare_padding
 
 CONFIG, WEIGHTS, VOCABULARIES = "config.json", "model.safetensors", "vocabularies.json"
 ONNX = "model.onnx"
 FORMAT = "recpress-model"
 VERSION = 1
 MAX_CONFIG_BYTES = 2_000_000
-MAX_INPUTS = 1000
 DTYPES = {torch.float32: "F32", torch.int64: "I64"}
 
 
@@ -162,7 +162,7 @@ def _load_weights(path: Path, architecture: str, settings: dict[str, Any], signa
         raise ModelError(f"{path.name} is not a whole safetensors file ({error}). It is truncated or of another "
                          "format; save it again with safetensors and upload it.") from None
     module.load_state_dict(state, assign=True)
-    return module.eval()
+    return (declare_padding(module) if architecture in FOREIGN else module).eval()
 
 
 def _check_header(file: Any, expected: dict[str, torch.Tensor], name: str) -> None:

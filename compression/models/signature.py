@@ -6,12 +6,16 @@ makes stands for "unknown or missing", and is the padding of multi-valued column
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from compression.models.names import free_name
 from compression.records import Record
 from compression.tasks import TaskKey
+
+OUTPUT = "score"  # what an exported file calls its output
+MAX_INPUTS = 1000  # of a model, and columns of a dataset that are inputs
 
 
 class Input(Record):
@@ -48,15 +52,38 @@ class Signature(Record):
     """All inputs in the order of the exported file, and the output."""
 
     inputs: tuple[Input, ...]
-    output: str = "score"  # name of the output in the exported file, (B,) float32, or (B, D) where it is a vector
-    output_form: Literal["probability", "logit", "vector"] = "probability"
+    output: str = OUTPUT  # name of the output in the exported file, (B,) float32, or (B, D) where it is a vector
+    output_form: Literal["probability", "logit", "rating", "vector"] = "probability"  # rating: no sigmoid follows
     task: TaskKey = "ctr"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_output(cls, given: Any) -> Any:
+        """The output's name, where none is given: `score`, or another one where an input has that name."""
+        if not isinstance(given, dict) or "output" in given:
+            return given
+        names = [item.name if isinstance(item, Input) else item.get("name") for item in given.get("inputs", ())
+                 if isinstance(item, Input | dict)]
+        return given | {"output": free_name(OUTPUT, names)}
 
     def input(self, name: str) -> Input:
         """The input of that name; "name[k]" is part k of a wide one, "name+" the wide one with the model's shifts."""
-        name, bracket, place = name.removesuffix("+").partition("[")
-        found = next(item for item in self.inputs if item.name == name)
-        return found.parts[int(place.removesuffix("]"))] if bracket else found
+        found, place, _ = self.place_of(name)
+        return found if place is None else found.parts[place]
+
+    def place_of(self, name: str) -> tuple[Input, int | None, bool]:
+        """(input, which part of it, whether with the model's shifts) by a name as `input` takes it.
+
+        A name that an input has is that input's, whatever marks are in it.
+        """
+        known = {item.name: item for item in self.inputs}
+        if name in known:
+            return known[name], None, False
+        plain = name.removesuffix("+")
+        if plain in known:
+            return known[plain], None, True
+        stem, _, place = plain.rpartition("[")
+        return known[stem], int(place.removesuffix("]")), False
 
     @property
     def singles(self) -> tuple[Input, ...]:

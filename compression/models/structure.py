@@ -14,6 +14,7 @@ from itertools import chain
 import torch
 from torch import nn
 
+from compression.layers.padded_rows import keep_padding
 from compression.models.signature import Signature
 from compression.records import Layer, ModelDescription, Part, Tensor
 
@@ -50,11 +51,25 @@ def leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def replace(model: nn.Module, path: str, new: nn.Module) -> None:
-    """Put `new` where the module at the dotted path stands. Raises AttributeError for an unknown path."""
+    """Put `new` where the module at the dotted path stands; a table keeps its padding row.
+
+    Raises AttributeError for an unknown path.
+    """
     parent_path, _, name = path.rpartition(".")
     parent = model.get_submodule(parent_path)
-    parent.get_submodule(name)
+    keep_padding(parent.get_submodule(name), new)
     parent._modules[name] = new
+
+
+def declare_padding(model: nn.Module) -> nn.Module:
+    """The model, its tables with zeros in row 0 alone declared to have their padding there (`padding_idx`).
+
+    For models that came from elsewhere: nothing says whether such a row is summed without a mask.
+    """
+    for _, leaf in leaves(model):
+        if isinstance(leaf, nn.Embedding) and not leaf.weight[0].any() and leaf.weight.any():
+            leaf.padding_idx = 0
+    return model
 
 
 def table_inputs(model: nn.Module) -> dict[str, str]:
@@ -104,8 +119,10 @@ def attentions(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def describe(model: nn.Module, signature: Signature, *, architecture: str, graph_bytes: int = 0) -> ModelDescription:
     """The model by shapes alone. A tensor used in two places is counted in the first, as the export writes it once."""
-    fields = {path: name.removesuffix("+") for path, name in table_inputs(model).items()}
+    names = {item.name for item in signature.inputs}
+    fields = {path: name if name in names else name.removesuffix("+") for path, name in table_inputs(model).items()}
     as_is = {item.name for item in signature.inputs if item.ids == "as-is"}
+    as_is |= {field for field in fields.values() if field not in names and field.rpartition("[")[0] in as_is}
     heads = {f"{path}.{name}": module.heads for path, module in attentions(model)
              for name in ("query", "key", "value", "out")}
     seen: set[int] = set()
@@ -128,7 +145,7 @@ def _layer(model: nn.Module, path: str, module: nn.Module, field: str | None, as
     else:
         tensors = tuple(_float_tensors(path, module, seen))
     return Layer(name=path, kind=type(module).__name__, part=part_of(model, path), shape=_shape(module),
-                 tensors=tensors, field=field, ordered=(field or "").partition("[")[0] not in as_is)
+                 tensors=tensors, field=field, ordered=field not in as_is)
 
 
 def _float_tensors(path: str, module: nn.Module, seen: set[int]) -> Iterator[Tensor]:

@@ -37,10 +37,11 @@ def test_the_goal_counts_the_ratio_the_loss_and_the_slowest_batch_size():
 
 
 def test_the_verdict_names_the_fastest_that_reaches_it_else_the_nearest_miss():
-    reached = verdict([line("lossy", 0.2, loss=0.01), line("good", 0.4), line("better", 0.3)])
-    assert "**reached**. *better*: 0.30 [0.29, 0.31] ± 0.05 at -0.00000 AUC" in reached and "at batch 1." in reached
-    missed = verdict([line("lossy", 0.2, loss=0.01), line("near", 0.6), line("far", 0.8)])
-    assert "**missed**. *near*" in missed
+    reached = verdict([line("lossy", 0.2, loss=0.01), line("good", 0.4), line("better", 0.3)], 1000)
+    assert "**reached**. *better*: 2.0× smaller, 3.3× faster at batch 512, AUC ±0.0000 (no worse within" in reached
+    assert "At batch 512 0.30 [0.29, 0.31] ± 0.05 of the time." in reached
+    missed = verdict([line("lossy", 0.2, loss=0.01), line("near", 0.6, at_1=1.4), line("far", 0.8)], 1000)
+    assert "**missed**. *near*" in missed and "but 40 % slower at batch 1" in missed
 
 
 def test_the_table_says_which_layers_stayed_float():

@@ -14,8 +14,10 @@ import torch
 import compression.methods  # noqa: F401  (fills METHODS)
 from compression.export.onnx import export_onnx
 from compression.method import METHODS, Stage
-from compression.models.structure import describe, leaves, part_of
+from compression.models.foreign import build
+from compression.models.structure import declare_padding, describe, leaves, part_of
 from compression.recipe import check, estimate
+from compression.records import Part
 from compression.runtime_options import session_options
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import TINY_CONFIG, TINY_FOREIGN, signature_of, tiny_model
@@ -212,6 +214,65 @@ def test_eight_steps_in_a_row_weigh_what_was_estimated(architecture, dataset):
     assert estimate(described, recipe_of(*steps)).size_bytes == real.size_bytes
     assert real.size_bytes < (0.4 if architecture in TINY_CONFIG else 0.9) * described.size_bytes
     assert torch.isfinite(logits(result, dataset)).all()
+
+
+@pytest.fixture(scope="module")
+def padded_data():
+    return ordered_dataset(n_genres=40)
+
+
+@pytest.fixture
+def padded(padded_data):
+    """A model from elsewhere that adds up a list without a mask: zeros in row 0 stand for its padding."""
+    model = build("field_ranker", padded_data.signature, {
+        "embedding_dim": 8, "pooling": "sum", "skip_padding": False, "numbers": "values", "first_order": True,
+        "pairs": True, "mlp": {"widths": [8, 1]}})
+    with torch.no_grad():
+        for _, leaf in leaves(model):
+            leaf.weight.normal_(0.3, 0.7)
+            if isinstance(leaf, torch.nn.Embedding):
+                leaf.weight[0] = 0
+    return declare_padding(model.eval())
+
+
+def short_and_long_lists() -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The same rows, with one zero behind each list and with three."""
+    rows = {"user": torch.tensor([3, 5]), "item": torch.tensor([2, 9]), "age": torch.tensor([0.1, -0.4])}
+    lists = torch.tensor([[4, 0], [17, 0]])
+    return rows | {"genres": lists}, rows | {"genres": torch.nn.functional.pad(lists, (0, 2))}
+
+
+def by_padding(model) -> float:
+    """How far the length of the padding moves a logit."""
+    with torch.no_grad():
+        short, long = (model.eval()(rows) for rows in short_and_long_lists())
+    return float((short - long).abs().max())
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key not in NEEDS_ZOO])
+def test_padding_of_a_summed_list_adds_nothing_after_it_and_a_fine_tuning(key, padded, padded_data, tmp_path):
+    import onnxruntime
+
+    assert by_padding(padded) == 0
+    alone = apply(key, padded, padded_data, **METHODS[key].tiny).model
+    assert by_padding(alone) < 1e-6
+    steps = [(key, METHODS[key].tiny), ("train.fine_tune", ONE_EPOCH)]
+    if not list(alone.parameters()):  # nothing is left to train
+        steps.reverse()
+    model = apply_all(padded, padded_data, *steps)
+    assert by_padding(model) < 1e-6
+    path = export_onnx(model, padded_data.signature, tmp_path / "model.onnx").path
+    session = onnxruntime.InferenceSession(path, session_options(), providers=["CPUExecutionProvider"])
+    short, long = (session.run(None, {item.name: rows[item.name].numpy() for item in session.get_inputs()})[0]
+                   for rows in short_and_long_lists())
+    assert abs(short - long).max() < 1e-6
+
+
+@pytest.mark.parametrize(("key", "params"), [(key, params) for key, params in EXTREMES
+                                             if Part.EMBEDDING in METHODS[key].parts and key not in NEEDS_ZOO
+                                             and key != "train.fine_tune"], ids=name_of)
+def test_padding_of_a_summed_list_adds_nothing_at_any_extreme(key, params, padded, padded_data):
+    assert by_padding(apply(key, padded, padded_data, **params).model) < 1e-6
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -20,11 +20,11 @@ from compression import __main__ as command_line
 from compression.data.encode import load_dataset
 from compression.errors import ModelError
 from compression.export.bundle import LARGEST_BYTES, read_bundle, read_signature, write_bundle
-from compression.export.card import verdict
 from compression.export.onnx import export_onnx
 from compression.models.signature import Signature
 from compression.records import Measurement, Recipe, Result, RunSpec, Step
-from compression.tasks import TASKS
+from compression.values import values_of
+from compression.verdict import sentence
 from tests.methods.given import apply
 from tests.tiny import tiny_model, write_tiny_data
 
@@ -51,11 +51,12 @@ def made(tmp_path_factory):
     return folder, dataset, model, exported
 
 
-def bundle_of(made, path: Path, *, signature: Signature | None = None, description=None) -> tuple[Path, Result]:
+def bundle_of(made, path: Path, *, signature: Signature | None = None, description=None,
+              result: Result | None = None) -> tuple[Path, Result]:
     _, dataset, _, exported = made
     return write_bundle(path, exported=exported, signature=signature or dataset.signature,
                         vocabularies=dataset.vocabularies, recipe="version: 1\nsteps: []\n",
-                        result=result_of(Step(method="embed.quantize_rows")), architecture="deepfm",
+                        result=result or result_of(Step(method="embed.quantize_rows")), architecture="deepfm",
                         description=description or dataset.description)
 
 
@@ -188,8 +189,8 @@ def test_reading_gives_back_result_signature_and_vocabularies(made, tmp_path):
 def test_the_card_says_what_was_measured_and_shows_no_markup_of_a_name(made, tmp_path):
     folder, _ = read_bundle(bundle_of(made, tmp_path / "bundle.zip")[0], tmp_path / "unpacked")
     card = (folder / "README.md").read_text(encoding="utf-8")
-    assert "25.0% of the baseline's bytes" in card and "0.80 × its time at batch size 512" in card
-    assert "AUC -0.0001 (95 % interval -0.0004 to +0.0002): no loss beyond 0.001" in card
+    assert "4.0× smaller, 20 % faster at batch 512, speed not measured at batch 1" in card
+    assert "AUC −0.0001 (no worse within 0.001, 95 %)" in card
     assert "| AUC | 0.8099 | 0.81 | -0.00010 | -0.00040 to +0.00020 |" in card
     for heading in ("Intended use", "Data", "Recipe", "Limits", "Run it"):
         assert f"## {heading}" in card
@@ -215,11 +216,15 @@ def test_the_card_of_data_without_a_header_gives_the_order_of_the_columns(made, 
             "`genres`, `age`, `time`, `click`.") in card
 
 
-@pytest.mark.parametrize(("low", "high", "words"), [
-    (-0.0005, 0.0002, "no loss beyond 0.001"), (-0.004, -0.002, "a loss"), (-0.004, 0.002, "can't tell")])
-def test_the_verdict_is_read_off_the_interval(low, high, words):
-    item = Measurement(metric="auc", value=0.8, difference=(low + high) / 2, difference_low=low, difference_high=high)
-    assert words in verdict(result_of().model_copy(update={"measurements": (item,)}), TASKS["ctr"])
+def test_the_card_has_the_sentence_of_the_pages_and_names_a_slower_batch_size(made, tmp_path):
+    result = result_of()
+    slower = Measurement(metric="latency_ratio", value=1.4, batch_size=1)
+    worse = Measurement(metric="logloss", value=0.5, difference=0.05, difference_low=0.04, difference_high=0.06)
+    result = result.model_copy(update={"measurements": (*result.measurements, slower, worse)})
+    folder, _ = read_bundle(bundle_of(made, tmp_path / "bundle.zip", result=result)[0], tmp_path / "unpacked")
+    told = sentence("", values_of(result), batch_sizes=result.spec.target.batch_sizes)
+    assert "20 % faster at batch 512 but 40 % slower at batch 1" in told and "log loss +0.0500 (worse by" in told
+    assert f"{told}**" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def rewritten(path: Path, target: Path, **changes: bytes | None) -> Path:

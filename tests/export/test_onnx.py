@@ -157,7 +157,7 @@ def test_an_input_may_bear_a_name_that_the_exporter_uses_itself(tmp_path):
 
 
 def test_an_output_named_like_an_input_is_refused(tmp_path):
-    with pytest.raises(ExportError, match="named 'val_1' like an input; rename that column"):
+    with pytest.raises(ExportError, match=r"named 'val_1' like an input\. Give it another name"):
         export_onnx(Direct("logit"), number_signature("val_1"), tmp_path / "model.onnx")
 
 

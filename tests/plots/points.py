@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from storage.records import Value
+from compression.values import Value
 
 
 @dataclass(frozen=True)

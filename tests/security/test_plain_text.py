@@ -105,6 +105,13 @@ def test_json_that_is_not_read_is_refused_with_the_reason(text, says):
         read_json(text)
 
 
+def test_json_in_place_of_yaml_keeps_its_emoji_and_its_bounds():
+    assert read_yaml('{"a": "\\ud83d\\ude00", "b": 1e5}') == {"a": "\U0001f600", "b": 1e5}
+    for text, says in (('{"a": 1, "a": 2}', "'a' stands twice"), ('{"a":' * 50 + "1" + "}" * 50, "nested too deeply")):
+        with pytest.raises(TextError, match=says):
+            read_yaml(text)
+
+
 def test_json_within_the_bounds_is_read():
     assert read_json('{"a": [1, 2.5, "ü", null, true]}') == {"a": [1, 2.5, "ü", None, True]}
     assert read_json("[" * MAX_DEPTH + "]" * MAX_DEPTH)

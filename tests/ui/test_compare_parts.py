@@ -7,8 +7,8 @@ from compression.errors import RecipeError
 from compression.presets import PRESETS, recipe_name
 from compression.recipe import check, parse_step
 from compression.records import Recipe, Step
+from compression.values import Value
 from plots.pareto import pareto_points
-from storage.records import Value
 from tests.plots.points import run
 from tests.ui.filled import description
 from ui.compare_data import DRAWN, differing, thinned
@@ -21,11 +21,11 @@ from ui.sweep import Axis, expand, sliders, suggested
 
 @pytest.mark.parametrize("view", [
     View(), View(project="p", runs=(1, 2), x="latency_ratio@512", logx=False, loss=None, ms=2.5, mb=0.6, proven=True,
-                 goal="latency", pin=3, pick=4, side=(1, 2), q="int8", at="latency_p95_ms@1"),
+                 goal="latency", slower=True, pin=3, pick=4, side=(1, 2), q="int8", at="latency_p95_ms@1"),
 ])
 def test_a_view_is_the_same_after_its_address(view):
     query = {key: value for key, value in view_query(view).items() if value is not None}
-    assert parse_view(query) == view
+    assert parse_view(query) == (view, [])
 
 
 def test_the_view_everybody_starts_with_needs_no_address():

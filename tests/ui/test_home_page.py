@@ -124,6 +124,6 @@ def test_projects_show_their_best_trade_off_in_a_sentence_and_what_runs_now(home
     assert not app.exception
     said = texts(app)
     assert "DeepFM on Clicks" in said
-    assert "Best so far, int4 rows + int8 dense: 6.9× smaller" in said.replace("**", "")
+    assert "Recommended · int4 rows + int8 dense: 6.9× smaller" in said.replace("**", "")
     assert "CPU, 1 thread, batch 1 and 512 · 7 runs · 2 active" in said
     assert "1 job running, 1 queued" in said

@@ -2,9 +2,14 @@
 
 import pytest
 
+from compression.errors import StorageError
+from compression.recipe_link import pack
+from compression.records import Failure, Recipe, Step
+from storage.records import NewData
 from storage.store import open_store
+from tests.ui import filled
 from tests.ui.app import open_page, texts
-from tests.ui.filled import add_subject, filled_home
+from tests.ui.filled import add_subject, data_description, filled_home
 
 
 @pytest.fixture
@@ -228,3 +233,154 @@ def test_a_target_says_how_far_the_graph_is_rewritten(home):
     next(button for button in app.button if button.label == "Queue run").click().run()
     (job,) = store.jobs().items
     assert job.spec.target.graph_optimization == "basic"
+
+
+def reopened(app):
+    """The Experiment page at the address of another one, in a session of its own."""
+    query = {key: value[0] if isinstance(value, list) else value for key, value in app.query_params.items()}
+    return open_page("experiment", **query)
+
+
+def test_the_address_of_experiment_follows_its_edits_so_that_a_reload_keeps_them(home):
+    add_subject(store_at(home))
+    app = open_page("experiment")
+    app.selectbox(key="experiment.add").set_value("prune.magnitude").run()
+    app.slider[0].set_value(0.83).run()
+    app.text_input(key="experiment.name").set_value("mine").run()
+    app.number_input(key="experiment.seed").set_value(7).run()
+    app.number_input(key="experiment.threads").set_value(4).run()
+    assert not app.exception
+    again = reopened(app)
+    assert not again.exception
+    assert again.slider[0].value == 0.83 and again.text_input(key="experiment.name").value == "mine"
+    assert again.number_input(key="experiment.seed").value == 7
+    assert again.number_input(key="experiment.threads").value == 4
+    remove = next(button for button in again.button if button.label == "Remove")
+    remove.click().run()
+    assert "No step yet" in texts(reopened(again))
+
+
+def test_a_recipe_without_a_name_is_named_after_its_steps_after_a_reload_too(home):
+    add_subject(store_at(home))
+    app = open_page("experiment")
+    app.selectbox(key="experiment.add").set_value("prune.magnitude").run()
+    again = reopened(app)
+    assert again.text_input(key="experiment.name").value == ""
+
+
+def test_a_clone_that_was_edited_and_reloaded_keeps_its_edits_and_its_parent(ids, home):
+    app = open_page("experiment", clone=ids["rare"])
+    before = app.slider[0].value
+    app.slider[0].set_value(0.61).run()
+    again = reopened(app)
+    assert before != 0.61 and again.slider[0].value == 0.61
+    assert f"cloned from run {ids['rare']}" in texts(again)
+
+
+@pytest.mark.parametrize("target", ["x", "cpu.0.1.all", "cpu.1.1-0.all", "cpu.1.1.fast", "...", "cpu.1.1e9.all"])
+def test_a_target_of_an_address_that_is_none_gets_a_sentence(home, target):
+    add_subject(store_at(home))
+    app = open_page("experiment", recipe=pack(Recipe()), target=target)
+    assert not app.exception
+    assert "The target in this link can't be read" in texts(app)
+
+
+def test_the_dataset_of_a_link_is_taken_with_its_model(home):
+    store = store_at(home)
+    model, data = add_subject(store)
+    other = store.add_dataset(NewData(name="Other", manifest={"data.yaml": store.files.put_bytes(b"other")},
+                                      description=data_description("Other"), summary={}))
+    app = open_page("experiment", model=model, data=other)
+    assert app.selectbox(key="experiment.data").value == other != data
+
+
+@pytest.mark.parametrize("query", [{"ms": "0"}, {"mb": "0"}, {"loss": "0"}, {"ms": "0", "mb": "0", "loss": "0"}])
+def test_a_limit_of_zero_opens_and_says_that_nothing_keeps_it(ids, query):
+    app = open_page("compare", **query)
+    assert not app.exception
+    assert ("No run of 6 keeps every limit" in texts(app)) != (query == {"loss": "0"})
+
+
+@pytest.mark.parametrize("query", [{"ms": "-1"}, {"mb": "nan"}, {"loss": "5"}, {"loss": "-0.5"}, {"goal": "best"},
+                                   {"pin": "9" * 40}, {"runs": "x"}])
+def test_what_an_address_asks_and_cannot_be_is_said(ids, query):
+    app = open_page("compare", **query)
+    assert not app.exception
+    (name, value), = query.items()
+    assert any(f"{name}={value[:40]} in the address can't be used" in one.value.replace("\\", "")
+               for one in app.warning)
+    assert "Recommended" in texts(app)
+
+
+def test_differences_are_to_the_pinned_run_at_once(ids):
+    app = open_page("compare")
+    app.selectbox(key="compare.pin").set_value(ids["int8"]).run()
+    rows = app.dataframe[0].value.set_index("job")
+    assert rows.loc[ids["int8"], "auc difference"] == 0
+    assert rows.loc[ids["int8 all"], "auc difference"] == pytest.approx(-0.00028)
+    app.text_input(key="compare.q").set_value("int4").run()
+    rows = app.dataframe[0].value.set_index("job")
+    assert list(rows.index) == [ids["int4 all"]]
+    assert rows.loc[ids["int4 all"], "auc difference"] == pytest.approx(-0.00088), "a pin outside the filter holds"
+
+
+def test_a_name_that_no_run_has_leaves_the_filter_on_the_page(ids):
+    app = open_page("compare", q="no such name")
+    assert not app.exception and "No run is named no such name" in texts(app)
+    next(button for button in app.button if button.label == "Show every run of the project").click().run()
+    assert len(app.dataframe[0].value) == 7 and app.text_input(key="compare.q").value == ""
+
+
+def test_runs_of_an_address_that_are_gone_are_named(ids):
+    app = open_page("compare", runs=f"{ids['int8']},999")
+    assert "1 of 2 runs of this address are not here" in texts(app) and "#999" in texts(app)
+
+
+def test_a_tick_stays_when_a_filter_hides_its_row_and_the_others_keep_their_places(ids):
+    app = open_page("compare", side=f"{ids['int8']},{ids['student']}")
+    order = list(app.dataframe[0].value["job"])
+    assert order == list(open_page("compare").dataframe[0].value["job"]), "ticked rows don't move"
+    app.text_input(key="compare.q").set_value("student").run()
+    assert {f"#{ids['int8']} int8 rows"} <= set(app.dataframe[1].value.columns)
+
+
+def test_home_and_compare_recommend_the_same_run_in_the_same_words(home, monkeypatch):
+    slow = (Step(method="embed.quantize_rows", params={"n_bits": 2}), Step(method="quantize.static"))
+    monkeypatch.setitem(filled.RECIPES, "small and slow", (slow, 0.05, 0.0, 1.4))
+    ids = filled_home(home)
+    said = [next(one.value for one in open_page(page).markdown if "**Recommended**" in one.value)
+            for page in ("home", "compare")]
+    assert said[0] == said[1]
+    assert "1 run is left out: slower than the baseline" in said[0].replace("\\", "")
+    allowed = texts(open_page("compare", slower=1))
+    assert "20.0× smaller, 40 % slower at batch 512 and 40 % slower at batch 1" in allowed
+    run = texts(open_page("run", id=ids["small and slow"]))
+    assert "20.0× smaller, 40 % slower at batch 512 and 40 % slower at batch 1" in run
+
+
+def test_a_saved_comparison_is_deleted_after_a_second_click_and_then_its_dataset_can_go(ids, home):
+    store = store_at(home)
+    saved = store.save_comparison("Spring", [ids["int8"]])
+    data = store.datasets()[0].id
+    for job in store.jobs(states=["running", "queued"]).items:
+        store.fail(job.id, job.worker, Failure(kind="x", message="x"), attempt=job.attempt) if job.worker else (
+            store.cancel(job.id))
+    with pytest.raises(StorageError, match="'Spring' of local shows it"):
+        store.delete_dataset(data, with_runs=True)
+    app = open_page("compare")
+    app.button(key=f"saved.{saved}.delete").click().run()
+    app.button(key=f"saved.{saved}.keep").click().run()
+    assert [one.name for one in store.comparisons()] == ["Spring"]
+    app.button(key=f"saved.{saved}.delete").click().run()
+    app.button(key=f"saved.{saved}.go").click().run()
+    assert not app.exception and store.comparisons() == []
+    store.delete_dataset(data, with_runs=True)
+
+
+def test_another_persons_comparison_is_not_deleted_and_the_page_says_why(ids, home):
+    store = store_at(home)
+    saved = store.save_comparison("Theirs", [ids["int8"]], owner="anna")
+    app = open_page("compare")
+    app.button(key=f"saved.{saved}.delete").click().run()
+    app.button(key=f"saved.{saved}.go").click().run()
+    assert any("belongs to anna" in one.value for one in app.error) and len(store.comparisons()) == 1

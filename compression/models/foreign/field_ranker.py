@@ -65,9 +65,12 @@ class FieldRanker(RankingModel):
             n_cross = n_in if params.cross_layers and (params.structure == "parallel" or not params.mlp) else 0
             deep = params.mlp.widths[-1] if params.mlp else 0
             self.output = nn.Linear(n_cross + deep, 1, bias=params.output_bias)
+        if params.wide:
+            self.wide = nn.Linear(len(self.numbers), 1, bias=params.wide_bias)
         if params.bias:
             self.bias = Bias()
-        self.declare(bottom=Part.DENSE, cross=Part.INTERACTION, output=Part.OUTPUT, bias=Part.OUTPUT)
+        self.declare(bottom=Part.DENSE, cross=Part.INTERACTION, output=Part.OUTPUT, wide=Part.OUTPUT,
+                     bias=Part.OUTPUT)
 
     def _fields(self, signature: Signature, dim: int) -> PooledFields:
         fields = PooledFields(signature, dim, numbers=self.params.numbers == "vectors")
@@ -82,6 +85,8 @@ class FieldRanker(RankingModel):
             terms.append(torch.cat(self.first_order(batch), 1).sum(1))
         if params.pairs:
             terms.append(pairwise(vectors))
+        if params.wide:
+            terms.append(self.wide(values[0]).squeeze(-1))
         if params.bottom:
             vectors = [self.bottom(values[0]), *vectors]
         if params.mlp or params.cross_layers:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from compression.errors import ModelError
 from compression.models.foreign.chain import chain
@@ -48,12 +49,16 @@ class Pair(RankingModel):
         params, (user, item) = self.params, (batch[name] for name in self.names)
         found = {}
         if params.product_dim:
-            found["product"] = self.user_product(user) * self.item_product(item)
+            sides = [self.user_product(user), self.item_product(item)]
+            if params.compare == "cosine":
+                sides = [F.normalize(side, dim=-1) for side in sides]
+            found["product"] = sides[0] * sides[1]
         if params.mlp:
             sides = [self.user_mlp(user), self.item_mlp(item)]
             found["network"] = self.mlp(torch.cat(sides[::1 if params.networks_order == "user first" else -1], 1))
         if params.output == "sum":
             score = sum(part.sum(1) for part in found.values())
+            score = score if params.scale == 1 else params.scale * score
         else:
             names = sorted(found, key=lambda name: name != params.first)
             score = self.output(torch.cat([found[name] for name in names], 1)).squeeze(-1)

@@ -27,10 +27,13 @@ class ChainParams(Params):
 class PairParams(Params):
     """Matrix factorisation, GMF, NeuMF. A dim of 0 leaves the part out.
 
-    output: sum adds product and network; product, network and joined put a dense layer over them.
+    output: sum adds product and network; product, network and joined put a dense layer over them. compare: cosine
+    brings both vectors of the product to length 1 first; scale multiplies the sum.
     """
 
     product_dim: Dim = 0
+    compare: Literal["dot", "cosine"] = "dot"
+    scale: float = Field(1.0, ge=-10_000, le=10_000)
     user_mlp_dim: Dim = 0
     item_mlp_dim: Dim = 0
     mlp: ChainParams | None = None
@@ -48,7 +51,7 @@ class FieldRankerParams(Params):
     numbers: vectors multiplies each by a learned vector; values puts them beside the vectors; bottom is a network whose
     result stands first among the vectors. first_order: a weight an id; first_order_pooling: how those of a list are
     pooled, where not as the vectors are. pairs: the dot products' sum (FM); dots: each of them below the diagonal,
-    beside what the network reads (DLRM).
+    beside what the network reads (DLRM). wide: a dense layer over the numbers, added to the score.
     """
 
     embedding_dim: int = Field(ge=1, le=8192)
@@ -60,6 +63,8 @@ class FieldRankerParams(Params):
     vectors: bool = True
     first_order: bool = False
     bias: bool = False
+    wide: bool = False
+    wide_bias: bool = True
     pairs: bool = False
     dots: bool = False
     bottom: ChainParams | None = None
@@ -97,7 +102,12 @@ class BlocksParams(Params):
 
 
 class SequenceParams(Params):
-    """SASRec and its like. scale: times √D; position_from: row of the place table that the first place reads."""
+    """SASRec and its like.
+
+    scale: times √D; position_from: row of the place table that the first place reads. mask: zeros of the history are
+    no keys of the attention (keys), their states are zeros before and after every block (states), both, or none.
+    causal: a place sees those before it alone. outer_norm: where a norm stands whose name doesn't say it.
+    """
 
     embedding_dim: Width
     length: Width
@@ -106,6 +116,9 @@ class SequenceParams(Params):
     scale: Literal["root", "none"] = "root"
     position_from: int = Field(0, ge=0, le=4)
     padding: Literal["front", "end"] = "front"
+    mask: Literal["keys", "states", "both", "none"] = "none"
+    causal: bool = True
+    outer_norm: Literal["none", "embedding", "final"] = "none"
     embedding_norm: bool = False
     final_norm: bool = True
 
@@ -123,11 +136,15 @@ class RecurrentParams(Params):
 
 
 class TextEncoderParams(Params):
-    """A cross-encoder: token and place tables, blocks, one score from the first token or the mean of all."""
+    """A cross-encoder: token and place tables, blocks, one score from the first token or the mean of all.
+
+    outer_norm: where a norm stands whose name doesn't say it.
+    """
 
     embedding_dim: Width
     length: Width
     blocks: BlocksParams
+    outer_norm: Literal["none", "embedding", "final"] = "none"
     embedding_norm: bool = False
     final_norm: bool = False
     pool: Literal["first", "mean"] = "first"

@@ -63,6 +63,8 @@ class Sequence(RankingModel):
         self.item, self.place = nn.Embedding(rows, dim), nn.Embedding(params.place_rows, dim)
         if params.embedding_norm:
             self.embedding_norm = nn.LayerNorm(dim, eps=params.blocks.eps)
+        if params.outer_norm != "none":
+            self.outer_norm = nn.LayerNorm(dim, eps=params.blocks.eps)
         self.blocks = blocks(dim, params.blocks)
         if params.final_norm:
             self.final_norm = nn.LayerNorm(dim, eps=params.blocks.eps)
@@ -76,15 +78,33 @@ class Sequence(RankingModel):
         x = self.item(history)
         if params.scale == "root":
             x = x * math.sqrt(params.embedding_dim)
+        there = (history != 0).to(x.dtype)  # (B, L)
         places = torch.arange(params.length, device=history.device) + params.position_from
         if params.position_from:
             places = places * (history != 0)  # row 0 is the place of padding
         x = x + self.place(places)
         if params.embedding_norm:
             x = self.embedding_norm(x)
-        seen = torch.ones(params.length, params.length, device=history.device).tril()  # (L, L)
+        if params.outer_norm == "embedding":
+            x = self.outer_norm(x)
+        x, mask = self._masked(x, there), self._far(there)
         for block in self.blocks:
-            x = block(x, (1 - seen) * FAR)
+            x = self._masked(block(x, mask), there)
         if params.final_norm:
             x = self.final_norm(x)
+        if params.outer_norm == "final":
+            x = self.outer_norm(x)
         return (last_state(x, history, params.padding) * self.item(batch[self.candidate])).sum(-1)
+
+    def _masked(self, x: Tensor, there: Tensor) -> Tensor:
+        """States (B, L, D), those of padding as zeros where the model sets them so."""
+        return x * there.unsqueeze(-1) if self.params.mask in ("states", "both") else x
+
+    def _far(self, there: Tensor) -> Tensor:
+        """What is added to the weights of the attention, (L, L) or (B, 1, L, L)."""
+        length = self.params.length
+        seen = torch.ones(length, length, device=there.device)
+        seen = seen.tril() if self.params.causal else seen
+        if self.params.mask in ("keys", "both"):
+            seen = seen * there[:, None, None, :]
+        return (1 - seen) * FAR

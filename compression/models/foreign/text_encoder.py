@@ -31,6 +31,8 @@ class TextEncoder(RankingModel):
         self.token, self.place = nn.Embedding(rows, dim), nn.Embedding(params.length, dim)
         if params.embedding_norm:
             self.embedding_norm = nn.LayerNorm(dim, eps=params.blocks.eps)
+        if params.outer_norm != "none":
+            self.outer_norm = nn.LayerNorm(dim, eps=params.blocks.eps)
         self.blocks = blocks(dim, params.blocks)
         if params.final_norm:
             self.final_norm = nn.LayerNorm(dim, eps=params.blocks.eps)
@@ -46,10 +48,14 @@ class TextEncoder(RankingModel):
         x = self.token(ids) + self.place(torch.arange(self.params.length, device=ids.device))
         if self.params.embedding_norm:
             x = self.embedding_norm(x)
+        if self.params.outer_norm == "embedding":
+            x = self.outer_norm(x)
         for block in self.blocks:
             x = block(x, None)
         if self.params.final_norm:
             x = self.final_norm(x)
+        if self.params.outer_norm == "final":
+            x = self.outer_norm(x)
         pooled = x[:, 0] if self.params.pool == "first" else x.mean(1)
         pooled = self.pool_layer(pooled) if self.params.pool_layer else pooled
         return self.output(self.activation(pooled)).squeeze(-1)

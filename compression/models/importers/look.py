@@ -157,7 +157,7 @@ def _of_weights(files: dict[str, Path], name: str, mappings: dict[str, Mapping],
     from compression.models.importers.state_dict.choose import answered
     from compression.models.importers.state_dict.read import recognised
     from compression.models.importers.state_dict.recbole_fields import FieldsUntold
-    from compression.models.importers.state_dict.recognised import Settings
+    from compression.models.importers.state_dict.recognised import Settings, Untold
 
     state, told = state_and_told(files, name)
     settings = Settings({}, told.settings)
@@ -165,6 +165,9 @@ def _of_weights(files: dict[str, Path], name: str, mappings: dict[str, Mapping],
         found = recognised(state, name, settings, told)
     except FieldsUntold as untold:  # the import asks the data
         return Look("RecBole", reads=untold.reads, vocabularies=vocabularies)
+    except Untold as untold:  # the import asks the data, unless the person says it
+        return Look("one table", questions=untold.questions, mappings=mappings, vocabularies=vocabularies)
+    mappings = mappings | {key: Mapping(len(one), min(one.values())) for key, one in told.mappings.items()}
     questions = tuple(one for one in answered(found, settings) if one.key not in NAMED_BY_COLUMNS)
     columns = told.settings.get("columns")
     lists = tuple(one.name for one in found.fields if one.kind == "multi")

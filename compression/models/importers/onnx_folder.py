@@ -17,14 +17,14 @@ from pydantic import ValidationError
 
 from compression.errors import ModelError
 from compression.models.files import ONNX, VOCABULARIES, LoadedModel
-from compression.models.importers.onnx_check import read_checked
+from compression.models.importers.onnx_check import graph_inputs, read_checked
 from compression.models.importers.onnx_values import Unsupported
-from compression.models.signature import Signature
+from compression.models.names import free_name
+from compression.models.signature import OUTPUT, Signature
 from compression.records import Layer, ModelDescription, Part, Record, Tensor
 
 BINDING = "binding.json"
 ARCHITECTURE = "onnx"
-OUTPUT = "score"
 RESERVED = {ONNX, BINDING, VOCABULARIES, "config.json", "model.safetensors"}
 _MAX_BINDING_BYTES = 2_000_000
 _SAME_NUMBERS = {"Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast"}
@@ -52,32 +52,38 @@ def ends_in_sigmoid(model: ModelProto, output: str) -> bool:
     return node is not None and node.op_type == "Sigmoid"
 
 
+def score_name(model: ModelProto) -> str:
+    """What the output is named in the file that is kept: `score`, or another name where an input has that one."""
+    return free_name(OUTPUT, [value.name for value in graph_inputs(model)])
+
+
 def with_one_score(model: ModelProto, output: str, *, is_probability: bool) -> ModelProto:
-    """The model with one output, the probability `score`: the very same where it has that already, else a copy.
+    """The model with one output, the probability (`score_name`): the very same where it has that, else a copy.
 
     Operators that only other outputs need stay; the runtime drops them.
     """
-    if is_probability and [value.name for value in model.graph.output] == [OUTPUT]:
+    name = score_name(model)
+    if is_probability and [value.name for value in model.graph.output] == [name]:
         return model
     wanted, kept = output, ModelProto()
     kept.CopyFrom(model)
     graph = kept.graph
     taken = {name for node in graph.node for name in (*node.input, *node.output)} | {v.name for v in graph.input}
-    if OUTPUT in taken and (output != OUTPUT or not is_probability):  # an inner value of that name steps aside
-        aside = next(name for name in (f"{OUTPUT}_{k}" for k in range(len(taken) + 1)) if name not in taken)
+    if name in taken and (output != name or not is_probability):  # an inner value of that name steps aside
+        aside = free_name(name, taken)
         for node in graph.node:
-            node.input[:] = [aside if name == OUTPUT else name for name in node.input]
-            node.output[:] = [aside if name == OUTPUT else name for name in node.output]
+            node.input[:] = [aside if one == name else one for one in node.input]
+            node.output[:] = [aside if one == name else one for one in node.output]
         for tensor in graph.initializer:
-            tensor.name = aside if tensor.name == OUTPUT else tensor.name
-        output = aside if output == OUTPUT else output
-    if not is_probability or output != OUTPUT:
-        graph.node.append(helper.make_node("Identity" if is_probability else "Sigmoid", [output], [OUTPUT]))
+            tensor.name = aside if tensor.name == name else tensor.name
+        output = aside if output == name else output
+    if not is_probability or output != name:
+        graph.node.append(helper.make_node("Identity" if is_probability else "Sigmoid", [output], [name]))
     declared = next(value for value in model.graph.output if value.name == wanted)
     del graph.output[:]
     graph.output.append(declared)
-    graph.output[0].name = OUTPUT
-    shapes = [value for value in graph.value_info if value.name != OUTPUT]
+    graph.output[0].name = name
+    shapes = [value for value in graph.value_info if value.name != name]
     del graph.value_info[:]
     graph.value_info.extend(shapes)
     return kept
@@ -102,6 +108,7 @@ def read_onnx_folder(folder: Path) -> LoadedModel:
     """The model in a folder as written above; `module` is None where it can only be measured as it is."""
     from compression.models.files import read_vocabularies
     from compression.models.importers.onnx_graph import OnnxModel
+    from compression.models.structure import declare_padding
 
     folder = Path(folder)
     binding = read_binding(folder / BINDING)
@@ -111,7 +118,7 @@ def read_onnx_folder(folder: Path) -> LoadedModel:
     module = None
     if binding.readable:
         try:
-            module = OnnxModel(model, data).eval()
+            module = declare_padding(OnnxModel(model, data).eval())
         except Unsupported as error:
             raise ModelError(f"{ONNX} can't be read: {error}. Import the model again.") from None
     return LoadedModel(module, binding.signature, vocabularies, ARCHITECTURE, {}, folder / ONNX)

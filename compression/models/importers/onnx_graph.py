@@ -23,6 +23,7 @@ from compression.models.importers.onnx_operators import OPERATORS
 from compression.models.importers.onnx_recurrent import RECURRENT, run_recurrent
 from compression.models.importers.onnx_steps import Step, read_constants, read_steps
 from compression.models.importers.onnx_values import SHAPE_ARITHMETIC, Ints, Unsupported, Value, constant_value, tensor
+from compression.models.names import attribute_name
 from compression.records import Part
 
 _PROBABILITY_MARGIN = 1e-7
@@ -122,8 +123,7 @@ class OnnxModel(nn.Module):
 
 def _python_names(path: str) -> list[str]:
     """A tensor's name in the file as attribute names: "onnx::Gemm_12" → ["onnx_Gemm_12"]."""
-    parts = ["".join(letter if letter.isalnum() or letter == "_" else "_" for letter in part)
-             for part in path.split(".") if part]
+    parts = [attribute_name(part) for part in path.split(".") if part]
     parts = parts or ["weight"]
     if parts[0].startswith("val_") or parts[0].startswith("_"):  # the exporter names its own values val_N
         parts[0] = "tensor_" + parts[0].lstrip("_")

@@ -15,14 +15,17 @@ _DTYPES = {TensorProto.INT64: "int64", TensorProto.INT32: "int32", TensorProto.F
 def model_inputs(model: ModelProto) -> list[ModelInput]:
     """The inputs as the file declares them, with the rows of the tables they read."""
     values = graph_inputs(model)
-    rows, shifts = table_rows(model, [value.name for value in values])
+    names = [value.name for value in values]
+    rows, shifts = table_rows(model, names)
     found = []
     for value in values:
         mine: dict[int | None, int] = {}
         for source, count in rows.items():
-            name, bracket, place = source.partition("[")
-            if name == value.name:
-                mine[int(place.removesuffix("]")) if bracket else None] = count
+            stem, _, place = source.rpartition("[")
+            if source == value.name:
+                mine[None] = count
+            elif stem == value.name and source not in names:
+                mine[int(place.removesuffix("]"))] = count
         found.append(ModelInput(value.name, _DTYPES[value.type.tensor_type.elem_type], input_width(value), mine,
                                 tuple(int(shift) for shift in shifts.get(value.name, ()))))
     return found

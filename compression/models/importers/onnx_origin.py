@@ -92,7 +92,7 @@ def table_rows(model: ModelProto, inputs: list[str]) -> tuple[dict[str, int], di
     shifts: dict[str, np.ndarray] = {}
     for kind, names, outputs, _axis in operators:
         source = found.get(outputs[0], "")
-        if kind == "Add" and source.endswith("+"):
+        if kind == "Add" and source.endswith("+") and source not in inputs:
             offsets = next(array for array in (_offsets(name, numbers) for name in names) if array is not None)
             shifts[source.removesuffix("+")] = offsets
     for kind, names, _outputs, axis in operators:
@@ -100,7 +100,7 @@ def table_rows(model: ModelProto, inputs: list[str]) -> tuple[dict[str, int], di
         if is_lookup and len(names) > 1 and names[0] in lengths and names[1] in found and lengths[names[0]]:
             source, count = found[names[1]], int(lengths[names[0]][0])
             counts = {source: count}
-            if source.endswith("+"):
+            if source.endswith("+") and source not in inputs:
                 source = source.removesuffix("+")
                 ends = [*shifts[source][1:], count]
                 counts = {f"{source}[{k}]": int(end - start)

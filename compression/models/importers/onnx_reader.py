@@ -9,20 +9,19 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import ModelProto
 
 from compression.errors import MeasureError, ModelError
 from compression.models.importers.binding import bind
-from compression.models.importers.onnx_check import graph_inputs, read_checked
+from compression.models.importers.onnx_check import read_checked
 from compression.models.importers.onnx_folder import (
     ARCHITECTURE,
-    OUTPUT,
     RESERVED,
     Binding,
     describe_file,
     ends_in_sigmoid,
     graph_output,
     read_onnx_folder,
+    score_name,
     with_one_score,
     write_onnx_folder,
 )
@@ -42,12 +41,12 @@ def read_onnx(path: Path, name: str, files: dict[str, Path], out: Path, *, given
     Raises ModelError for a file that is broken or hostile, can't be bound, or can't be run by ONNX Runtime.
     """
     data = {other: file for other, file in files.items() if other != name}
-    model = _renamed(read_checked(path, data, name=name), name)
+    model = read_checked(path, data, name=name)
     output = graph_output(model, given)
     signature = bind(model_inputs(model), given, description=_description(data_folder), vocabularies=vocabularies)
     is_probability = ends_in_sigmoid(model, output) or _said_probability(given, output)
     kept = with_one_score(model, output, is_probability=is_probability)
-    signature = signature.model_copy(update={"output": OUTPUT, "output_form": "probability"})
+    signature = signature.model_copy(update={"output": score_name(kept), "output_form": "probability"})
     with tempfile.TemporaryDirectory(prefix="tried-", dir=out.parent) as scratch:
         tried = Path(scratch)
         write_onnx_folder(tried, kept, data, Binding(signature=signature, readable=True), vocabularies)
@@ -181,10 +180,3 @@ def _description(data_folder: Path | None) -> Any:
     from compression.data.description import load_description
 
     return load_description(data_folder)
-
-
-def _renamed(model: ModelProto, name: str) -> ModelProto:
-    """Refuse an input named as the output will be; the two could not be told apart."""
-    if OUTPUT in [value.name for value in graph_inputs(model)]:
-        raise ModelError(f"{name} has an input named {OUTPUT!r}, as its output will be. Rename the input.")
-    return model

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from compression.errors import ModelError
 from compression.models.importers.pt2_bags import lower_bags
 from compression.models.importers.pt2_operators import ATEN, CHECKS, PYTHON, TEXTS
+from compression.models.names import attribute_name
 
 _TARGET = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)")
 _SCALARS = {1: torch.uint8, 2: torch.int8, 3: torch.int16, 4: torch.int32, 5: torch.int64, 6: torch.float16,
@@ -38,7 +39,7 @@ class Graph:
 
     def add_tensor(self, name: str, path: str, tensor: Tensor) -> None:
         """Place a parameter or buffer under its dotted path; the graph reads it where a call does."""
-        *branches, last = path.split(".")
+        *branches, last = map(attribute_name, path.split("."))
         owner = self.root
         for branch in branches:
             if branch not in owner._modules:
@@ -48,7 +49,7 @@ class Graph:
             owner.register_parameter(last, tensor)
         else:
             owner.register_buffer(last, tensor)
-        self.values[name] = path
+        self.values[name] = ".".join((*branches, last))
 
     def add_call(self, node: dict[str, Any]) -> None:
         """One node. Raises ModelError for an operator that is not on the list."""

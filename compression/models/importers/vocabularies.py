@@ -8,6 +8,7 @@ values of the data, as scikit-learn's LabelEncoder and pandas' categories number
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from compression.data.description import load_description
 from compression.data.encode import fit_transform
 from compression.data.ingest import read_splits
 from compression.errors import ModelError
+from compression.models.importers.disguise import CHECKPOINT_ENDINGS
 
 AS_IS, DATA, FILE = "as-is", "data", "file"
 MAX_JSON_BYTES = 256 << 20
@@ -63,6 +65,11 @@ def ordered(mapping: dict[str, int], name: str) -> tuple[list[str], int]:
     return values, first
 
 
+def no_mapping(key: str, column: str, mappings: Iterable[str]) -> ModelError:
+    return ModelError(f"No uploaded JSON has the mapping {key!r} for the column {column!r}, and no checkpoint has it; "
+                      f"there are: {', '.join(mappings) or 'none'}. Upload it, or choose another.")
+
+
 def values_of(frame: pl.DataFrame, column: str) -> list[str]:
     """The distinct values of a column in order: as numbers where all are, else as text."""
     values = categories(frame[column], what=f"Column '{column}'").drop_nulls().unique()
@@ -82,7 +89,10 @@ def prepare(binding: dict[str, Any], files: dict[str, Path], data_folder: Path
     """(binding as `bind` takes it, vocabularies by column) of one that says `from` and `scale`. Raises ModelError.
 
     `scale` lists the number columns that are read standardized (log first where they are skewed), fitted on train.
+    A key that no JSON has is left in `from` where a checkpoint came, which may hold mappings of its own: it is opened
+    in the sandbox alone.
     """
+    has_checkpoint = any(Path(name).suffix.lower() in CHECKPOINT_ENDINGS for name in files)
     mappings: dict[str, dict[str, int]] = {}
     for name, path in sorted(files.items()):
         if name.lower().endswith(".json"):
@@ -101,9 +111,11 @@ def prepare(binding: dict[str, Any], files: dict[str, Path], data_folder: Path
                 found[column], first_ids[column] = values_of(_texts(splits, column), column), 0
             elif source.startswith(f"{FILE}:"):
                 key = source.split(":", 1)[1]
+                if key not in mappings and has_checkpoint:
+                    choice.setdefault("from", {})[column] = source
+                    continue
                 if key not in mappings:
-                    raise ModelError(f"No uploaded JSON has the mapping {key!r} for the column {column!r}; there are: "
-                                     f"{', '.join(mappings) or 'none'}. Upload it, or choose another.")
+                    raise no_mapping(key, column, mappings)
                 found[column], first_ids[column] = ordered(mappings[key], key)
         if first_ids:
             choice["first_id"] = first_ids

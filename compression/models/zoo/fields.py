@@ -10,6 +10,7 @@ import re
 import torch
 from torch import Tensor, nn
 
+from compression.models.names import attribute_name, free_name
 from compression.models.signature import Input, Signature
 from compression.records import Part
 
@@ -53,14 +54,15 @@ def _linear(n_in: int, n_out: int) -> nn.Linear:
 
 
 def safe_keys(signature: Signature) -> dict[str, str]:
-    """Input name → key of its table in a ModuleDict: letters, digits and _, unique, no attribute of the dict."""
+    """Input name → key of its table in a ModuleDict: letters, digits and _, unique, no attribute of the dict, no
+    word of Python."""
     reserved = {"read", *dir(nn.ModuleDict()), *dir(Fields)}
     keys: dict[str, str] = {}
     for index, item in enumerate(signature.inputs):
-        key = re.sub(r"[^0-9A-Za-z_]", "_", item.name)
-        if not key or key in reserved or key in keys.values() or not key[0].isalpha():
+        key = attribute_name(re.sub(r"[^0-9A-Za-z_]", "_", item.name))
+        if not key or key in reserved or not key[0].isalpha():
             key = f"field_{index}_{key}"
-        keys[item.name] = key
+        keys[item.name] = free_name(key, keys.values())
     return keys
 
 

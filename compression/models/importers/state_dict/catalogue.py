@@ -9,6 +9,7 @@ from torch import Tensor
 from compression.errors import ModelError
 from compression.models.importers.state_dict.attention import recognise_attention
 from compression.models.importers.state_dict.field_rankers import recognise_fields
+from compression.models.importers.state_dict.joint import recognise_joint
 from compression.models.importers.state_dict.others import (
     recognise_recurrent,
     recognise_text_cnn,
@@ -19,10 +20,10 @@ from compression.models.importers.state_dict.recognised import Recognised, Setti
 from compression.models.importers.state_dict.skeleton import Leaf, leaves_of
 
 RECOGNISERS = (recognise_attention, recognise_recurrent, recognise_text_cnn, recognise_towers, recognise_pair,
-               recognise_fields)
+               recognise_joint, recognise_fields)
 MAX_LEAVES = 5000
-KNOWN = ("matrix factorisation, GMF, NeuMF, LR, FM, DeepFM, Wide & Deep, DCN v2, DLRM, two towers, SASRec, GRU4Rec, "
-         "cross-encoders of one token table, and convolutions over tokens")
+KNOWN = ("matrix factorisation, LightGCN, GMF, NeuMF, LR, FM, DeepFM, Wide & Deep, DCN v2, DLRM, two towers, SASRec, "
+         "GRU4Rec, cross-encoders of one token table, and convolutions over tokens")
 _KINDS = {"table": "table", "linear": "dense layer", "batch_norm": "batch norm", "layer_norm": "layer norm",
           "conv": "convolution", "attention": "attention", "gru": "GRU", "tensor": "other tensor"}
 

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional as F
+from torch import Tensor, nn
 
-from compression.errors import ModelError, RecPressError
+from compression.errors import ModelError
 from compression.models.foreign import build
 from compression.models.foreign.chain import placed
+from compression.models.importers.state_dict.graph import mean_weights, needs_graph, propagated
 from compression.models.importers.state_dict.recognised import Recognised, Settings
+from compression.models.importers.state_dict.trial import TrialRows, calibrated_losses, form_losses, trial_rows
 from compression.models.signature import Signature
 from compression.models.zoo.fields import safe_keys
 from compression.records import Question
 
 MAX_TRIED = 48  # combinations; with more, one question is decided after the other
-ROWS = 4096
+TIE = 1e-7  # losses that differ by less are equal
 STRUCTURE = ("fields", "numbers", "lists", "lengths", "field_sizes", "length", "dropout", "scale")
+STRUCTURAL = ("linear_reads", "spare_norm")  # their choices take the weights for other layers
+NO_TRIAL = (*STRUCTURAL, "blocks.eps")  # rows can't tell one eps from another
+FORM, GRAPH = "output_form", "graph_layers"
 
 
 def assembled(found: Recognised, config: dict[str, Any], signature: Signature) -> nn.Module:
@@ -44,7 +48,10 @@ def assembled(found: Recognised, config: dict[str, Any], signature: Signature) -
 
 def decided(found: Recognised, settings: Settings, signature: Signature, *, vocabularies: dict[str, list[str]],
             data_folder: Path | None) -> tuple[dict[str, Any], tuple[Question, ...]]:
-    """The whole config, and every question with its answer and who gave it. Raises ModelError for a wrong answer."""
+    """The whole config, and every question with its answer and who gave it; tables of a graph are propagated.
+
+    Raises ModelError for a wrong answer, and for a graph that nothing gives.
+    """
     known = {question.key for question in found.questions} | set(STRUCTURE)
     strangers = sorted(set(settings.answers) - known)
     if strangers:
@@ -52,18 +59,20 @@ def decided(found: Recognised, settings: Settings, signature: Signature, *, voca
                          f"{', '.join(sorted(question.key for question in found.questions)) or 'nothing'}.")
     config, questions = copy.deepcopy(found.config), answered(found, settings)
     for question in questions:
-        if question.choices or question.key in ("scale",):
+        if (question.choices and question.key not in (FORM, *STRUCTURAL)) or question.key == "scale":
             set_in(config, question.key, question.answer)
-    open_ones = [one for one in questions if one.decided_by == "guess" and len(one.choices) > 1]
-    rows = _rows(signature, vocabularies, data_folder) if open_ones else None
-    if rows is None:
-        return config, tuple(questions)
-    chosen = _tried(found, config, open_ones, signature, rows)
-    for key, (answer, _) in chosen.items():
-        set_in(config, key, answer)
-    return config, tuple(one.model_copy(update={
-        "answer": chosen[one.key][0], "losses": chosen[one.key][1], "decided_by": "data"})
-        if one.key in chosen else one for one in questions)
+    open_ones = [one for one in questions if one.decided_by == "guess" and len(one.choices) > 1
+                 and one.key not in NO_TRIAL]
+    rows = trial_rows(signature, vocabularies, data_folder) if open_ones or config.get(GRAPH) else None
+    if rows is not None and open_ones:
+        tried = _tried(found, config, open_ones, signature, rows)
+        questions = [tried.get(one.key, one) for one in questions]
+        for one in tried.values():
+            if one.key != FORM:
+                set_in(config, one.key, one.answer)
+    found.weights = _propagated(found, config, rows)
+    config.pop(GRAPH, None)
+    return config, tuple(questions)
 
 
 def answered(found: Recognised, settings: Settings) -> list[Question]:
@@ -100,41 +109,83 @@ def _of_field(name: str, keys: dict[str, str]) -> str:
     return f"{part}.{keys[field.removesuffix(']')]}.weight" if bracket else name
 
 
-def _rows(signature: Signature, vocabularies: dict[str, list[str]], data_folder: Path | None
-          ) -> tuple[dict[str, torch.Tensor], torch.Tensor] | None:
-    """Validation rows to try on; None without data, or where it can't be read with these columns."""
-    if data_folder is None:
-        return None
-    from compression.data.encode import load_dataset
-
-    try:
-        valid = load_dataset(data_folder, signature=signature, vocabularies=vocabularies).splits["valid"]
-    except RecPressError:
-        return None
-    valid = valid.take(np.random.default_rng(0).permutation(len(valid))[:ROWS])
-    return {name: torch.from_numpy(values) for name, values in valid.inputs.items()}, torch.from_numpy(valid.label)
+def _propagated(found: Recognised, config: dict[str, Any], rows: TrialRows | None) -> dict[str, Tensor]:
+    """The weights, with the two tables averaged over the graph's layers where the config asks for it."""
+    n_layers = config.get(GRAPH, 0)
+    if not n_layers:
+        return found.weights
+    if rows is None or not len(rows.users):
+        raise needs_graph(n_layers)
+    names = ("user_product.weight", "item_product.weight")
+    weights = mean_weights(n_layers) if found.layer_weights is None else found.layer_weights
+    tables = propagated(*(found.weights[name] for name in names), rows.users, rows.items, weights)
+    return found.weights | dict(zip(names, tables, strict=True))
 
 
 def _tried(found: Recognised, config: dict[str, Any], questions: list[Question], signature: Signature,
-           rows: tuple[dict[str, torch.Tensor], torch.Tensor]) -> dict[str, tuple[Any, tuple[float, ...]]]:
-    """The choice of the lowest loss for each question, with the loss of every choice beside the chosen others."""
-    best = {one.key: one.answer for one in questions}
+           rows: TrialRows) -> dict[str, Question]:
+    """The questions that the rows decide, each with the choice of the lowest loss and the loss of every other one.
 
-    def loss(answers: dict[str, Any]) -> float:
+    A question whose choices all score alike stays a guess. The form of the output changes no order of rows: it is
+    decided last, by the scores as they are.
+    """
+    rest = [one for one in questions if one.key != FORM]
+    best = {one.key: one.answer for one in rest}
+
+    def scores(answers: dict[str, Any]) -> Tensor:
         settings = copy.deepcopy(config)
         for key, value in answers.items():
             set_in(settings, key, value)
-        batch, label = rows
+        as_tried = copy.copy(found)
+        as_tried.weights = _propagated(found, settings, rows)
+        settings.pop(GRAPH, None)
         with torch.no_grad():
-            logits = assembled(found, settings, signature)(batch)
-        value = float(F.binary_cross_entropy_with_logits(logits, label))
-        return value if math.isfinite(value) else math.inf
+            return assembled(as_tried, settings, signature)(rows.batch)
 
-    if math.prod(len(one.choices) for one in questions) <= MAX_TRIED:
-        combinations = [dict(zip(best, values, strict=True)) for values in product(*(one.choices for one in questions))]
-        best = min(combinations, key=loss)  # the first of equals: choices stand in the order of their likelihood
+    def losses(answers: dict[str, Any]) -> Tensor:
+        return calibrated_losses(scores(answers), rows.label)
+
+    usable = {one.key: [value for value in _likeliest_first(one) if one.key != GRAPH or not value or len(rows.users)]
+              for one in rest}
+    if math.prod(map(len, usable.values())) <= MAX_TRIED:
+        combinations = [dict(zip(usable, values, strict=True)) for values in product(*usable.values())]
+        best = _least(combinations, losses)
     else:
-        for one in [*questions, *questions]:
-            best[one.key] = min(one.choices, key=lambda value, key=one.key: loss(best | {key: value}))
-    return {one.key: (best[one.key], tuple(round(loss(best | {one.key: value}), 6) for value in one.choices))
-            for one in questions}
+        for one in [*rest, *rest]:
+            best = _least([best | {one.key: value} for value in usable[one.key]], losses)
+    decided = {one.key: _decided(one, best[one.key], {value: losses(best | {one.key: value})
+                                                      for value in usable[one.key]}) for one in rest}
+    for one in questions:
+        if one.key == FORM:
+            given = scores(best)
+            by_form = {form: form_losses(form, given, rows) for form in one.choices}
+            winner = min(_likeliest_first(one), key=lambda form: round(float(by_form[form].mean()), 7))
+            decided[FORM] = _decided(one, winner, by_form)
+    return {key: one for key, one in decided.items() if one is not None}
+
+
+def _likeliest_first(question: Question) -> list[Any]:
+    return sorted(question.choices, key=lambda value: value != question.answer)
+
+
+def _least(candidates: list[dict[str, Any]], losses: Callable[[dict[str, Any]], Tensor]) -> dict[str, Any]:
+    """The candidate of the lowest mean loss; of equals the first, which is the likeliest."""
+    best, least = candidates[0], math.inf
+    for one in candidates:
+        mean = float(losses(one).mean())
+        if mean < least - TIE:
+            best, least = one, mean
+    return best
+
+
+def _decided(question: Question, answer: Any, losses: dict[Any, Tensor]) -> Question | None:
+    """The question as the rows decide it; None where they can't tell its choices apart."""
+    means = {value: float(one.mean()) for value, one in losses.items()}
+    others = [value for value in means if abs(means[value] - means[answer]) > TIE]
+    if not others:
+        return None
+    lead = losses[min(others, key=means.__getitem__)] - losses[answer]
+    error = float(lead.std() / math.sqrt(len(lead))) if len(lead) > 1 and bool(torch.isfinite(lead).all()) else None
+    return question.model_copy(update={
+        "answer": answer, "decided_by": "data", "lead_error": error,
+        "losses": tuple(round(means.get(value, math.inf), 6) for value in question.choices)})

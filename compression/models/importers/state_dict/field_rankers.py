@@ -8,7 +8,14 @@ from torch import Tensor
 
 from compression.errors import ModelError
 from compression.models.importers.state_dict.field_tables import FieldTables, read_field_tables
-from compression.models.importers.state_dict.recognised import Field, Recognised, Settings, chain_parts, with_bias
+from compression.models.importers.state_dict.recognised import (
+    OUTPUT_FORM,
+    Field,
+    Recognised,
+    Settings,
+    chain_parts,
+    with_bias,
+)
 from compression.models.importers.state_dict.skeleton import Leaf, chained, of_kind
 from compression.records import Question
 
@@ -38,6 +45,8 @@ def recognise_fields(leaves: tuple[Leaf, ...], settings: Settings) -> Recognised
     asked = list(tables.questions)
     if linears:
         _explain_one_table(tables, linears, settings)
+        wide, linears, questions = _wide_layer(linears, settings)
+        asked += questions
         deep = _deep_part(tables, crossed, linears, norms, settings)
         if deep is None:
             return None
@@ -45,6 +54,12 @@ def recognise_fields(leaves: tuple[Leaf, ...], settings: Settings) -> Recognised
         config |= more
         weights |= parts
         asked += questions
+        if wide is not None:
+            if n_numbers not in (0, wide.n_in):
+                return None
+            config |= {"wide": True, "wide_bias": "bias" in wide.tensors}
+            weights |= with_bias("wide", wide)
+            n_numbers = wide.n_in
         names = settings.get("numbers", ())
         names = names if len(names) == n_numbers else [f"number_{place}" for place in range(n_numbers)]
         tables.fields += [Field(name, "number") for name in names]
@@ -54,7 +69,30 @@ def recognise_fields(leaves: tuple[Leaf, ...], settings: Settings) -> Recognised
     elif crossed or norms:
         return None
     _ask_pairs(config, tables, asked, settings)
-    return Recognised("field_ranker", _title(config), config, tuple(tables.fields), weights, tuple(asked))
+    return Recognised("field_ranker", _title(config), config, tuple(tables.fields), weights, (*asked, OUTPUT_FORM))
+
+
+def _wide_layer(linears: list[Leaf], settings: Settings) -> tuple[Leaf | None, list[Leaf], list[Question]]:
+    """(the layer over the numbers alone, the other layers, what was asked).
+
+    Beside a network that ends in one score, a layer to one score reads something else than the network; of one input,
+    it may read that score too, which is asked.
+    """
+    chains = chained(linears)
+    ended = [one for one in chains if one[-1].n_out == 1 and (len(one) > 1 or one[0].named("mlp|dnn|deep"))]
+    single = [one[0] for one in chains if one[-1].n_out == 1 and one not in ended and len(one) == 1]
+    if len(ended) != 1 or len(single) != 1 or len(chains) != 2:
+        return None, linears, []
+    wide, asked = single[0], []
+    if wide.n_in == 1:
+        guess = "numbers" if wide.named("linear|wide|num|dense|cont|lr|bias") or linears[0] is wide else "network"
+        reads = settings.get("linear_reads", guess)
+        asked.append(Question(key="linear_reads", choices=("numbers", "network"), answer=guess,
+                              text=f"What does {wide.path} read: a number of the data, beside the network, or the "
+                                   "network's score?"))
+        if reads != "numbers":
+            return None, linears, asked
+    return wide, [leaf for leaf in linears if leaf is not wide], asked
 
 
 def _cross_layers(left: list[Leaf]) -> tuple[list[Leaf], list[Leaf]]:

@@ -12,6 +12,7 @@ from compression.models.importers.state_dict.recognised import Field, Settings, 
 from compression.models.importers.state_dict.skeleton import Leaf, of_kind
 from compression.records import Question
 
+FIELD_SIZES = "field_sizes"
 _NUMBERS = r"float_embedding|numeric|dense_emb"
 
 
@@ -90,12 +91,11 @@ def _is_column(leaf: Leaf, numeric: tuple[str, ...]) -> bool:
 def _sizes(tables: list[Leaf], offsets: list[Leaf], settings: Settings) -> list[int] | None:
     """Rows of each field in the one table they share; None where every field has a table of its own."""
     shared = [leaf for leaf in tables if not leaf.named("token_seq") and not leaf.named(_NUMBERS)]
-    said = settings.get("field_sizes")
-    if settings.decided("field_sizes") == "file" and (len(shared) != 1 or sum(said) != shared[0].n_out):
+    said = field_sizes(settings)
+    fits = len(shared) == 1 and sum(said or ()) == shared[0].n_out
+    if settings.decided(FIELD_SIZES) == "file" and not fits:
         said = None  # a tool's word for something else
     if said is not None:
-        if not isinstance(said, list | tuple) or not all(type(one) is int and one > 0 for one in said):
-            raise ModelError("field_sizes is a list of whole numbers: the rows of each field in the shared table.")
         if len(shared) != 1 or sum(said) != shared[0].n_out:
             rows = ", ".join(str(leaf.n_out) for leaf in shared)
             raise ModelError(f"field_sizes sum to {sum(said):,}, but the shared table has {rows} rows. Give the rows "
@@ -109,6 +109,19 @@ def _sizes(tables: list[Leaf], offsets: list[Leaf], settings: Settings) -> list[
         sizes = [end - start for start, end in zip(starts, ends, strict=True)]
         return sizes if all(size > 0 for size in sizes) else None
     return None
+
+
+def field_sizes(settings: Settings) -> list[int] | None:
+    """The rows of each field in a shared table, as a list or as text with commas. Raises ModelError for anything else.
+    """
+    said = settings.get(FIELD_SIZES)
+    if said is None or said == "":
+        return None
+    if isinstance(said, str):
+        said = [int(one) if one.strip().isdecimal() else one for one in said.split(",")]
+    if not isinstance(said, list | tuple) or not all(type(one) is int and one > 0 for one in said):
+        raise ModelError("field_sizes is a list of whole numbers: the rows of each field in the shared table.")
+    return list(said)
 
 
 def _entries(tables: list[Leaf], sizes: list[int] | None, numeric: tuple[str, ...]

@@ -11,6 +11,7 @@ from typing import Any
 
 from compression.models.importers.disguise import is_recbole_dataset
 from compression.models.importers.state_dict.fuxictr import MAP, told_by_fuxictr
+from compression.models.importers.state_dict.id_maps import mappings_in_values
 from compression.models.importers.state_dict.lightning import hyper_parameters
 from compression.models.importers.state_dict.recbole import config_of, told_by_recbole
 from compression.models.importers.state_dict.recbole_dataset import read_dataset
@@ -33,6 +34,8 @@ def told_by(values: Any, files: dict[str, Path], *, vocabularies: dict[str, list
         return told_by_fuxictr(files)
     for plain in (*_of_files(files), *(hyper_parameters(values) if config is None else ())):
         told.settings |= common(plain)
+    if config is None:
+        told.mappings = mappings_in_values(values)
     return told
 
 
@@ -49,6 +52,8 @@ def _of_files(files: dict[str, Path]) -> Iterator[dict[str, Any]]:
 
 
 def _number(text: str) -> Any:
+    if text in ("True", "False"):
+        return text == "True"
     for kind in (int, float):
         try:
             return kind(text)

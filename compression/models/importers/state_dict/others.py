@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from compression.models.importers.state_dict.recognised import Field, Recognised, Settings, chain_parts, with_bias
+from compression.models.importers.state_dict.recognised import (
+    OUTPUT_FORM,
+    Field,
+    Recognised,
+    Settings,
+    chain_parts,
+    held_scale,
+    with_bias,
+)
 from compression.models.importers.state_dict.skeleton import Leaf, chained, of_kind
 from compression.records import Question
 
@@ -37,11 +45,9 @@ def recognise_towers(leaves: tuple[Leaf, ...], settings: Settings) -> Recognised
     asked.append(Question(key="compare", text="Are the towers compared by cosine or by dot product?",
                           choices=("cosine", "dot"), answer="cosine"))
     if scales:
-        held = float(scales[0].weight)
-        config["scale"] = 1 / held if scales[0].named("temp|tau|^t$") and held else held
-    else:
-        asked.append(Question(key="scale", text="By which number is the comparison multiplied (1 / temperature)?",
-                              answer=1.0))
+        config["scale"] = held_scale(scales[0]) or float(scales[0].weight)
+    asked += [Question(key="scale", text="By which number is the comparison multiplied (1 / temperature)?",
+                       answer=config["scale"]), OUTPUT_FORM]
     fields = tuple(Field(name, rows=table.n_out) for name, (table, _) in zip(("user", "item"), sides, strict=True))
     return Recognised("towers", "two towers", config, fields, weights, tuple(asked))
 
@@ -88,6 +94,6 @@ def recognise_text_cnn(leaves: tuple[Leaf, ...], settings: Settings) -> Recognis
               Question(key="activation", text="Which activation follows the convolutions?",
                        choices=("relu", "tanh", "none"), answer="relu"),
               Question(key="same_length", text="Are the convolutions padded to keep the length?",
-                       choices=(True, False), answer=True)]
+                       choices=(True, False), answer=True), OUTPUT_FORM]
     fields = (Field("tokens", "multi", tables[0].n_out, length),)
     return Recognised("text_cnn", "convolutions over tokens", config, fields, weights, tuple(asked))

@@ -7,7 +7,16 @@ from typing import Any
 
 from torch import Tensor
 
-from compression.models.importers.state_dict.recognised import Field, Recognised, Settings, chain_parts, with_bias
+from compression.models.importers.state_dict.graph import MAX_LAYERS, graph_question
+from compression.models.importers.state_dict.recognised import (
+    OUTPUT_FORM,
+    Field,
+    Recognised,
+    Settings,
+    chain_parts,
+    held_scale,
+    with_bias,
+)
 from compression.models.importers.state_dict.skeleton import Leaf, chained, of_kind
 from compression.records import Question
 
@@ -29,9 +38,13 @@ def recognise_pair(leaves: tuple[Leaf, ...], settings: Settings) -> Recognised |
         return None
     vectors = [leaf for leaf in tables if leaf.n_in == 1] + [
         leaf for leaf in of_kind(leaves, "tensor") if leaf.weight.dim() == 1 and leaf.weight.numel() in rows]
-    means = [leaf for leaf in of_kind(leaves, "tensor") if leaf.weight.numel() == 1]
-    used = {*wide, *linears, *vectors, *means, *of_kind(leaves, "batch_norm")}
-    if len(vectors) not in (0, 2) or len(means) > 1 or used != set(leaves):
+    layers = [leaf for leaf in of_kind(leaves, "tensor") if leaf not in vectors and leaf.weight.dim() == 1
+              and leaf.named(r"(^|\.)alphas?$") and 1 < leaf.weight.numel() <= MAX_LAYERS + 1]
+    single = [leaf for leaf in of_kind(leaves, "tensor") if leaf.weight.numel() == 1]
+    scales = [leaf for leaf in single if held_scale(leaf) is not None]
+    means = [leaf for leaf in single if leaf not in scales]
+    used = {*wide, *linears, *vectors, *single, *layers, *of_kind(leaves, "batch_norm")}
+    if len(vectors) not in (0, 2) or len(means) > 1 or len(scales) > 1 or len(layers) > 1 or used != set(leaves):
         return None
     found = _parts(users, items, linears, of_kind(leaves, "batch_norm"), settings)
     if found is None:
@@ -49,8 +62,26 @@ def recognise_pair(leaves: tuple[Leaf, ...], settings: Settings) -> Recognised |
     if means:
         config["mean"] = True
         weights["mean.bias"] = means[0].weight.reshape(1)
+    layer_weights = layers[0].weight if layers else None
+    asked += _comparison(config, scales, layer_weights, settings)
     fields = (Field("user", rows=rows[0]), Field("item", rows=rows[1]))
-    return Recognised("pair", _title(config), config, fields, weights, tuple(asked))
+    return Recognised("pair", _title(config), config, fields, weights, (*asked, OUTPUT_FORM),
+                      layer_weights=layer_weights)
+
+
+def _comparison(config: dict[str, Any], scales: list[Leaf], layer_weights: Tensor | None, settings: Settings
+                ) -> list[Question]:
+    """What two tables alone leave open: dot product or cosine, its scale, and whether a graph was between them."""
+    if config["output"] != "sum" or config.get("mlp"):
+        return []
+    scale = held_scale(scales[0]) if scales else float(settings.get("scale", 1.0))
+    guess = "cosine" if scales else "dot"
+    config |= {"compare": guess, "scale": scale, "graph_layers": 0 if layer_weights is None else len(layer_weights) - 1}
+    asked = [Question(key="compare", text="Are the vectors compared by dot product or by cosine?",
+                      choices=("dot", "cosine"), answer=guess),
+             Question(key="scale", answer=scale,
+                      text="By which number is the comparison multiplied (1 / temperature)?")]
+    return asked if config.get("biases") or layer_weights is not None else [*asked, graph_question()]
 
 
 def _sides(leaves: list[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
@@ -135,6 +166,8 @@ def _ended(n_product: int, n_network: int, linears: list[Leaf]) -> tuple[list[Le
     if len(ordered) != 2 or ordered[0][0].n_in != n_network or len(ordered[1]) != 1:
         return None
     last = ordered[1][0]
+    if ordered[0][-1].n_out == 1 and not n_product:
+        return None  # the network ends already: a layer of one input beside it reads something else
     return (ordered[0], last) if (last.n_out, last.n_in) == (1, n_product + ordered[0][-1].n_out) else None
 
 

@@ -15,9 +15,13 @@ from compression.errors import ModelError
 from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.importers.state_dict.bound import bound
 from compression.models.importers.state_dict.catalogue import recognise
-from compression.models.importers.state_dict.choose import assembled, decided
-from compression.models.importers.state_dict.recognised import Recognised, Settings
+from compression.models.importers.state_dict.choose import FORM, assembled, decided
+from compression.models.importers.state_dict.id_maps import matched, with_mappings
+from compression.models.importers.state_dict.joint import sizes_in
+from compression.models.importers.state_dict.recognised import Recognised, Settings, Untold
 from compression.models.importers.state_dict.told import Told
+from compression.models.importers.state_dict.trial import NOISE
+from compression.models.signature import Signature
 from compression.models.structure import describe
 from compression.records import ModelDescription, Question
 
@@ -38,22 +42,49 @@ def read_state_dict(state: dict[str, Tensor], name: str, out: Path, *, given: di
     given = {key: value for key, value in given.items() if key != "answers"}
     told = told or Told()
     settings = Settings(answers, told.settings)
-    found = recognised(state, name, settings, told)
-    vocabularies = vocabularies | told.vocabularies  # the tool's, whose rows the tables stand in
     if twice := repeated(told.vocabularies):
         raise ModelError(twice)
-    signature = bound(found.fields, given, vocabularies=vocabularies, data_folder=data_folder,
-                      columns=settings.get("columns"))
+    found = _recognised_with_data(state, name, settings, told, data_folder)
+    given, listed = with_mappings(given, told.mappings)
+    vocabularies = vocabularies | told.vocabularies | listed  # the tool's, whose rows the tables stand in
+
+    def inputs() -> Signature:
+        return bound(found.fields, given, vocabularies=vocabularies, data_folder=data_folder,
+                     columns=settings.get("columns"))
+
+    signature = inputs()
+    given, listed, mapped = matched(found.fields, signature, given, told.mappings, vocabularies, data_folder)
+    if listed:
+        vocabularies |= listed
+        signature = inputs()
     config, questions = decided(found, settings, signature, vocabularies=vocabularies, data_folder=data_folder)
     module = assembled(found, config, signature)
+    if any(one.key == FORM and one.answer == "rating" for one in questions):
+        signature = signature.model_copy(update={"output_form": "rating"})
+        mapped += ("Scores are ratings: no sigmoid follows the last number. They are measured as the chance that the "
+                   "rating reaches the label's threshold; fine-tuning learns from labels of 0 and 1, and moves them.",)
     save_model(out, LoadedModel(module, signature, vocabularies, found.architecture, module.config))
     loaded = load_model(out)
     graph_bytes = exported_graph_bytes(loaded.module, loaded.signature, out.parent)
     description = describe(loaded.module, loaded.signature, architecture=loaded.architecture, graph_bytes=graph_bytes)
     how = f"read as {found.title}, as its settings say" if told.recogniser else \
         f"recognised as {found.title} by the names and shapes of its weights"
-    said = (f"{name} was {how}.", *told.notes, *_guesses(questions))
+    said = (f"{name} was {how}.", *told.notes, *found.notes, *mapped, *_guesses(questions))
     return description.model_copy(update={"notes": said, "questions": questions})
+
+
+def _recognised_with_data(state: dict[str, Tensor], name: str, settings: Settings, told: Told, data_folder: Path | None
+                          ) -> Recognised:
+    """As `recognised`; rows of fields that share a table come from the data's counts where nothing else says them."""
+    try:
+        return recognised(state, name, settings, told)
+    except Untold:
+        sizes = sizes_in(data_folder, max(len(tensor) for tensor in state.values() if tensor.dim()))
+        if sizes is None:
+            raise
+        settings.came |= sizes.settings
+        told.notes.append(sizes.sentence)
+        return recognised(state, name, settings, told)
 
 
 def recognised(state: dict[str, Tensor], name: str, settings: Settings, told: Told) -> Recognised:
@@ -73,14 +104,29 @@ def without_common_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _guesses(questions: tuple[Question, ...]) -> tuple[str, ...]:
     """A sentence for what nobody said and no data decided, and one for what the data did."""
     guessed = [f"{one.key}: {_said(one.answer)}" for one in questions if one.decided_by == "guess"]
-    tried = [f"{one.key}: {_said(one.answer)}" for one in questions if one.decided_by == "data"]
+    tried = [_won(one) for one in questions if one.decided_by == "data"]
     sentences = []
     if tried:
-        sentences.append(f"Decided by the loss on validation rows: {'; '.join(tried)}.")
+        sentences.append(f"Decided by the log loss on validation rows: {'; '.join(tried)}.")
     if guessed:
         sentences.append(f"The weights don't say, and it was guessed: {'; '.join(guessed)}. Import again with answers "
                          "if a guess is wrong: the scores would be wrong too.")
     return tuple(sentences)
+
+
+def _won(question: Question) -> str:
+    """ "compare: cosine (0.4021; next dot, 0.0310 more)", with a warning where that is within the noise of the rows."""
+    by_choice = dict(zip(question.choices, question.losses, strict=True))
+    least = by_choice[question.answer]
+    following = min((value for value in by_choice if value != question.answer and by_choice[value] > least),
+                    key=by_choice.__getitem__, default=None)
+    said = f"{question.key}: {_said(question.answer)} ({least:.4f}"
+    if following is None:
+        return f"{said})"
+    lead = by_choice[following] - least
+    noisy = question.lead_error is not None and lead < NOISE * question.lead_error
+    doubt = ", which is within the noise: check it" if noisy else ""
+    return f"{said}; next {_said(following)}, {lead:.4f} more{doubt})"
 
 
 def _said(answer: Any) -> str:

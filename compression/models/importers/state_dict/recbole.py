@@ -24,11 +24,14 @@ from compression.models.importers.state_dict.recognised import Recognised, Setti
 from compression.models.importers.state_dict.skeleton import Leaf, leaves_of, of_kind
 from compression.models.importers.state_dict.told import Told, common, text_in
 
-PAIRS, HISTORIES = {"BPR": "pair", "NeuMF": "pair"}, {"SASRec": "sequence", "GRU4Rec": "recurrent"}
+PAIRS = {"BPR": "pair", "NeuMF": "pair", "LightGCN": "pair"}
+HISTORIES = {"SASRec": "sequence", "GRU4Rec": "recurrent"}
 FIELDS = {"LR": "logistic regression", "FM": "factorisation machine", "DeepFM": "DeepFM", "WideDeep": "Wide & Deep",
           "DCNV2": "DCN v2"}
-_ALWAYS = {"first": "product", "networks_order": "user first", "padding": "end", "scale": "none", "blocks.norm": "post",
-           "mlp.last": "activated", "mlp.batch_norm": "before", "mlp.activation": "relu"}
+_ALWAYS = {"first": "product", "networks_order": "user first", "padding": "end", "mlp.last": "activated",
+           "mlp.batch_norm": "before", "mlp.activation": "relu", "output_form": "logit"}
+_OF_HISTORIES = {"scale": "none", "blocks.norm": "post", "mask": "keys", "causal": True, "outer_norm": "embedding"}
+_OF_PAIRS = {"scale": 1.0, "compare": "dot", "graph_layers": 0}
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ def config_of(values: Any) -> dict[str, Any] | None:
 def told_by_recbole(config: dict[str, Any], *, kept: Kept | None, vocabularies: dict[str, list[str]],
                     data_folder: Path | None) -> Told:
     """Settings, columns, vocabularies, and the recogniser of the model that the settings name."""
-    told = Told(common(config) | _ALWAYS)
+    told = Told(common(config) | _ALWAYS | (_OF_HISTORIES if config.get("model") in HISTORIES else _OF_PAIRS))
+    if config.get("model") == "LightGCN":
+        told.settings["graph_layers"] = config.get("n_layers")
     eps = config.get("layer_norm_eps")
     if isinstance(eps, float) and 0 <= eps <= 0.1:
         told.settings["blocks.eps"] = eps

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor, zeros
 
+from compression.errors import ModelError
 from compression.models.importers.state_dict.skeleton import Leaf
 from compression.records import Question
 
@@ -32,6 +34,22 @@ class Recognised:
     fields: tuple[Field, ...]
     weights: dict[str, Tensor]
     questions: tuple[Question, ...] = ()
+    notes: tuple[str, ...] = ()
+    layer_weights: Tensor | None = None  # (K + 1,): what each layer of an interaction graph counts for
+
+
+class Untold(ModelError):
+    """What has to be known before anything can be read; `questions` ask for it."""
+
+    def __init__(self, message: str, questions: tuple[Question, ...]) -> None:
+        super().__init__(message)
+        self.questions = questions
+
+
+OUTPUT_FORM = Question(
+    key="output_form", choices=("logit", "probability", "rating"), answer="logit",
+    text="What is the model's last number: a logit (the loss applies the sigmoid), a probability (the model ends in a "
+         "sigmoid), or a rating (no sigmoid)?")
 
 
 class Settings:
@@ -48,6 +66,7 @@ class Settings:
         return "answer" if key in self.answers else "file" if key in self.came else None
 
 
+MAX_LOG_SCALE = 9.0  # of logit_scale, whose exponential multiplies, as CLIP has it
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "leaky_relu", "elu", "silu", "none")
 
 
@@ -95,6 +114,16 @@ def chain_parts(prefix: str, linears: list[Leaf], norms: list[Leaf], settings: S
 def with_bias(name: str, leaf: Leaf) -> dict[str, Tensor]:
     """A layer's weight and, if it has one, its bias, under another name."""
     return {f"{name}.{last}": tensor for last, tensor in leaf.tensors.items() if last in ("weight", "bias")}
+
+
+def held_scale(leaf: Leaf) -> float | None:
+    """The number that a learned temperature or scale multiplies a comparison by; None for any other tensor."""
+    if leaf.weight.numel() != 1 or not leaf.named(r"temp|(^|[._])tau$|(^|\.)t$|scale"):
+        return None
+    held = float(leaf.weight)
+    if leaf.named("scale"):
+        return math.exp(held) if leaf.named("logit_scale") and held < MAX_LOG_SCALE else held
+    return 1 / held if held else None
 
 
 def clean(path: str) -> str:

@@ -29,6 +29,7 @@ _COMMON = {  # names that tools and repositories give to what is asked here
                "max_history", "history_length"),
     "dropout": ("dropout_prob", "dropout", "dropout_rate", "net_dropout", "hidden_dropout_prob", "dropout_p"),
     "activation": ("mlp_activation", "dnn_activations", "hidden_activations", "hidden_act", "activation", "act"),
+    "graph_layers": ("lightGCN_n_layers", "gcn_layers", "n_gcn_layers", "num_gcn_layers"),
     "field_sizes": ("field_dims", "field_sizes", "vocab_sizes", "cardinalities"),
     "fields": ("sparse_features", "categorical_columns", "categorical_features", "cat_cols"),
     "numbers": ("dense_features", "numeric_columns", "numerical_columns", "num_cols"),
@@ -37,6 +38,7 @@ _ACTIVATIONS = {"relu": "relu", "tanh": "tanh", "sigmoid": "sigmoid", "gelu": "g
                 "elu": "elu", "silu": "silu", "swish": "silu", "identity": "none", "none": "none", "linear": "none"}
 _KINDS: dict[str, Callable[[Any], bool]] = {
     **dict.fromkeys(("blocks.heads", "length"), lambda value: type(value) is int and 0 < value < 65_536),
+    "graph_layers": lambda value: type(value) is int and 0 <= value <= 4,
     **dict.fromkeys(("fields", "numbers"), lambda value: bool(value) and names_in(value) == value),
     "dropout": lambda value: isinstance(value, int | float) and 0 <= value <= 0.9,
     "field_sizes": lambda value: isinstance(value, list) and 0 < len(value) <= MAX_NAMES and all(
@@ -46,13 +48,15 @@ _KINDS: dict[str, Callable[[Any], bool]] = {
 
 @dataclass
 class Told:
-    """`settings`: answers to questions, by key. `vocabularies`: column → values, row 1 first.
+    """`settings`: answers to questions, by key. `vocabularies`: column → values, row 1 first. `mappings`: value → row,
+    by the key they have in the checkpoint.
 
     `recogniser`, of a tool that says which model it saved, stands in for those that go by names and shapes.
     """
 
     settings: dict[str, Any] = field(default_factory=dict)
     vocabularies: dict[str, list[str]] = field(default_factory=dict)
+    mappings: dict[str, dict[str, int]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     recogniser: Callable[[dict[str, Tensor], str, Settings], Recognised] | None = None
 

@@ -36,12 +36,18 @@ def apart(loaded: LoadedModel, expected: Callable[..., Tensor], *inputs: Tensor)
 
 
 class SASRec(nn.Module):
-    """Names and forward pass of github.com/pmixer/SASRec.pytorch: zeros in front, places from 1, norms on queries."""
+    """Names and forward pass of github.com/pmixer/SASRec.pytorch: zeros in front, norms on queries.
 
-    def __init__(self, n_items: int = 40, dim: int = 12, length: int = 6, n_blocks: int = 2, heads: int = 2) -> None:
+    `timeline`: its first years, with places from 0 and the states of padding set to zero; later ones count places from
+    1 and have no mask.
+    """
+
+    def __init__(self, n_items: int = 40, dim: int = 12, length: int = 6, n_blocks: int = 2, heads: int = 2, *,
+                 timeline: bool = False) -> None:
         super().__init__()
+        self.timeline = timeline
         self.item_emb = nn.Embedding(n_items + 1, dim, padding_idx=0)
-        self.pos_emb = nn.Embedding(length + 1, dim, padding_idx=0)
+        self.pos_emb = nn.Embedding(length, dim) if timeline else nn.Embedding(length + 1, dim, padding_idx=0)
         self.attention_layernorms = nn.ModuleList(nn.LayerNorm(dim, eps=1e-8) for _ in range(n_blocks))
         self.attention_layers = nn.ModuleList(nn.MultiheadAttention(dim, heads) for _ in range(n_blocks))
         self.forward_layernorms = nn.ModuleList(nn.LayerNorm(dim, eps=1e-8) for _ in range(n_blocks))
@@ -51,7 +57,11 @@ class SASRec(nn.Module):
     def forward(self, history: Tensor, item: Tensor) -> Tensor:
         length = history.shape[1]
         x = self.item_emb(history) * self.item_emb.embedding_dim ** 0.5
-        x = x + self.pos_emb(torch.arange(1, length + 1) * (history != 0))
+        there = (history != 0).unsqueeze(-1)
+        if self.timeline:
+            x = (x + self.pos_emb(torch.arange(length))) * there
+        else:
+            x = x + self.pos_emb(torch.arange(1, length + 1) * (history != 0))
         later = torch.ones(length, length).triu(1).bool()
         for norm, attention, after, feed in zip(self.attention_layernorms, self.attention_layers,
                                                 self.forward_layernorms, self.forward_layers, strict=True):
@@ -59,6 +69,7 @@ class SASRec(nn.Module):
             query = norm(x)
             x = (query + attention(query, x, x, attn_mask=later)[0]).transpose(0, 1)
             x = feed(after(x))
+            x = x * there if self.timeline else x
         return (self.last_layernorm(x)[:, -1] * self.item_emb(item)).sum(-1)
 
 

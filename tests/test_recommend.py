@@ -1,8 +1,9 @@
 """The winner keeps every limit, and the sentence says which limits and why nothing else."""
 
-from plots.constraints import Limits, recommend
-from plots.verdict import judge, sentence
-from storage.records import Value
+import pytest
+
+from compression.recommend import Limits, recommend
+from compression.verdict import sentence
 from tests.plots.points import run
 
 RUNS = [run(1, 10, 0.7995, 4.0), run(2, 5, 0.797, 3.0), run(3, 30, 0.7999, 2.0), run(9, 100, 0.8, 10.0, families="")]
@@ -49,22 +50,17 @@ def test_a_verdict_says_smaller_faster_and_whether_the_quality_holds():
     assert text == "int8 rows: 10.0× smaller, 2.0× faster at batch 512, AUC −0.0003 (no worse within 0.001, 95 %)."
 
 
-def test_the_judgement_follows_the_interval_not_the_number():
-    def words(low, high):
-        return judge("auc", Value(0.8, difference=(low + high) / 2, difference_low=low, difference_high=high), 0.001)
-
-    assert words(0.0001, 0.002).standing == "better"
-    assert words(-0.0009, 0.002).words == "no worse within 0.001, 95 %"
-    assert words(-0.003, -0.0011).words == "worse by more than 0.001, 95 %"
-    assert words(-0.003, -0.0001).words == "worse by 0.0001 to 0.0030, 95 %"
-    assert words(-0.003, 0.001).standing == "unclear"
-    assert judge("auc", None, 0.001).standing == "unmeasured"
+@pytest.mark.parametrize("limit", ["max_loss", "max_latency_ms", "max_size_bytes"])
+def test_a_limit_of_zero_is_a_limit_and_the_nearest_run_is_named(limit):
+    found = recommend(RUNS, Limits(**{limit: 0.0}))
+    assert found.winner is None and found.meets == frozenset()
+    assert "No run of 3 keeps every limit: 3" in found.why and "Nearest is run" in found.why
 
 
-def test_where_lower_is_better_the_signs_turn():
-    value = Value(0.5, difference=0.003, difference_low=0.002, difference_high=0.004)
-    assert judge("logloss", value, 0.001).standing == "worse"
+def test_the_nearest_run_of_a_limit_of_zero_is_the_one_that_is_least_beyond():
+    assert "Nearest is run 2" in recommend(RUNS, Limits(max_size_bytes=0.0)).why
+    assert "Nearest is run 3" in recommend(RUNS, Limits(max_latency_ms=0.0)).why
 
 
-def test_nothing_measured_is_said_and_never_made_up():
-    assert sentence("x", {}) == "x: nothing to compare with the baseline."
+def test_a_run_without_loss_keeps_a_limit_of_zero_loss():
+    assert recommend([run(1, 10, 0.8), run(2, 5, 0.7)], Limits(max_loss=0.0)).winner == 1

@@ -1,23 +1,46 @@
 """Limits a product has, the run that meets them best, and why that one.
 
-    limits = Limits(max_loss=0.001, max_latency_ms=5, max_size_bytes=10e6)
+    limits = Limits(max_loss=0.001, max_latency_ms=5, max_size_bytes=10e6, batch_sizes=(1, 512))
     recommend(points, limits).why
-    # "int4 rows: the smallest of 7 runs that lose at most 0.001 AUC and answer within 5 ms at batch 512."
+    # "int4 rows: 7.1× smaller, … It is the smallest of 7 runs that lose at most 0.001 AUC and answer within 5 ms …"
+
+A run that is slower than the baseline at a batch size of the target is not recommended, unless `slower` allows it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from compression.tasks import TASKS
-from plots.pareto import RunPoint
-from plots.units import format_value, human_bytes, metric_title, signed, split_key
-from plots.verdict import largest_batch_key, loss_interval, loss_of, sentence
+from compression.units import format_value, human_bytes, metric_title, signed, split_key
+from compression.values import Value
+from compression.verdict import (
+    largest_batch_key,
+    loss_interval,
+    loss_of,
+    ratio_at,
+    sentence,
+    slower_at,
+    speed_words,
+    timed_sizes,
+)
 
 Goal = Literal["size", "latency", "quality"]
 GOAL_WORDS: dict[Goal, str] = {"size": "smallest", "latency": "fastest", "quality": "most accurate"}
+FAR = float("inf")  # beyond a limit by an unknown amount: it wasn't measured
+ALONE = {"speed": "slower than the baseline at a batch size of the target",
+         "timed": "not timed at every batch size of the target"}
+
+
+class RunPoint(Protocol):
+    """A finished run with its numbers by metric key (storage's Point)."""
+
+    job_id: int
+    name: str
+    families: str
+    values: dict[str, Value]
 
 
 @dataclass(frozen=True)
@@ -30,7 +53,9 @@ class Limits:
     latency_key: str | None = None  # "latency_p95_ms@512"; None: p50 at the largest batch size
     proven: bool = False
     goal: Goal = "size"
+    slower: bool = False  # a run may be slower than the baseline
     task: str = "ctr"
+    batch_sizes: tuple[int, ...] = ()  # of the target; empty: those at which a run was timed
 
     @property
     def quality_key(self) -> str:
@@ -58,26 +83,30 @@ def recommend(points: Sequence[RunPoint], limits: Limits) -> Recommendation:
     if not comparable:
         return Recommendation(None, _why_none(candidates, broken, limits), meets)
     winner = min(comparable, key=lambda point: (_cost(point, limits), _tie_break(point, limits), point.job_id))
-    return Recommendation(winner.job_id, _why(winner, len(meeting), len(candidates), limits), meets)
+    return Recommendation(winner.job_id, _why(winner, len(meeting), broken, limits), meets)
 
 
 def broken_limits(point: RunPoint, limits: Limits) -> dict[str, float]:
-    """The limits a run breaks, each with how far it is beyond as a factor; inf where it wasn't measured."""
+    """The limits a run breaks, each with how far it is beyond as a share of the baseline's; FAR where unknown."""
     broken: dict[str, float] = {}
     if limits.max_loss is not None:
         loss = _judged_loss(point, limits)
         if loss is None:
-            broken["loss"] = float("inf")
+            broken["loss"] = FAR
         elif loss > limits.max_loss:
-            # beside a limit of zero every loss is infinitely far; count from a tenth of the tolerance
-            broken["loss"] = loss / max(limits.max_loss, TASKS[limits.task].tolerance / 10)
+            broken["loss"] = (loss - limits.max_loss) / TASKS[limits.task].tolerance
     for name, limit in (("latency", limits.max_latency_ms), ("size", limits.max_size_bytes)):
         if limit is None:
             continue
         key = latency_key(point, limits) if name == "latency" else "size_bytes"
         value = point.values.get(key) if key else None
         if value is None or value.value > limit:
-            broken[name] = float("inf") if value is None else value.value / limit
+            broken[name] = FAR if value is None else (value.value - limit) / (value.baseline or value.value)
+    if not limits.slower:
+        if any(ratio_at(point.values, batch) is None for batch in limits.batch_sizes):
+            broken["timed"] = FAR
+        if slower := slower_at(point.values, limits.batch_sizes):
+            broken["speed"] = max(ratio_at(point.values, batch).value - 1 for batch in slower)
     return broken
 
 
@@ -100,16 +129,16 @@ def _cost(point: RunPoint, limits: Limits) -> float | None:
         return loss_of(limits.quality_key, point.values.get(limits.quality_key))
     if limits.goal == "latency":
         # the paired ratio is steadier than milliseconds taken in different runs
-        key = largest_batch_key(point.values, "latency_ratio") or latency_key(point, limits)
-    else:
-        key = "size_bytes"
-    value = point.values.get(key) if key else None
+        sizes = limits.batch_sizes or timed_sizes(point.values)
+        ratio = ratio_at(point.values, max(sizes)) if sizes else None
+        return ratio.value if ratio else None
+    value = point.values.get("size_bytes")
     return value.value if value else None
 
 
 def _tie_break(point: RunPoint, limits: Limits) -> float:
     loss = loss_of(limits.quality_key, point.values.get(limits.quality_key))
-    return float("inf") if loss is None else loss
+    return FAR if loss is None else loss
 
 
 def limit_words(limits: Limits, batch: int | None = None) -> str:
@@ -125,16 +154,27 @@ def limit_words(limits: Limits, batch: int | None = None) -> str:
     return " and ".join(said) if len(said) < 3 else f"{said[0]}, {said[1]} and {said[2]}"
 
 
-def _why(winner: RunPoint, meeting: int, candidates: int, limits: Limits) -> str:
+def _why(winner: RunPoint, meeting: int, broken: dict[int, dict[str, float]], limits: Limits) -> str:
     key = latency_key(winner, limits)
-    words = limit_words(limits, split_key(key)[1] if key else None)
+    words, left_out = limit_words(limits, split_key(key)[1] if key else None), _left_out(broken)
     if not words:
-        among = f"the {GOAL_WORDS[limits.goal]} of {_runs(candidates)}; no limit is set"
+        among = f"the {GOAL_WORDS[limits.goal]} of {_runs(meeting)}; no limit is set"
     elif meeting == 1:
-        among = f"the only one of {_runs(candidates)} to {words}"
+        among = f"the only one of {_runs(len(broken))} to {words}" + " without being slower" * bool(left_out)
     else:
         among = f"the {GOAL_WORDS[limits.goal]} of {_runs(meeting)} that {words}"
-    return f"{sentence(winner.name, winner.values, limits.task)} It is {among}."
+    told = sentence(winner.name, winner.values, task=limits.task, batch_sizes=limits.batch_sizes)
+    return f"{told} It is {among}.{left_out}"
+
+
+def _left_out(broken: dict[int, dict[str, float]]) -> str:
+    """How many runs keep every limit and are left out for their speed alone."""
+    said = []
+    for name, words in ALONE.items():
+        count = sum(one.keys() == {name} for one in broken.values())
+        if count:
+            said.append(f" {_runs(count)} {'is' if count == 1 else 'are'} left out: {words}.")
+    return "".join(said)
 
 
 def _runs(count: int) -> str:
@@ -143,14 +183,19 @@ def _runs(count: int) -> str:
 
 def _why_none(candidates: list[RunPoint], broken: dict[int, dict[str, float]], limits: Limits) -> str:
     """Which limit stops how many, and how far the nearest run is."""
-    words = {"loss": "lose too much" if not limits.proven else "can't be shown to lose little enough",
-             "latency": "are too slow", "size": "are too large"}
+    words = {"loss": ("loses too much", "lose too much") if not limits.proven else (
+                 "can't be shown to lose little enough",) * 2,
+             "latency": ("is too slow", "are too slow"), "size": ("is too large", "are too large"),
+             "speed": (f"is {ALONE['speed']}", f"are {ALONE['speed']}"),
+             "timed": (f"was {ALONE['timed']}", f"were {ALONE['timed']}")}
     counts = {name: sum(name in one for one in broken.values()) for name in words}
-    stops = ", ".join(f"{count:,} {words[name]}" for name, count in counts.items() if count)
+    stops = ", ".join(f"{count:,} {words[name][count > 1]}" for name, count in counts.items() if count)
+    if not stops:  # all meet the limits, and none has the number that the goal compares
+        return f"None of {_runs(len(candidates))} was measured in what makes a run the {GOAL_WORDS[limits.goal]}."
     text = f"No run of {len(candidates):,} keeps every limit: {stops}."
     nearest = min(candidates, key=lambda point: _distance(broken[point.job_id]))
     missing = broken[nearest.job_id]
-    if missing and max(missing.values()) < float("inf"):
+    if missing and max(missing.values()) < FAR:
         text += f" Nearest is {nearest.name}: {' and '.join(_shortfall(nearest, name, limits) for name in missing)}."
     return text
 
@@ -167,5 +212,8 @@ def _shortfall(point: RunPoint, name: str, limits: Limits) -> str:
     if name == "latency":
         key = latency_key(point, limits)
         return f"{format_value(key, point.values[key].value)} where {limits.max_latency_ms:g} ms is allowed"
+    if name == "speed":
+        return " and ".join(speed_words(ratio_at(point.values, batch), batch)
+                            for batch in slower_at(point.values, limits.batch_sizes))
     return (f"{human_bytes(point.values['size_bytes'].value)} where {human_bytes(limits.max_size_bytes)} "
             f"is allowed")

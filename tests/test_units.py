@@ -6,6 +6,17 @@ import numpy as np
 import pytest
 
 from compression.catalogue import FAMILIES
+from compression.units import (
+    MISSING,
+    axis_title,
+    format_change,
+    format_difference,
+    format_value,
+    human_bytes,
+    human_seconds,
+    signed,
+    split_key,
+)
 from plots.theme import (
     DARK,
     FAMILY_COLOURS,
@@ -16,17 +27,6 @@ from plots.theme import (
     family_symbol,
     leading_family,
     split_families,
-)
-from plots.units import (
-    MISSING,
-    axis_title,
-    format_change,
-    format_difference,
-    format_value,
-    human_bytes,
-    human_seconds,
-    signed,
-    split_key,
 )
 
 

@@ -1,0 +1,20 @@
+"""Names out of names: columns, tensors and inputs may be called anything, attributes of modules may not. No torch."""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Container
+from itertools import count
+
+
+def attribute_name(text: str) -> str:
+    """The text with letters, digits and _ alone, and no word of Python's own: torch writes code with these names."""
+    plain = "".join(letter if letter.isalnum() or letter == "_" else "_" for letter in text)
+    return plain + "_" if keyword.iskeyword(plain) else plain
+
+
+def free_name(wanted: str, taken: Container[str]) -> str:
+    """`wanted`, or the first of wanted_1, wanted_2 … that is not taken."""
+    if wanted not in taken:
+        return wanted
+    return next(name for number in count(1) if (name := f"{wanted}_{number}") not in taken)
