@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,11 +14,15 @@ from typing import Any
 
 import streamlit as st
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
 from streamlit.runtime.pages_manager import PagesManager
 
 from jobs.supervise import supervised
+from ui.gate import Gate
 from ui.links import api_base
 from ui.routes import make_routes
+from ui.sessions import close_idle_loops
+from ui.startup import bound_open_requests, end_in_time, import_pages
 from ui.state import store
 from ui.uploads import Uploads
 
@@ -28,13 +33,18 @@ PagesManager.uses_pages_directory = False
 
 @asynccontextmanager
 async def lifespan(server: st.App) -> AsyncIterator[dict[str, Any]]:
-    """Open (and migrate) the store, move forgotten uploads aside, keep workers running while the server does."""
+    """Import the pages, open (and migrate) the store, move forgotten uploads aside, keep workers running to the end."""
     os.umask(0o077)  # logs, uploads and downloads are for the owner alone, and so is what the workers write
+    bound_open_requests()
+    await run_in_threadpool(import_pages)
     opened = await run_in_threadpool(store)
     await run_in_threadpool(Uploads(opened.home / "uploads", opened.files).sweep)
+    closing = asyncio.create_task(close_idle_loops())
     with supervised():
         yield {}
+        end_in_time()
+    closing.cancel()
 
 
-app = st.App(Path(__file__).with_name("router.py"), lifespan=lifespan,
+app = st.App(Path(__file__).with_name("router.py"), lifespan=lifespan, middleware=[Middleware(Gate)],
              routes=make_routes(store, base=api_base().removesuffix("/api")))

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui.shell import style
+from ui.shell import style, warn_while_open
 from ui.state import PAGES, say_kept
 
 TITLES = {"home": "Home", "models": "Models", "datasets": "Datasets", "experiment": "Experiment", "runs": "Runs",
@@ -17,5 +17,6 @@ page = st.navigation(
              visibility="hidden" if name in DEEP_LINKS else "visible") for name, path in PAGES.items()],
     position="top")
 style()
+warn_while_open()
 say_kept()
 page.run()

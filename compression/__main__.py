@@ -23,11 +23,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn, get_args
 
-import yaml
 from pydantic import ValidationError
 
 from compression.errors import DataError, ModelError, RecipeError, RecPressError
 from compression.metrics import METRICS
+from compression.plain_text import TextError, read_yaml
 from compression.records import (
     WARNING,
     GraphOptimization,
@@ -290,10 +290,9 @@ def _assignments(pairs: Sequence[str]) -> dict[str, Any]:
         if not sign:
             raise RecipeError(f"Write a setting as name=value; got {pair!r}.")
         try:
-            answer[name] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError, RecursionError):
-            raise RecipeError(f"The value of {name} is neither a number, a word nor a list; got {value[:80]!r}."
-                              ) from None
+            answer[name] = read_yaml(value)
+        except TextError as error:
+            raise RecipeError(f"The value of {name} can't be read: {error}; got {value[:80]!r}.") from None
     return answer
 
 

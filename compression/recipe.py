@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from compression.errors import RecipeError
 from compression.method import METHODS, Method, Need, Params, Problem, Stage
+from compression.plain_text import TextError, read_json, read_yaml
 from compression.records import ModelDescription, Part, Recipe, Step
 
 FINE_TUNE = "train.fine_tune"
@@ -108,24 +111,29 @@ def digest(recipe: Recipe) -> str:
 
 def load_recipe(text: str) -> Recipe:
     """A recipe from YAML or JSON. Raises RecipeError with the line or key that is wrong."""
+    return _recipe_of(text, read_yaml)
+
+
+def load_json_recipe(text: str) -> Recipe:
+    """A recipe from JSON alone, as links carry it. Raises RecipeError with the place or key that is wrong."""
+    return _recipe_of(text, read_json)
+
+
+def _recipe_of(text: str, read: Callable[[str], Any]) -> Recipe:
     if len(text) > MAX_RECIPE_CHARS:
         raise RecipeError(f"A recipe has at most {MAX_RECIPE_CHARS} characters; got {len(text)}.")
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise RecipeError("A recipe has no aliases (*name): write the value where it is used.")
-        plain = yaml.safe_load(text)
-    except RecursionError:
-        raise RecipeError("The recipe is nested too deeply; it is a list of steps, each with its params.") from None
-    except (yaml.YAMLError, ValueError) as error:  # a date with a month 13 is a ValueError
-        raise RecipeError(f"The recipe is not valid YAML: {' '.join(str(error).split())}") from None
+        plain = read(text)
+    except TextError as error:
+        raise RecipeError(f"The recipe can't be read: {error}.") from None
     if not isinstance(plain, dict):
         raise RecipeError("A recipe is a mapping with version, name and steps; see README.md for an example.")
     try:
         recipe = Recipe(**plain)
     except (ValidationError, TypeError) as error:
         details = error.errors() if isinstance(error, ValidationError) else []
-        where = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in details) or str(error)
-        raise RecipeError(f"The recipe can't be read: {where}.") from None
+        where = "; ".join(f"{'.'.join(map(str, item['loc']))[:60]}: {item['msg']}" for item in details[:3])
+        raise RecipeError(f"The recipe can't be read: {where or str(error)[:200]}.") from None
     if len(recipe.steps) > MAX_STEPS:
         raise RecipeError(f"A recipe has at most {MAX_STEPS} steps; got {len(recipe.steps)}.")
     for step in recipe.steps:

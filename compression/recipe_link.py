@@ -14,7 +14,7 @@ import json
 import zlib
 
 from compression.errors import RecipeError
-from compression.recipe import MAX_RECIPE_CHARS, load_recipe
+from compression.recipe import MAX_RECIPE_CHARS, load_json_recipe
 from compression.records import Recipe
 
 VERSION = "1"
@@ -49,4 +49,4 @@ def unpack(token: str) -> Recipe:
     except (binascii.Error, zlib.error, ValueError):
         raise RecipeError("The recipe in this link can't be read: the link was cut off or changed on its way. "
                           "Copy it again, whole.") from None
-    return load_recipe(plain)
+    return load_json_recipe(plain)

@@ -8,6 +8,7 @@ from ui import compare_view as parts
 from ui.compare_data import chosen_points, placed_points, project_points, recommended, revision
 from ui.compare_saved import draw_saved, open_saved, project_of
 from ui.compare_state import draw_problems, opened_view, write_view
+from ui.escape import escaped
 from ui.failures import warn_without_worker
 from ui.live import draw_active
 from ui.result_table import metric_keys
@@ -25,7 +26,7 @@ waiting = [project for project in known if not project.runs and project.active
            and (project.key == view.project or not projects)]
 if waiting:
     empty_state("Runs are on their way", "The plot appears here with the first that is done, and grows with the rest.")
-    st.caption(f"{waiting[0].model_name} · {waiting[0].data_name}")
+    st.caption(escaped(f"{waiting[0].model_name} · {waiting[0].data_name}"))
     draw_active(store())
     warn_without_worker(store())
     st.stop()

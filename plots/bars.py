@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from compression.records import Change
 from compression.units import human_bytes
+from plots.text import literal
 from plots.theme import palette, template
 
 MAX_BARS = 12
@@ -42,7 +43,7 @@ def byte_bars(changes: Iterable[Change], *, most: int = MAX_BARS) -> list[ByteBa
 def draw_byte_bars(bars: list[ByteBar], *, dark: bool = False) -> go.Figure:
     """Two thin bars a module, before in grey and after in the accent, with the sizes written beside them."""
     colours = palette(dark)
-    names = [bar.module for bar in reversed(bars)]
+    names = [literal(bar.module) for bar in reversed(bars)]
     figure = go.Figure()
     for title, colour, sizes in (("after", colours.accent, [bar.after for bar in reversed(bars)]),
                                  ("before", colours.muted, [bar.before for bar in reversed(bars)])):

@@ -23,6 +23,7 @@ from compression.units import (
     metric_title,
 )
 from compression.values import Value
+from plots.text import literal
 from plots.theme import (
     FAMILY_COLOURS,
     FAMILY_TITLES,
@@ -214,7 +215,7 @@ def _label(figure: go.Figure, points: list[ParetoPoint], recommended: int | None
         # what stands far right is named on its left, so that the name stays inside
         far = (xs[0] * xs[-1] ** 3) ** 0.25 if log_x and xs[0] > 0 else xs[0] + 0.7 * (xs[-1] - xs[0])
         figure.add_scatter(x=[point.x for point in named], y=[point.y for point in named], mode="text",
-                           text=[_short(point.name) for point in named], hoverinfo="skip", showlegend=False,
+                           text=[literal(_short(point.name)) for point in named], hoverinfo="skip", showlegend=False,
                            textposition=["top left" if point.x > far else "top right" for point in named],
                            textfont={"size": 11, "color": colour}, cliponaxis=False)
 
@@ -225,7 +226,7 @@ def _short(name: str) -> str:
 
 
 def _hover(point: ParetoPoint, x: str, y: str) -> list:
-    told = [point.job_id, point.name, format_value(x, point.x), format_value(y, point.y)]
+    told = [point.job_id, literal(point.name), format_value(x, point.x), format_value(y, point.y)]
     for key, value, baseline in ((x, point.x, point.x_baseline), (y, point.y, point.y_baseline)):
         told.append("" if baseline is None or metric_of(key).kind == "ratio"
                     else f"  ({format_difference(key, value, baseline)})")

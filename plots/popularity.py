@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from plots.text import literal
 from plots.theme import FAMILY_COLOURS, template
 
 MOST_CURVES = 6
@@ -36,10 +37,10 @@ def draw_popularity(curves: Sequence[Curve], *, dark: bool = False, height: int 
     figure = go.Figure()
     for index, curve in enumerate(curves):
         figure.add_scatter(
-            x=curve.ranks, y=curve.counts, mode="lines", name=curve.column,
+            x=curve.ranks, y=curve.counts, mode="lines", name=literal(curve.column),
             line={"color": list(FAMILY_COLOURS.values())[index], "width": 2, "dash": DASHES[index]},
             customdata=[f"{share:.1%}".replace("%", " %") for share in curve.shares],
-            hovertemplate=f"<b>{curve.column}</b><br>rank %{{x:,}}: %{{y:,}} rows<br>ids up to here cover "
+            hovertemplate=f"<b>{literal(curve.column)}</b><br>rank %{{x:,}}: %{{y:,}} rows<br>ids up to here cover "
                           "%{customdata}<extra></extra>")
     figure.update_layout(template=template(dark), height=height, showlegend=True,
                          margin={"l": 8, "r": 8, "t": 36, "b": 8})

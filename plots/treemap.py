@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 
 from compression.records import Layer, ModelDescription, Part
 from compression.units import human_bytes, human_count
+from plots.text import literal
 from plots.theme import FONT, palette, template
 
 PART_TITLES = {Part.EMBEDDING: "Embedding tables", Part.DENSE: "Dense layers", Part.INTERACTION: "Interactions",
@@ -102,11 +103,12 @@ def draw_treemap(tiles: list[Tile], *, dark: bool = False, height: int = 420) ->
     total = sum(tile.size_bytes for tile in tiles if not tile.parent)
     figure = go.Figure(go.Treemap(
         ids=[tile.key for tile in tiles], parents=[tile.parent for tile in tiles],
-        labels=[tile.label for tile in tiles], values=[tile.size_bytes for tile in tiles], branchvalues="total",
+        labels=[literal(tile.label) for tile in tiles],
+        values=[tile.size_bytes for tile in tiles], branchvalues="total",
         marker={"colors": [COLOURS[tile.part] for tile in tiles], "cornerradius": 4,
                 "line": {"width": 1.5, "color": palette(dark).surface}},
         customdata=[[human_bytes(tile.size_bytes), f"{tile.size_bytes / max(total, 1):.1%}".replace("%", " %"),
-                     tile.detail] for tile in tiles],
+                     literal(tile.detail)] for tile in tiles],
         texttemplate="%{label}<br>%{customdata[0]}", textfont={"color": "#FFFFFF", "family": FONT, "size": 13},
         hovertemplate="<b>%{label}</b><br>%{customdata[0]}, %{customdata[1]}<br>%{customdata[2]}<extra></extra>",
         tiling={"pad": 2}, pathbar={"visible": False}))

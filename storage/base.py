@@ -16,6 +16,7 @@ from storage.files import Files
 from storage.silence import LEASE_S, Silence
 
 Clock = Callable[[], float]
+LARGEST_ID = 2**63 - 1  # a larger number is no row of any database
 
 
 class Base:
@@ -45,6 +46,11 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     if len(names) > most:
         return f"{', '.join(names[:most])} and {len(names) - most} more"
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
+def shortened(text: str, most: int = 24) -> str:
+    """A text for a sentence: what is longer ends in "…"."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def short_id() -> str:

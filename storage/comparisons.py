@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from compression.errors import StorageError
-from storage.base import Base, short_id
+from storage.base import Base, short_id, shortened
 from storage.catalogue import checked_title
 from storage.queue import existing_job
 from storage.records import LOCAL, Comparison, WorkerRow
@@ -50,7 +50,8 @@ class Comparisons(Base):
         with self.database.reading() as session:
             row = session.get(ComparisonTable, comparison_id)
             if row is None:
-                raise StorageError(f"There is no saved comparison {comparison_id!r}; its owner may have deleted it.")
+                raise StorageError(f"There is no saved comparison {shortened(comparison_id)!r}; its owner may have "
+                                   "deleted it.")
             return _comparison(session, row)
 
     def comparisons(self, *, owner: str | None = None, limit: int = 200) -> list[Comparison]:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from compression.code_version import code_version
 from compression.errors import StorageError
 from compression.records import Failure, JobSpec, Progress, RunSpec
-from storage.base import Base, containing
+from storage.base import LARGEST_ID, Base, containing, shortened
 from storage.catalogue import checked_title
 from storage.digests import device_kind, project_key, spec_digest
 from storage.records import LOCAL, Job, Page, State
@@ -26,6 +26,7 @@ from storage.tables import DataTable, JobTable, ModelTable, ProjectTable, Result
 from storage.uses import ACTIVE, delete_finished, refuse_while_compared
 
 TRIES = 3
+MOST_PAGES = 10**9
 
 
 class Queue(Base):
@@ -83,7 +84,7 @@ class Queue(Base):
             number = text.strip().lstrip("#")
             exact = [JobTable.id == int(number)] if number.isdecimal() and len(number) < 18 else []
             where.append(sa.or_(containing(JobTable.name, text.strip()), *exact))
-        page = max(0, page)
+        page = min(max(0, page), MOST_PAGES)
         with self.database.reading() as session:
             total = session.scalar(sa.select(sa.func.count()).select_from(JobTable).where(*where)) or 0
             rows = session.scalars(sa.select(JobTable).where(*where).order_by(JobTable.id.desc())
@@ -254,9 +255,9 @@ class Queue(Base):
 
 def existing_job(session: Session, job_id: int, *, lock: bool = False) -> JobTable:
     """The row of a job, locked against others if asked. Raises StorageError if there is none."""
-    row = session.get(JobTable, job_id, with_for_update=lock or None)
+    row = session.get(JobTable, job_id, with_for_update=lock or None) if 0 < job_id <= LARGEST_ID else None
     if row is None:
-        raise StorageError(f"There is no job {job_id}; it may have been deleted. See the Runs page.")
+        raise StorageError(f"There is no job {shortened(str(job_id))}; it may have been deleted. See the Runs page.")
     return row
 
 

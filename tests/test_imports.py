@@ -29,6 +29,7 @@ TORCH_FREE = (
     "compression.recommend",
     "compression.verdict",
     "compression.method",
+    "compression.plain_text",
     "compression.recipe",
     "compression.methods",
     "compression.presets",

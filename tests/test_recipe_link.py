@@ -46,7 +46,7 @@ def test_a_recipe_arrives_as_it_left(recipe):
     (token_of(zlib.compress(b"[1, 2]")), "A recipe is a mapping"),
     (token_of(zlib.compress(b" " * (MAX_RECIPE_CHARS + 1))), "at most 100000 characters"),
     (token_of(zlib.compress(b"0" * 400_001)), "cut off or changed"),
-    (token_of(zlib.compress(b"x: " + b"[" * 3000)), "nested too deeply|not valid YAML"),
+    (token_of(zlib.compress(b"[" * 3000)), "nested too deeply"),
 ])
 def test_a_broken_link_gets_a_sentence(token, sentence):
     with pytest.raises(RecipeError, match=sentence):
@@ -61,7 +61,7 @@ def test_a_recipe_too_long_for_a_link_is_told_to_go_by_file():
 
 
 @pytest.mark.parametrize(("text", "sentence"), [
-    ("a: &a [1]\nsteps: *a", "has no aliases"),
+    ("a: &a [1]\nsteps: *a", "anchors .&name. are not allowed"),
     ("version: 1\nsteps: [" + "{method: quantize.dynamic}," * 101 + "]", "at most 100 steps; got 101"),
     ("version: 1\nsteps: [{method: embed.hash, params: {keep: '" + "x" * 5000 + "'}}]", "got 'xxx.*…"),
 ])

@@ -25,6 +25,7 @@ from compression.records import Question
 from storage.records import DataRow
 from storage.store import Store
 from ui.datasets_view import summary_of
+from ui.escape import escaped
 from ui.format import MISSING, plural
 from ui.preview import materialised
 
@@ -82,7 +83,7 @@ def _draw_table(look: Look, data: DataRow, key: str, saved: dict[str, Any], list
     by_title = {title: source for source, title in known.items()}
     turn = f"{key}.table.{st.session_state[f'{key}.turn']}"
     has_offsets = any(line.shares_table for line in lines)
-    st.data_editor(
+    st.container(key="editor.binding").data_editor(
         [table_row(line, has_offsets=has_offsets) for line in lines], key=turn, hide_index=True,
         disabled=["Input", "Reads", "Table rows"], height="content" if len(lines) <= TALL else 460,
         placeholder="choose one", alt="Which column each input of the model reads, and how.",
@@ -157,7 +158,7 @@ def _draw_questions(questions: tuple[Question, ...], data: DataRow, key: str, sa
     words = f"{plural(len(open_ones), 'setting')} the weights don't say: {how}" if open_ones else \
         f"{plural(len(questions), 'setting')} said by the files that came along"
     answers = {}
-    with st.expander(words, expanded=bool(open_ones) and not can_try, key=f"{key}.questions"):
+    with st.expander(escaped(words), expanded=bool(open_ones) and not can_try, key=f"{key}.questions"):
         places = st.columns(2, gap="medium")
         for place, question in enumerate(sorted(questions, key=lambda one: one.decided_by == "file")):
             with places[place % 2]:
@@ -171,8 +172,9 @@ def _draw_questions(questions: tuple[Question, ...], data: DataRow, key: str, sa
 def _ask(question: Question, key: str, saved: dict[str, Any], *, can_try: bool) -> Any:
     """The widget that fits the question; starts at the saved answer, else at the proposal."""
     proposed = saved.get(question.key, question.answer)
-    where = f"Called {question.key} in a binding." + (" Said by a file of the upload." if question.decided_by == "file"
-                                                      else "")
+    text = escaped(question.text)
+    where = escaped(f"Called {question.key} in a binding.") + (" Said by a file of the upload."
+                                                               if question.decided_by == "file" else "")
     if question.choices:
         is_open = can_try and question.decided_by == "guess" and len(question.choices) > 1
         options = [TRY, *question.choices] if is_open else list(question.choices)
@@ -184,20 +186,20 @@ def _ask(question: Question, key: str, saved: dict[str, Any], *, can_try: bool) 
             word = _WORDS.get(choice, str(choice)) if isinstance(choice, bool) else str(choice)
             return f"{word} (likeliest)" if choice == question.answer and not is_open else word
 
-        return st.selectbox(question.text, options, index=options.index(start) if start in options else 0, key=key,
+        return st.selectbox(text, options, index=options.index(start) if start in options else 0, key=key,
                             format_func=title, help=where)
     if isinstance(proposed, list | tuple):
-        return st.multiselect(question.text, sorted({*map(str, proposed), *map(str, question.answer or ())}),
+        return st.multiselect(text, sorted({*map(str, proposed), *map(str, question.answer or ())}),
                               default=list(map(str, proposed)), key=key, help=where)
     if isinstance(proposed, bool) or not isinstance(proposed, int | float):
-        return st.text_input(question.text, value=str(proposed), key=key, help=where)
-    return st.number_input(question.text, value=proposed, key=key, help=where)
+        return st.text_input(text, value=str(proposed), key=key, help=where)
+    return st.number_input(text, value=proposed, key=key, help=where)
 
 
 def _draw_checks(found: tuple[Check, ...]) -> None:
     """A line for each check, always as many, so that nothing jumps when one fails."""
     lines = "".join(f'<i class="{"passed" if one.passed else "failed"}">{"✓" if one.passed else "✗"}</i>'
-                    f"<b>{one.title}</b><span>{html.escape(one.text)}</span>" for one in found)
+                    f"<b>{html.escape(one.title)}</b><span>{html.escape(one.text)}</span>" for one in found)
     st.html(f'<div class="rp-checks">{lines}</div>')
 
 

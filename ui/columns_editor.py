@@ -51,13 +51,14 @@ def edited_description(description: DataDescription, rows: Sequence[Mapping[str,
 def draw_columns(description: DataDescription, examples: Mapping[str, Sequence[str]], *, key: str) -> list[dict]:
     """The table of columns with their roles as selects; gives its rows as they stand."""
     st.caption(" · ".join(f"**{role.value}** {text}" for role, text in ROLE_HELP.items()))
-    return st.data_editor(
-        editor_rows(description, examples), hide_index=True, key=f"{key}.columns", disabled=["Column", "First values"],
-        height="content" if len(description.columns) <= 14 else 520,
-        column_config={
-            "Role": st.column_config.SelectboxColumn(options=[role.value for role in Role], required=True),
-            "Separator": st.column_config.TextColumn(max_chars=4, help="Between the values of a multi cell."),
-            "First values": st.column_config.TextColumn(width="large")})
+    with st.container(key="editor.columns"):
+        return st.data_editor(
+            editor_rows(description, examples), hide_index=True, key=f"{key}.columns",
+            disabled=["Column", "First values"], height="content" if len(description.columns) <= 14 else 520,
+            column_config={
+                "Role": st.column_config.SelectboxColumn(options=[role.value for role in Role], required=True),
+                "Separator": st.column_config.TextColumn(max_chars=4, help="Between the values of a multi cell."),
+                "First values": st.column_config.TextColumn(width="large")})
 
 
 def draw_label_and_split(description: DataDescription, *, key: str) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from compression.errors import RecPressError
 from storage.records import Comparison, Point
 from storage.store import Store
 from ui.compare_state import View, parse_view, show, view_query, write_view
+from ui.escape import escaped
 from ui.format import plural
-from ui.state import page_link
-from ui.verdict import escaped
+from ui.state import page_link, query_text
 
 MOST_SAVED = 50  # runs of a comparison for which none was chosen
 DELETING = "compare.deleting"  # the comparison whose deletion waits for a second click
@@ -22,14 +22,14 @@ REFUSED = "compare.delete_refused"
 
 def open_saved(store: Store) -> None:
     """`?c=ID`: show the saved comparison as it was kept, its runs first."""
-    saved = st.query_params.get("c")
+    saved = query_text("c")
     if not saved:
         return
     del st.query_params["c"]
     try:
         one = store.comparison(saved)
     except RecPressError as error:
-        st.error(str(error))
+        st.error(escaped(error))
         return
     view, _ = parse_view({**{key: str(value) for key, value in one.view.items()}, "runs": ",".join(map(str, one.runs))})
     show(view)
@@ -57,11 +57,11 @@ def draw_saved(store: Store, points: Sequence[Point], view: View) -> None:
                 saved = store.save_comparison(name, runs, view={key: value for key, value in view_query(
                     replace(view, runs=runs)).items() if value is not None})
             except RecPressError as error:
-                st.error(str(error))
+                st.error(escaped(error))
             else:
                 st.success(f"Saved. Its link: compare?c={saved}")
         if refused := st.session_state.pop(REFUSED, None):
-            st.error(refused)
+            st.error(escaped(refused))
         kept = store.comparisons()
         if kept:
             st.markdown("**Saved comparisons**")

@@ -12,8 +12,8 @@ from compression.recommend import Goal, Limits
 from compression.records import Target
 from compression.tasks import TASKS
 from storage.records import Point
-from ui.state import set_query
-from ui.verdict import escaped
+from ui.escape import escaped
+from ui.state import query_text, set_query
 
 WRITTEN = "compare.written"  # the query this page wrote last: another one came from a link or from Back
 MOVED = "compare.moved"
@@ -122,7 +122,7 @@ def _text(value: Any) -> str:
 
 def opened_view() -> View:
     """The view in the session, replaced by the URL's where somebody else wrote that: a link, Back, another page."""
-    query = {field.name: st.query_params.get(field.name) for field in fields(View)}
+    query = {field.name: query_text(field.name) for field in fields(View)}
     moved = st.session_state.pop(MOVED, False) and "compare.view" in st.session_state
     if st.session_state.get(WRITTEN) != query and not moved:
         view, st.session_state[PROBLEMS] = parse_view({key: value for key, value in query.items() if value is not None})

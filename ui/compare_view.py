@@ -16,13 +16,14 @@ from storage.records import Point, Project
 from storage.store import Store
 from ui.compare_data import DRAWN, TABLE_ROWS, differing, table_order, thinned
 from ui.compare_state import View, add_problem, change, moved
+from ui.escape import escaped
 from ui.format import plural
 from ui.links import draw_download, run_file_url
 from ui.result_table import DIFFERENCE, column_config, difference_name, metric_keys, result_columns
 from ui.shell import empty_state
 from ui.state import is_dark, open_page, page_link
+from ui.table import draw_dataframe
 from ui.ticks import draw_ticks
-from ui.verdict import escaped
 
 PLOT_HEIGHT = 430
 ROW_HEIGHT = 35  # of a table
@@ -248,7 +249,7 @@ def draw_side_by_side(store: Store, points: Sequence[Point], view: View) -> None
     specs = [store.job(point.job_id).spec for point in chosen]
     rows = differing([(f"#{point.job_id} {point.name}", spec.recipe, point)
                       for point, spec in zip(chosen, specs, strict=True) if isinstance(spec, RunSpec)])
-    st.dataframe(rows, hide_index=True)
+    draw_dataframe(rows, hide_index=True)
     with st.container(horizontal=True):
         for point in chosen:
             if st.button(f"Clone #{point.job_id}", key=f"clone.{point.job_id}", type="tertiary"):

@@ -15,9 +15,11 @@ from jobs.submit import submit
 from storage.store import Store
 from ui import preview
 from ui.columns_editor import draw_columns, draw_label_and_split, edited_description
+from ui.escape import escaped
 from ui.format import human_bytes, plural
 from ui.shell import draw_back, page_title
 from ui.state import open_page
+from ui.table import draw_dataframe
 from ui.uploader import clear_uploader, uploader
 from ui.uploads import TABLES, Upload
 
@@ -37,13 +39,13 @@ def draw_upload(store: Store) -> None:
         return
     told = preview.collection_words(store, files)
     if told:
-        st.info(told)
+        st.info(escaped(told))
         return
     key = f"{UPLOAD}.{'.'.join(sorted(one.digest[:8] for one in files))}"
     try:
         guess = _guess(store, files, key)
     except RecPressError as error:
-        st.error(str(error))
+        st.error(escaped(error))
         return
     guess = _draw_reading(guess, key)
     _draw_review(store, files, guess, key)
@@ -75,12 +77,17 @@ def _draw_reading(guess: DataDescription, key: str) -> DataDescription:
         return guess
     delimiter = guess.delimiter or ("\t" if guess.format == "tsv" else ",")
     header = "first line names the columns" if guess.header else "no header"
-    with st.expander(f"Read as {guess.format.upper()}: {DELIMITERS.get(delimiter, delimiter)} between cells, {header}"):
+    with st.expander(f"Read as {guess.format.upper()}: {delimiter_words(delimiter)} between cells, {header}"):
         options = [*DELIMITERS] if delimiter in DELIMITERS else [delimiter, *DELIMITERS]
         chosen = st.segmented_control("Between cells", options, default=delimiter, required=True,
-                                      key=f"{key}.delimiter", format_func=lambda one: DELIMITERS.get(one, one))
+                                      key=f"{key}.delimiter", format_func=delimiter_words)
         has_header = st.toggle("The first line names the columns", value=guess.header, key=f"{key}.header")
     return guess.model_copy(update={"delimiter": chosen, "header": has_header})
+
+
+def delimiter_words(delimiter: str) -> str:
+    """A delimiter in words, another as it is."""
+    return DELIMITERS.get(delimiter) or escaped(delimiter)
 
 
 def _draw_review(store: Store, files: list[Upload], guess: DataDescription, key: str) -> None:
@@ -92,13 +99,13 @@ def _draw_review(store: Store, files: list[Upload], guess: DataDescription, key:
     st.header("Label and split", anchor=False)
     chosen = draw_label_and_split(guess, key=key)
     if frame.width:
-        with st.expander(f"First {plural(frame.height, 'row')} of {next(iter(guess.files.values()))}, "
+        with st.expander(f"First {plural(frame.height, 'row')} of {escaped(next(iter(guess.files.values())))}, "
                          f"{human_bytes(sum(one.size for one in files))} in all"):
-            st.dataframe(frame.to_dicts(), hide_index=True)
+            draw_dataframe(frame.to_dicts(), hide_index=True)
     name = st.text_input("Name", value=guess.name, key=f"{key}.name", max_chars=200, width=520)
     description, problem = _checked(guess, rows, name, chosen)
     if problem:
-        st.error(problem)
+        st.error(escaped(problem))
     if st.button("Save the dataset", type="primary", disabled=description is None,
                  help="Every row is checked in a job of its own; problems are named with row and column."):
         _queue(store, files, description)
@@ -122,7 +129,7 @@ def _queue(store: Store, files: list[Upload], description: DataDescription) -> N
     try:
         job = submit(store, spec, name=f"Import {description.name}")
     except RecPressError as error:
-        st.error(str(error))
+        st.error(escaped(error))
         return
     clear_uploader(UPLOAD)
     open_page("datasets", job=job)

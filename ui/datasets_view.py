@@ -12,13 +12,14 @@ from plots.popularity import draw_popularity, popularity_curves
 from storage.records import DataRow
 from storage.store import Store
 from ui.columns_editor import SPLIT_TITLES
+from ui.escape import escaped
 from ui.format import MISSING, ago, human_bytes, human_count, percent, plural, when
 from ui.links import data_file_url, draw_download, split_url
 from ui.models_view import PLAIN_CHART, draw_delete, draw_rename
 from ui.shell import Figure, draw_back, draw_figures
 from ui.state import is_dark, open_page
+from ui.table import draw_dataframe
 from ui.ticks import draw_ticks
-from ui.verdict import escaped
 
 SHIFT = 0.2  # population stability index from which a shift is usually spoken of
 LARGE_VOCABULARY_SHARE = 0.5
@@ -70,13 +71,13 @@ def draw_dataset(store: Store, row: DataRow) -> None:
             st.markdown(f"- {escaped(sentence)}")
     tabs = st.tabs(["Columns", "Popularity of ids", "First rows", "Download"])
     with tabs[0]:
-        st.dataframe(column_table(row, found), hide_index=True, placeholder=MISSING, column_config=COLUMN_FORMATS,
+        draw_dataframe(column_table(row, found), hide_index=True, placeholder=MISSING, column_config=COLUMN_FORMATS,
                      height="content" if len(row.description.columns) <= 14 else 520)
     with tabs[1]:
         _draw_popularity(found)
     with tabs[2]:
         if found is not None and found.preview:
-            st.dataframe([dict(zip(found.preview_columns, line, strict=True)) for line in found.preview],
+            draw_dataframe([dict(zip(found.preview_columns, line, strict=True)) for line in found.preview],
                          hide_index=True, placeholder=MISSING)
         else:
             st.caption("No rows were kept to show.")
@@ -104,7 +105,7 @@ def _draw_head(store: Store, row: DataRow) -> None:
         draw_delete(f"dataset {row.name}", key="data", page="datasets",
                     delete=lambda with_runs: store.delete_dataset(row.id, with_runs=with_runs))
     if row.description.terms:
-        st.caption(f"**Terms.** {row.description.terms}")
+        st.caption(f"**Terms.** {escaped(row.description.terms)}")
 
 
 def _draw_figures(found: DataSummary) -> None:

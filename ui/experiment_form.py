@@ -16,11 +16,13 @@ from compression.units import human_bytes
 from jobs.submit import submit_many
 from storage.records import DataRow, ModelRow
 from storage.store import Store
+from ui.escape import escaped
 from ui.format import plural
 from ui.recipe_editor import draw_recipe_editor, draw_size, edited_steps, recipe_of, set_steps
 from ui.recipe_share import SEED, draw_share, load_into_editor
 from ui.state import open_page, query_int, query_text, say_later, set_query
 from ui.sweep import draw_sweep, expand
+from ui.table import draw_dataframe
 
 BATCHES = (1, 16, 64, 256, 512, 1024, 4096)
 ADDRESS = ("clone", "model", "data", "recipe", "target", "parent")
@@ -51,7 +53,7 @@ def load_from_url(store: Store) -> None:
     try:
         job = store.job(clone) if clone is not None else None
     except RecPressError as error:
-        st.error(str(error))
+        st.error(escaped(error))
         return
     if job is None or not isinstance(job.spec, RunSpec):
         st.error(f"Job {link['clone'][:20]} is not a run; only a run's recipe can be cloned.")
@@ -212,7 +214,7 @@ def draw_recipe_and_review(store: Store, model: ModelRow, data: DataRow, target:
     with left:
         st.header("Recipe", anchor=False)
         if st.session_state.get(LINK_PROBLEM):
-            st.warning(st.session_state[LINK_PROBLEM])
+            st.warning(escaped(st.session_state[LINK_PROBLEM]))
         draw_recipe_editor(model.description)
     with right, st.container(key="review", border=True):
         recipe = recipe_of(edited_steps(), name=st.session_state.get("experiment.name", "").strip(),
@@ -226,14 +228,14 @@ def draw_recipe_and_review(store: Store, model: ModelRow, data: DataRow, target:
             axes = draw_sweep(recipe)
         problem, recipes = _planned(recipe, axes, model, data)
         if problem:
-            st.error(problem)
+            st.error(escaped(problem))
         elif len(recipes) > 1:
             _draw_plan(recipes, model.description)
         label = "Queue run" if len(recipes) < 2 else f"Queue {len(recipes)} runs"
         if st.button(label, type="primary", disabled=bool(problem), width="stretch"):
             _queue(store, recipes, model, data, target)
         parent = st.session_state.get(PARENT)
-        st.caption(f"{model.name} × {data.name}" + (f" · cloned from run {parent}" if parent else ""))
+        st.caption(escaped(f"{model.name} × {data.name}") + (f" · cloned from run {parent}" if parent else ""))
         draw_share(recipe, model=model.id, data=data.id)
         if unkept := write_address(recipe, model, data, target):
             st.caption(unkept)
@@ -258,7 +260,7 @@ def _planned(recipe: Recipe, axes: list, model: ModelRow, data: DataRow) -> tupl
 
 def _draw_plan(recipes: list[Recipe], description: ModelDescription) -> None:
     sizes = [estimate(description, one).size_bytes for one in recipes]
-    st.dataframe({"Run": [one.name for one in recipes], "Size": [human_bytes(size) for size in sizes]},
+    draw_dataframe({"Run": [one.name for one in recipes], "Size": [human_bytes(size) for size in sizes]},
                  hide_index=True, height=min(38 + 35 * len(recipes), 220))
 
 
@@ -267,7 +269,7 @@ def _queue(store: Store, recipes: list[Recipe], model: ModelRow, data: DataRow, 
     try:
         submit_many(store, specs, parent=st.session_state.get(PARENT))
     except RecPressError as error:
-        st.error(str(error))
+        st.error(escaped(error))
         return
     st.session_state.pop(PARENT, None)
     say_later(f"Queued {recipes[0].name}." if len(recipes) == 1 else f"Queued {len(recipes)} runs.")

@@ -10,8 +10,8 @@ import streamlit as st
 from compression.errors import RecPressError
 from storage.records import Job
 from storage.store import Store
+from ui.escape import escaped
 from ui.state import page_link
-from ui.verdict import escaped
 
 SHOWN_FOR_S = 24 * 3600.0
 MOST = 3
@@ -42,7 +42,7 @@ def _do(action, job_id: int) -> None:
     try:
         action(job_id)
     except RecPressError as error:
-        st.toast(str(error))
+        st.toast(escaped(error))
 
 
 def warn_of_another_database(store: Store) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import streamlit as st
 
 from compression.metrics import METRICS
+from ui.escape import escaped
 from ui.format import MISSING, format_value
-from ui.verdict import escaped
+from ui.table import draw_dataframe
 
 SHOWN = ("auc", "logloss", "gauc", "hit_rate_10", "ndcg_10")
 HELP = {"This model": "the file as it was uploaded", "Constant": "the same score for every row: what knowing nothing "
@@ -33,7 +34,7 @@ def draw_first_look(found: dict[str, Any] | None, *, guesses: Sequence[str] = ()
     if doubts:
         st.warning("\n\n".join(map(escaped, doubts)))
     rows, keys = quality_rows(found)
-    st.dataframe(rows, hide_index=True, placeholder=MISSING, column_config={
+    draw_dataframe(rows, hide_index=True, placeholder=MISSING, column_config={
         METRICS[key].title: st.column_config.TextColumn(help=f"{METRICS[key].help} In brackets the 95 % interval.")
         for key in keys} | {"On the test rows": st.column_config.TextColumn(
             help=" · ".join(f"{name}: {text}" for name, text in HELP.items()))})

@@ -95,7 +95,7 @@ def _submit(store: Store, spec: SampleSpec) -> None:
     try:
         submit(store, spec, name=f"Sample {SAMPLES[spec.sample].title}")
     except RecPressError as error:
-        st.error(str(error))
+        st.error(escaped(error))
     else:
         st.rerun()
 

@@ -7,11 +7,11 @@ import streamlit as st
 from compression.errors import RecPressError
 from compression.records import ImportModelSpec
 from storage.store import Store
+from ui.escape import escaped
 from ui.failures import warn_without_worker
 from ui.live import POLL_S, draw_job
 from ui.shell import draw_back, page_title
 from ui.state import open_page
-from ui.verdict import escaped
 
 ACTIVE = ("queued", "running")
 

@@ -8,6 +8,7 @@ from compression.errors import RecPressError
 from compression.records import Progress
 from storage.records import Job
 from storage.store import Store
+from ui.escape import escaped
 from ui.format import human_count, human_seconds, plural
 
 POLL_S = 2.0
@@ -60,7 +61,7 @@ def draw_active(store: Store) -> None:
         # newest first, so the last one is the oldest, which is the next to run
         waiting = store.jobs(states=["queued"], page=max(0, now.get("queued", 0) - 1), per_page=1)
         then = f", next #{waiting.items[0].id} {waiting.items[0].name}" if running.items and waiting.items else ""
-        st.caption(f"{plural(running.total, 'job')} running, {waiting.total:,} queued{then}")
+        st.caption(f"{plural(running.total, 'job')} running, {waiting.total:,} queued{escaped(then)}")
         for job in running.items or waiting.items:
             draw_job(store, job)
 
@@ -72,7 +73,7 @@ def draw_job(store: Store, job: Job) -> None:
     """One active job: its name, its progress and a way to stop it."""
     with st.container(horizontal=True, vertical_alignment="center", gap="medium", key=f"active.{job.id}"):
         st.progress(progress_share(job.progress) if job.state == "running" else 0.0,
-                    text=f"#{job.id} {job.name} — {progress_words(job)}")
+                    text=escaped(f"#{job.id} {job.name} — {progress_words(job)}"))
         st.button("Cancel", key=f"cancel.{job.id}", type="tertiary", disabled=job.cancel_asked, on_click=cancel,
                   args=(store, job.id), help="Stops within two seconds; a finished result is never lost.")
 
@@ -82,7 +83,7 @@ def cancel(store: Store, job_id: int) -> None:
     try:
         store.cancel(job_id)
     except RecPressError as error:
-        st.toast(str(error))
+        st.toast(escaped(error))
 
 
 def log_tail(store: Store, job_id: int, *, lines: int = LOG_LINES) -> str:
@@ -101,4 +102,5 @@ def draw_failure(job: Job) -> None:
     if job.state == "cancelled":
         st.info("This run was cancelled. Retry goes on from its last checkpoint.")
     elif job.failure is not None:
-        st.error(f"**{job.failure.message}**" + (f"\n\n{job.failure.next_step}" if job.failure.next_step else ""))
+        next_step = f"\n\n{escaped(job.failure.next_step)}" if job.failure.next_step else ""
+        st.error(f"**{escaped(job.failure.message)}**{next_step}")

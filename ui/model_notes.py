@@ -5,8 +5,9 @@ from __future__ import annotations
 import streamlit as st
 
 from storage.records import ModelRow
+from ui.escape import escaped
 from ui.format import MISSING
-from ui.verdict import escaped
+from ui.table import draw_dataframe
 
 DECIDED = {"guess": "guessed", "data": "loss on validation rows", "file": "a file of the upload", "answer": "you"}
 
@@ -30,7 +31,7 @@ def draw_notes(row: ModelRow) -> None:
         st.markdown(escaped(sentence))
     if row.description.questions:
         st.markdown("**Settings**")
-        st.dataframe([{"Setting": one.text, "Answer": said(one.answer), "Decided by": DECIDED[one.decided_by]}
+        draw_dataframe([{"Setting": one.text, "Answer": said(one.answer), "Decided by": DECIDED[one.decided_by]}
                       for one in row.description.questions], hide_index=True)
     _draw_rest(row)
 
@@ -44,7 +45,7 @@ def _draw_rest(row: ModelRow) -> None:
     if not plain and not tables and not row.description.notes:
         st.caption("Nothing was noted when this model came in.")
     if plain:
-        st.dataframe(plain, hide_index=True, placeholder=MISSING)
+        draw_dataframe(plain, hide_index=True, placeholder=MISSING)
     for key, value in tables.items():
         st.markdown(f"**{escaped(key.replace('_', ' ').capitalize())}**")
-        st.dataframe(value, hide_index=True, placeholder=MISSING)
+        draw_dataframe(value, hide_index=True, placeholder=MISSING)

@@ -17,10 +17,10 @@ from storage.store import Store
 from ui.binding_form import Filled, draw_binding, looked
 from ui.dataset_choice import choose_data
 from ui.datasets_view import summary_of
+from ui.escape import escaped
 from ui.shell import draw_back, page_title
 from ui.state import open_page, query_int, query_text
 from ui.uploader import clear_uploader, uploader
-from ui.verdict import escaped
 
 UPLOAD = "models.upload"
 MOST_RANKED = 30  # datasets that are looked at for how well they fit
@@ -99,9 +99,9 @@ def _draw_form(store: Store, brought: Brought, look: Look) -> None:
     else:
         filled = Filled(problem=missing_words(look.reads, row))
         if filled.problem:
-            st.warning(filled.problem)
+            st.warning(escaped(filled.problem))
         elif look.reads:
-            st.caption(f"Its own signature says what it reads, and {row.name} has all of it.")
+            st.caption(f"Its own signature says what it reads, and {escaped(row.name)} has all of it.")
     label = "Import it again" if brought.replaces else "Import the model"
     if st.button(label, type="primary", disabled=bool(filled.problem) or not name.strip()):
         _queue(store, ImportModelSpec(files=brought.files, name=name, data=data or None, binding=filled.binding,
@@ -141,7 +141,7 @@ def _queue(store: Store, spec: ImportModelSpec) -> None:
     try:
         job = submit(store, spec, name=f"Import {spec.name}")
     except RecPressError as error:
-        st.error(str(error))
+        st.error(escaped(error))
         return
     clear_uploader(UPLOAD)
     open_page("models", job=job)

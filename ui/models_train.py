@@ -11,6 +11,7 @@ from compression.train.params import TrainParams
 from jobs.submit import submit
 from storage.store import Store
 from ui.dataset_choice import choose_data
+from ui.escape import escaped
 from ui.params_form import params_form
 from ui.shell import draw_back, empty_state, page_title
 from ui.state import open_page, say_later
@@ -49,12 +50,12 @@ def draw_train(store: Store) -> None:
             spec = TrainSpec(data=data, architecture=key, config=chosen.params(**config).model_dump(mode="json"),
                              training=TrainParams(**training).model_dump(mode="json"), name=name)
         except ValueError as error:
-            st.error(f"These settings don't go together: {error}")
+            st.error(f"These settings don't go together: {escaped(error)}")
             return
         try:
             submit(store, spec, name=f"Train {name}")
         except RecPressError as error:
-            st.error(str(error))
+            st.error(escaped(error))
             return
         say_later(f"{name} is queued.")
         open_page("models")

@@ -15,6 +15,7 @@ from compression.verdict import largest_batch_key
 from plots.treemap import bytes_sentence, draw_treemap, parameter_count, treemap_tiles
 from storage.records import DataRow, ModelRow
 from storage.store import Store
+from ui.escape import escaped
 from ui.first_look import draw_first_look
 from ui.format import (
     MISSING,
@@ -34,8 +35,8 @@ from ui.model_notes import draw_notes, guesses
 from ui.shell import Figure, draw_back, draw_figures
 from ui.state import is_dark, open_page, say_later
 from ui.suggested_runs import queue_suggested, suggested_recipes
+from ui.table import draw_dataframe
 from ui.ticks import draw_ticks
-from ui.verdict import escaped
 
 BASELINE_SHOWN = ("auc", "logloss", "latency_p50_ms")
 PLAIN_CHART = {"displayModeBar": False}
@@ -88,7 +89,7 @@ def draw_model(store: Store, row: ModelRow) -> None:
         else:
             st.caption("The layers of this model could not be read; it can be measured as it is.")
     with tabs[1]:
-        st.dataframe(layer_table(row.description), hide_index=True, placeholder=MISSING, column_config={
+        draw_dataframe(layer_table(row.description), hide_index=True, placeholder=MISSING, column_config={
             "Bytes": st.column_config.NumberColumn(format="bytes"),
             "Parameters": st.column_config.NumberColumn(format="localized")})
     with tabs[2]:
@@ -190,12 +191,12 @@ def _draw_inputs(store: Store, row: ModelRow) -> None:
     has = {column.name: column.role.value for column in data.description.columns} if data else {}
     if row.data and data is None:
         st.caption("The dataset it was bound to was deleted.")
-    st.dataframe([{"Input": one.name, "Kind": one.kind, "Bound to column": one.column,
+    draw_dataframe([{"Input": one.name, "Kind": one.kind, "Bound to column": one.column,
                    "Role there": has.get(one.column, MISSING), "Ids": one.cardinality, "Longest list": one.max_length,
                    "Transform": one.transform if one.kind == "number" else MISSING, "Type": one.dtype}
                   for one in signature.singles], hide_index=True, placeholder=MISSING)
     keeps_unknown = any(one.ids == "vocabulary" and one.first_id for one in signature.singles if one.kind != "number")
-    st.caption(f"It gives `{signature.output}`, a {signature.output_form} for each row."
+    st.caption(f"It gives {escaped(signature.output)}, a {signature.output_form} for each row."
                + (" Id 0 stands for unknown." if keeps_unknown else ""))
 
 
@@ -215,7 +216,7 @@ def draw_rename(name: str, *, key: str, rename) -> None:
             try:
                 rename(wanted)
             except RecPressError as error:
-                st.error(str(error))
+                st.error(escaped(error))
             else:
                 st.rerun()
 
@@ -229,7 +230,7 @@ def draw_delete(what: str, *, key: str, page: str, delete) -> None:
             try:
                 delete(with_runs)
             except RecPressError as error:
-                st.error(str(error))
+                st.error(escaped(error))
             else:
                 say_later(f"The {what} was deleted.")
                 open_page(page)

@@ -17,6 +17,8 @@ from typing import Any, Literal
 import streamlit as st
 from pydantic import BaseModel
 
+from ui.escape import escaped
+
 SHOWN_FIRST = 5  # fields before the rest fold away
 WIDE_RANGE = 500  # upper / lower from which a slider counts in 1-2-5 steps (whole numbers: in powers of two)
 MANY_VALUES = 1_000_000  # whole-number ranges above this are typed, not slid
@@ -185,7 +187,7 @@ def draw_control(one: Control, key: str, start: Any) -> Any:
         try:
             return parse_list(text, whole=one.whole)
         except ValueError:
-            st.error(f"{one.label} takes numbers separated by commas; got {text!r}.")
+            st.error(f"{one.label} takes numbers separated by commas; got {escaped(repr(text))}.")
             return plain(one.default)
     return st.text_input(one.label, **common)
 

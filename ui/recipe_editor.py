@@ -19,6 +19,7 @@ from compression.presets import GOAL_WORDS, PRESETS, Goal, presets_for, recipe_n
 from compression.recipe import check, estimate
 from compression.records import ModelDescription, Recipe, Step
 from compression.units import format_change, human_bytes
+from ui.escape import escaped
 from ui.method_rows import card_url, open_picker
 from ui.params_form import params_form
 
@@ -140,7 +141,7 @@ def _draw_step(step: EditedStep, index: int, count: int) -> None:
     chosen = METHODS.get(step.method)
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.markdown(f"**{index + 1} · {chosen.title if chosen else step.method}**"
+            st.markdown(f"**{index + 1} · {chosen.title if chosen else escaped(step.method)}**"
                         + (f" &nbsp; :small[[Card]({card_url(step.method)})]" if chosen else ""),
                         help=f"{chosen.summary} Source: {chosen.source}" if chosen else None, width="stretch")
             key = f"step.{step.id}"
@@ -158,7 +159,7 @@ def draw_problems(problems: list[Problem]) -> None:
     """Errors and warnings in words, each with the number of its step."""
     for problem in problems:
         draw = st.error if problem.severity == "error" else st.warning
-        draw(f"Step {problem.step + 1}: {problem.message}")
+        draw(f"Step {problem.step + 1}: {escaped(problem.message)}")
 
 
 def _draw_adder(description: ModelDescription | None) -> None:
@@ -202,7 +203,7 @@ def draw_size(description: ModelDescription | None, recipe: Recipe) -> None:
     try:
         found = stages(description, recipe)
     except RecipeError as error:
-        st.caption(f"No estimate: {error}")
+        st.caption(f"No estimate: {escaped(error)}")
         return
     before, after = found[0].size_bytes, found[-1].size_bytes
     change = format_change(after / before) if before else "±0 %"

@@ -12,6 +12,7 @@ from compression.recipe import MAX_RECIPE_CHARS, dump_recipe, load_recipe
 from compression.recipe_link import pack
 from compression.records import Recipe
 from ui.copy_button import copy_link_button
+from ui.escape import escaped
 from ui.recipe_editor import set_steps
 from ui.state import plain_query
 
@@ -34,7 +35,7 @@ def draw_share(recipe: Recipe, *, model: str, data: str) -> None:
         st.file_uploader("or choose a YAML file", type=("yaml", "yml", "json"), key=UPLOADED, max_upload_size=1)
         st.button("Load recipe", on_click=_bring_in)
         if st.session_state.get(PROBLEM):
-            st.error(st.session_state[PROBLEM])
+            st.error(escaped(st.session_state[PROBLEM]))
 
 
 def load_into_editor(recipe: Recipe) -> None:
@@ -56,7 +57,7 @@ def _draw_out(recipe: Recipe, text: str, *, model: str, data: str) -> None:
         try:
             token = pack(recipe)
         except RecipeError as error:
-            st.caption(str(error))
+            st.caption(escaped(error))
         else:
             query = plain_query({"model": model, "data": data, "recipe": token})
             copy_link_button("Copy link", "&".join(f"{key}={value}" for key, value in query.items()), key="share.link",

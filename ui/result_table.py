@@ -11,6 +11,7 @@ from compression.metrics import METRICS
 from compression.units import metric_of, metric_title, split_key
 from compression.values import Value
 from storage.records import Point
+from ui.escape import escaped
 
 DIFFERENCE = " difference"
 NARROW = 82  # pixels: three columns of differences fit beside the plot
@@ -71,7 +72,7 @@ def _difference(key: str, value: Value, against: float | None) -> float | None:
 
 def column_config(keys: Sequence[str], *, pinned: Point | None) -> dict[str, Any]:
     """Streamlit's column settings: titles, units, digits and help. Headings of differences say what they are to."""
-    against = "the baseline" if pinned is None else f"#{pinned.job_id} {pinned.name}"
+    against = "the baseline" if pinned is None else escaped(f"#{pinned.job_id} {pinned.name}")
     to, width = ("", NARROW) if pinned is None else (f" to #{pinned.job_id}", NARROW + 30)
     config: dict[str, Any] = {"job": st.column_config.NumberColumn("#", format="%d", width=56),
                               "name": st.column_config.TextColumn("Run", width=172, pinned=True)}

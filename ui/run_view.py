@@ -17,6 +17,7 @@ from ui.links import draw_download, run_file_url
 from ui.live import POLL_S, cancel, draw_failure, log_tail, progress_share, progress_words
 from ui.shell import empty_state
 from ui.state import is_dark, open_page, page_link, query_int
+from ui.table import draw_dataframe
 from ui.verdict import draw_figures, draw_verdict, escaped, measurement_table
 
 BADGES = {"queued": "gray", "running": "blue", "done": "green", "failed": "red", "cancelled": "orange"}
@@ -81,7 +82,7 @@ def _draw_actions(store: Store, job: Job) -> None:
         try:
             store.retry(job.id)
         except RecPressError as error:
-            st.error(str(error))
+            st.error(escaped(error))
         else:
             st.rerun()
     if job.result_ready:
@@ -99,7 +100,7 @@ def draw_waiting(store: Store, job: Job) -> None:
         now = store.job(job.id)
         if now.state not in ("queued", "running"):
             st.rerun()
-        st.progress(progress_share(now.progress), text=progress_words(now).capitalize())
+        st.progress(progress_share(now.progress), text=escaped(progress_words(now).capitalize()))
         if now.state == "queued" and not any(worker.alive for worker in store.workers()):
             st.warning("No worker is running. Start one with `python -m jobs.worker`; Settings lists them.")
         _draw_log(store, job.id, height=360)
@@ -148,7 +149,7 @@ def _draw_bytes(result: Result) -> None:
 
 def _draw_changes(result: Result) -> None:
     if result.changes:
-        st.dataframe([{"Step": one.step + 1, "Method": one.method, "Module": one.module,
+        draw_dataframe([{"Step": one.step + 1, "Method": one.method, "Module": one.module,
                        "Before": one.bytes_before, "After": one.bytes_after, "Detail": one.detail}
                       for one in result.changes], hide_index=True,
                      column_config=dict.fromkeys(("Before", "After"), st.column_config.NumberColumn(format="bytes")))
@@ -156,13 +157,13 @@ def _draw_changes(result: Result) -> None:
         st.caption("Nothing was changed: this is the model as it is.")
     if result.skipped:
         st.markdown("**Left alone, and why**")
-        st.dataframe([{"Step": one.step + 1, "Method": one.method, "Module": one.module, "Reason": one.reason}
+        draw_dataframe([{"Step": one.step + 1, "Method": one.method, "Module": one.module, "Reason": one.reason}
                       for one in result.skipped], hide_index=True)
 
 
 def _draw_numbers(result: Result) -> None:
-    st.dataframe(measurement_table(values_of(result)), hide_index=True)
-    st.caption(" · ".join(f"{key} {value}" for key, value in result.environment.items()))
+    draw_dataframe(measurement_table(values_of(result)), hide_index=True)
+    st.caption(escaped(" · ".join(f"{key} {value}" for key, value in result.environment.items())))
 
 
 def _draw_recipe(result: Result) -> None:

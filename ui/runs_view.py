@@ -12,11 +12,11 @@ from compression.values import Values, values_of
 from compression.verdict import ratio_at, slower_at
 from storage.records import STATES, Job, Page
 from storage.store import Store
+from ui.escape import escaped
 from ui.format import ago, human_seconds, plural
 from ui.live import draw_failure, log_tail, progress_words
 from ui.state import open_page, query_int, query_text, set_query
 from ui.ticks import draw_ticks
-from ui.verdict import escaped
 
 PER_PAGE = 25
 FOUND = ("Size", "AUC", "Time")
@@ -173,7 +173,7 @@ def _each(act, jobs: Sequence[Job]) -> None:
         try:
             act(job.id)
         except RecPressError as error:
-            st.toast(str(error))
+            st.toast(escaped(error))
 
 
 def draw_detail(store: Store, job: Job) -> None:

@@ -20,9 +20,11 @@ from jobs.limits import LIMITS
 from jobs.records import CACHE_BYTES
 from jobs.submit import submit
 from storage.store import Store
+from ui.escape import escaped
 from ui.format import MISSING, ago, human_bytes, plural
 from ui.shell import draw_figures
 from ui.state import open_page, say_later
+from ui.table import draw_dataframe
 
 PACKAGES = ("torch", "onnx", "onnxruntime-gpu", "onnxruntime", "streamlit", "sqlalchemy", "polars", "numpy")
 
@@ -37,7 +39,7 @@ def draw_workers(store: Store) -> None:
         ("Processors", f"{cpu_count()}", "", "CPU cores this server may use."),
         ("GPUs", f"{gpus}" if gpus else "none", "", "CUDA devices this server sees.")])
     if workers:
-        st.dataframe([{"Worker": one.id, "Device": one.device, "State": "alive" if one.alive else "silent",
+        draw_dataframe([{"Worker": one.id, "Device": one.device, "State": "alive" if one.alive else "silent",
                        "Job": one.job, "Host": one.host.partition("/")[0], "Process": one.pid,
                        "Seen": ago(one.seen)} for one in workers], hide_index=True, placeholder=MISSING)
     else:
@@ -71,14 +73,15 @@ def draw_storage(store: Store) -> None:
         ("Job folders and logs", human_bytes(sizes.get("jobs", 0)), "",
          "Kept for a week after a job has ended; logs stay as long as their job."),
         ("Free on the disk", human_bytes(disk.free), "", f"of {human_bytes(disk.total)}")])
-    st.caption(f"Home folder: `{store.home}` (RECPRESS_HOME). Database: `{store.database.address}` (DATABASE_URL). "
+    st.caption(f"Home folder: {escaped(store.home)} (RECPRESS_HOME). "
+               f"Database: {escaped(store.database.address)} (DATABASE_URL). "
                f"Unfinished uploads: {human_bytes(sizes.get('uploads', 0))}, kept for a week.")
     if st.button("Tidy up", help="Moves files aside that nothing names any more and that nobody touched for a "
                                       "day. They are deleted a week later, unless they are wanted again."):
         try:
             st.toast(f"{plural(store.sweep(), 'file')} moved aside, to be deleted in a week.")
         except RecPressError as error:
-            st.error(str(error))
+            st.error(escaped(error))
     _draw_step_cache(store)
 
 
@@ -136,7 +139,7 @@ def draw_samples(store: Store) -> None:
                 try:
                     submit(store, SampleSpec(sample=sample.key), name=f"Sample {sample.title}")
                 except RecPressError as error:
-                    st.error(str(error))
+                    st.error(escaped(error))
                 else:
                     say_later(f"{sample.title} is on its way.")
                     open_page("datasets")
@@ -148,7 +151,7 @@ def draw_versions() -> None:
             {"What": "Python", "Version": sys.version.split()[0]},
             {"What": "System", "Version": f"{platform.system()} {platform.release()}, {platform.machine()}"}]
     rows += [{"What": name, "Version": found} for name in PACKAGES if (found := _version(name)) != MISSING]
-    st.dataframe(rows, hide_index=True)
+    draw_dataframe(rows, hide_index=True)
 
 
 def _version(package: str) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from ui.escape import escaped
+from ui.gate import is_loopback, listens_at
 from ui.state import open_page
 
 Figure = tuple[str, str, str, str]  # label, value, what stands below it ("" for nothing), help
@@ -37,6 +39,7 @@ CSS = """
   .rp-checks i.failed { color: light-dark(#B42318, #F97066); }
   .rp-family { font-weight: 600; margin: 0.75rem 0 0.125rem; display: flex; align-items: center; gap: 0.5rem; }
   .rp-family i { width: 0.625rem; height: 0.625rem; border-radius: 50%; flex: none; }
+  [class*="st-key-editor"] [data-testid="stElementToolbar"] { display: none; }  /* its CSV is not defused */
   button:focus-visible, a:focus-visible { outline: 2px solid var(--rp-accent); outline-offset: 2px; }
   @media (prefers-reduced-motion: reduce) { * { transition: none !important; animation: none !important; } }
 </style>
@@ -48,17 +51,24 @@ def style() -> None:
     st.html(CSS)
 
 
+def warn_while_open() -> None:
+    """Say on every page that whoever reaches the port may do everything, while others can reach it."""
+    if not is_loopback(listens_at()):
+        st.warning("This app listens beyond this machine and has no sign-in: everyone who can reach it may read, start "
+                   "and delete everything. Set `server.address` to 127.0.0.1, or put a proxy with sign-in before it.")
+
+
 def page_title(title: str, sentence: str = "") -> None:
     """The page's heading with one sentence that says what the page is for."""
-    st.title(title, anchor=False)
+    st.title(escaped(title), anchor=False)
     if sentence:
-        st.caption(sentence)
+        st.caption(escaped(sentence))
 
 
 def empty_state(title: str, sentence: str) -> None:
     """What a list shows while it is empty: what belongs here, and what to do first (draw the button after it)."""
-    st.header(title, anchor=False)
-    st.markdown(sentence)
+    st.header(escaped(title), anchor=False)
+    st.markdown(escaped(sentence))
 
 
 def draw_back(label: str, page: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from storage.store import Store, open_store
+from ui.escape import escaped
 
 # every page of the app by its name in the URL; router.py draws them in this order
 PAGES: dict[str, str] = {
@@ -45,7 +46,7 @@ def open_page(name: str, **query: Any) -> None:
 
 def page_link(name: str, label: str, *, help: str | None = None, **query: Any) -> None:
     """A link to a page with its query, as `open_page` has it."""
-    st.page_link(PAGES[name], label=label, help=help, query_params=plain_query(query) or None)
+    st.page_link(PAGES[name], label=escaped(label), help=help, query_params=plain_query(query) or None)
 
 
 def plain_query(query: dict[str, Any]) -> dict[str, str]:
@@ -55,15 +56,16 @@ def plain_query(query: dict[str, Any]) -> dict[str, str]:
 
 
 def query_text(key: str, default: str | None = None) -> str | None:
-    """A parameter of the URL."""
-    return st.query_params.get(key, default)
+    """A parameter of the URL, as text that a database can hold."""
+    text = st.query_params.get(key)
+    return default if text is None else text.replace("\x00", "\ufffd")
 
 
 def query_int(key: str, default: int | None = None) -> int | None:
     """A whole number from the URL; what isn't one counts as absent."""
     try:
         return int(st.query_params[key])
-    except (KeyError, ValueError):
+    except (KeyError, ValueError):  # Python reads no number of more than 4,300 digits
         return default
 
 
@@ -95,4 +97,4 @@ def say_later(text: str) -> None:
 def say_kept() -> None:
     """Show the notices kept by `say_later`, once."""
     for text in st.session_state.pop("recpress.notices", []):
-        st.toast(text)
+        st.toast(escaped(text))

@@ -11,6 +11,7 @@ from compression.records import Recipe, RunSpec
 from jobs.submit import submit_many
 from storage.records import DataRow, ModelRow
 from storage.store import Store
+from ui.escape import escaped
 from ui.format import plural
 from ui.state import open_page, say_later
 
@@ -36,7 +37,7 @@ def queue_suggested(store: Store, model: ModelRow, data: DataRow) -> None:
         jobs = submit_many(store, [(name, RunSpec(model=model.id, data=data.id, recipe=recipe))
                                    for name, recipe, _ in recipes])
     except RecPressError as error:
-        st.error(str(error))
+        st.error(escaped(error))
         return
     say_later(f"{plural(len(recipes), 'run')} queued.")
     open_page("compare", project=store.job(jobs[0]).project)

@@ -15,6 +15,7 @@ from compression.method import METHODS
 from compression.presets import recipe_name
 from compression.recipe import check
 from compression.records import Recipe
+from ui.escape import escaped
 from ui.params_form import Control, controls, format_number, parse_list
 
 MAX_RUNS = 100  # of one sweep
@@ -152,6 +153,6 @@ def _draw_axis(known: list[Slider], label: str, key: str) -> Axis | None:
     try:
         values = parse_values(one.control, text)
     except RecipeError as error:
-        st.error(str(error))
+        st.error(escaped(error))
         return None
     return Axis(one.step, one.control.name, values) if values else None

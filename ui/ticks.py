@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import streamlit as st
 
+from ui.table import draw_dataframe
+
 Tick = Callable[[tuple[Any, ...]], None]
 
 
@@ -31,7 +33,7 @@ def draw_ticks(table: Any, ids: Sequence[Hashable], *, key: str, ticked: Collect
 
     if widget in st.session_state and set(st.session_state[widget]["selection"]["rows"]) != set(start):
         st.session_state[widget] = {"selection": {"rows": start, "columns": [], "cells": []}}  # a link, or Back
-    st.dataframe(table, key=widget, on_select=changed, selection_mode=mode, hide_index=True,
+    draw_dataframe(table, key=widget, on_select=changed, selection_mode=mode, hide_index=True,
                  selection_default={"selection": {"rows": start}}, **options)
 
 

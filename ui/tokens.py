@@ -1,6 +1,6 @@
 """Signed tokens: what a page hands to the browser so that the routes know it came from a page.
 
-A token is "expiry.nonce.signature" over a purpose, signed with a secret that only the server's home folder
+A token is "expiry.session.signature" over a purpose, signed with a secret that only the server's home folder
 holds. It names no person and can't be guessed, carried to another purpose, or used after its time.
 """
 
@@ -30,9 +30,14 @@ def home_secret(home: Path) -> bytes:
     return place.read_bytes()
 
 
-def sign(secret: bytes, purpose: str, *, now: float, lifetime_s: float = DAY_S) -> str:
-    """A token for a purpose, good for `lifetime_s`."""
-    head = f"{int(now + lifetime_s)}.{secrets.token_urlsafe(9)}"
+def new_session() -> str:
+    """A name for one session of a page, which its tokens carry."""
+    return secrets.token_urlsafe(18)
+
+
+def sign(secret: bytes, purpose: str, *, now: float, lifetime_s: float = DAY_S, session: str = "") -> str:
+    """A token for a purpose, good for `lifetime_s`; one of a session carries its name."""
+    head = f"{int(now + lifetime_s)}.{session or secrets.token_urlsafe(9)}"
     return f"{head}.{_signature(secret, purpose, head)}"
 
 
@@ -43,6 +48,21 @@ def is_valid(secret: bytes, purpose: str, token: str, *, now: float) -> bool:
     if not expiry.isdecimal() or not token.isascii():
         return False
     return hmac.compare_digest(signature, _signature(secret, purpose, head)) and now < int(expiry)
+
+
+def session_of(token: str) -> str:
+    """The session that a valid token was signed for."""
+    return token.split(".")[1]
+
+
+def key_of(secret: bytes, name: str) -> str:
+    """A key to one thing, which only the holder of the secret can make."""
+    return _signature(secret, "key", name)
+
+
+def opens(secret: bytes, name: str, key: str) -> bool:
+    """Whether this is the key to that thing."""
+    return key.isascii() and hmac.compare_digest(key, key_of(secret, name))
 
 
 def seconds_left(token: str, *, now: float) -> float:

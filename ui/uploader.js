@@ -110,7 +110,7 @@ function drop(one, item, everywhere) {
   one.items = one.items.filter((other) => other !== item);
   if (everywhere) {
     localStorage.removeItem(memory(one, item.file));
-    if (item.id && !item.done) ask(one, item.id, { method: "DELETE" }).catch(() => {});
+    if (item.id && !item.done) ask(one, item.id, { method: "DELETE" }, item).catch(() => {});
   }
   report(one);
   if (everywhere) one.choose.focus();
@@ -119,8 +119,8 @@ function drop(one, item, everywhere) {
 const memory = (one, file) => `${MEMORY}${one.data.kind}:${file.name}:${file.size}:${file.lastModified}`;
 const wait = (seconds) => new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 
-function ask(one, path, options, signal) {
-  const headers = { "X-RecPress-Token": one.data.token, ...(options.headers || {}) };
+function ask(one, path, options, { key, signal } = {}) {
+  const headers = { "X-RecPress-Token": one.data.token, ...(key ? { "X-RecPress-Upload-Key": key } : {}), ...(options.headers || {}) };
   return fetch(`${one.data.url}${path ? "/" + path : ""}`, { ...options, headers, signal, credentials: "same-origin" });
 }
 
@@ -130,16 +130,17 @@ async function checked(response) {
   if (response.ok) return response;
   let sentence = `The server answered ${response.status}.`;
   try { sentence = (await response.json()).error || sentence; } catch { /* no JSON: the status has to do */ }
-  if (response.status >= 500 && response.status !== 507) throw new Error(sentence);
+  if (response.status === 408 || (response.status >= 500 && response.status !== 507)) throw new Error(sentence);
   throw new Refused(sentence);
 }
 
 async function begin(one, item) {
   const remembered = JSON.parse(localStorage.getItem(memory(one, item.file)) || "null");
   if (remembered) {
-    const response = await ask(one, remembered.id, { method: "HEAD" });
+    const response = await ask(one, remembered.id, { method: "HEAD" }, remembered);
     if (response.ok) {
       item.id = remembered.id;
+      item.key = remembered.key;
       item.offset = Number(response.headers.get("Upload-Offset"));
       return;
     }
@@ -149,8 +150,9 @@ async function begin(one, item) {
   const body = JSON.stringify({ name: item.file.name, size: item.file.size, kind: one.data.kind });
   const made = await (await checked(await ask(one, "", { method: "POST", body }))).json();
   item.id = made.id;
+  item.key = made.key;
   item.offset = 0;
-  localStorage.setItem(memory(one, item.file), JSON.stringify({ id: made.id, name: item.file.name, kind: one.data.kind }));
+  localStorage.setItem(memory(one, item.file), JSON.stringify({ id: made.id, key: made.key, name: item.file.name, kind: one.data.kind }));
 }
 
 async function send(one, item) {
@@ -165,7 +167,7 @@ async function send(one, item) {
         progress(item);
         item.abort = new AbortController();
         const response = await ask(one, item.id, { method: "PATCH", headers: { "Upload-Offset": String(item.offset) },
-          body: item.file.slice(item.offset, item.offset + PIECE) }, item.abort.signal);
+          body: item.file.slice(item.offset, item.offset + PIECE) }, { key: item.key, signal: item.abort.signal });
         if (response.status === 409 || response.status === 404) throw new Error("offset");
         await checked(response);
         item.offset = Number(response.headers.get("Upload-Offset"));
@@ -174,7 +176,7 @@ async function send(one, item) {
       if (item.stopped) break;
       progress(item);
       say(item, "Storing");
-      item.done = await (await checked(await ask(one, `${item.id}/finish`, { method: "POST" }))).json();
+      item.done = await (await checked(await ask(one, `${item.id}/finish`, { method: "POST" }, item))).json();
       say(item, `${human(item.file.size)}, ready`);
       item.pause.remove();
       one.spoken.textContent = `${item.file.name} is uploaded.`;
@@ -223,7 +225,7 @@ async function showUnfinished(one) {
   for (const key of Object.keys(localStorage).filter((key) => key.startsWith(`${MEMORY}${one.data.kind}:`))) {
     try {
       const kept = JSON.parse(localStorage.getItem(key));
-      const response = await ask(one, kept.id, { method: "HEAD" });
+      const response = await ask(one, kept.id, { method: "HEAD" }, kept);
       if (response.status === 404) { localStorage.removeItem(key); continue; }
       if (!response.ok) continue;
       const share = Math.floor((100 * Number(response.headers.get("Upload-Offset"))) / Number(response.headers.get("Upload-Length")));

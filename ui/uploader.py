@@ -14,29 +14,30 @@ from storage.records import LOCAL
 from ui.links import api_base
 from ui.routes import UPLOAD_PURPOSE
 from ui.state import store
-from ui.tokens import DAY_S, home_secret, seconds_left, sign
+from ui.tokens import DAY_S, home_secret, new_session, seconds_left, sign
 from ui.uploads import SUFFIXES, Kind, Upload, UploadRefused, Uploads
 
 _HERE = Path(__file__).parent
 _TOKEN = "recpress.upload_token"
+_SESSION = "recpress.upload_session"
 
 
 def uploader(label: str, *, kind: Kind, key: str, hint: str = "", multiple: bool = True) -> list[Upload]:
     """Draw the widget and give what it has uploaded completely, as the server knows it (never as the browser says).
 
-    The browser's word is taken for ids alone; an id that isn't an upload of this owner and kind is left out.
+    The browser's word is taken for ids alone; an id that isn't an upload of this session and kind is left out.
     """
     mount = _component()
     mount(key=key, default={"files": []}, on_files_change=lambda: None, data={
         "label": label, "kind": kind, "multiple": multiple, "accept": ",".join(SUFFIXES[kind]),
         "hint": hint or "or drop them here", "url": f"{api_base()}/uploads",
-        "token": _session_token(), "clear": st.session_state.get(f"{key}.clear", 0)})
+        "token": _session_token(session_name()), "clear": st.session_state.get(f"{key}.clear", 0)})
     said = (st.session_state.get(key) or {}).get("files") or []
-    return received([item.get("id") for item in said if isinstance(item, dict)], kind=kind)
+    return received([item.get("id") for item in said if isinstance(item, dict)], kind=kind, session=session_name())
 
 
-def received(ids: list[str | None], *, kind: Kind) -> list[Upload]:
-    """The complete uploads among ids, one for each name, the last chosen first to win."""
+def received(ids: list[str | None], *, kind: Kind, session: str) -> list[Upload]:
+    """The complete uploads of a session among ids, one for each name, the last chosen first to win."""
     uploads = Uploads(store().home / "uploads", store().files)
     found: dict[str, Upload] = {}
     for upload_id in ids[:100]:
@@ -44,7 +45,7 @@ def received(ids: list[str | None], *, kind: Kind) -> list[Upload]:
             upload = uploads.find(str(upload_id), owner=LOCAL)
         except UploadRefused:
             continue
-        if upload.digest and upload.kind == kind:
+        if upload.digest and upload.kind == kind and upload.is_of(session):
             found[upload.name] = upload
     return list(found.values())
 
@@ -56,12 +57,18 @@ def clear_uploader(key: str) -> None:
         del st.session_state[key]
 
 
-def _session_token() -> str:
+def session_name() -> str:
+    """The name under which this session's uploads are kept; the browser can't choose it."""
+    return st.session_state.setdefault(_SESSION, new_session())
+
+
+def _session_token(session: str) -> str:
     """This session's token, renewed when half of its time is over."""
     now = time.time()
     token = st.session_state.get(_TOKEN)
     if token is None or seconds_left(token, now=now) < DAY_S / 2:
-        token = st.session_state[_TOKEN] = sign(home_secret(store().home), UPLOAD_PURPOSE, now=now)
+        token = st.session_state[_TOKEN] = sign(home_secret(store().home), UPLOAD_PURPOSE, now=now,
+                                                       session=session)
     return token
 
 

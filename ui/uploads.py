@@ -41,6 +41,7 @@ PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".sav")
 NAME = re.compile(r"[^\W_][\w .()+=@-]{0,149}")  # starts with a letter or a digit, no folder
 UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 WEEK_S = 7 * 24 * 3600.0
+LARGEST = 2**63  # bytes; what is announced beyond is not written out
 SPARE_BYTES = 500_000_000  # left free for the database and the jobs
 MOST_OPEN = 100  # unfinished uploads of one owner
 DEFAULT_MOST_GB = 50.0
@@ -62,9 +63,14 @@ class Upload(Record):
     size: int
     kind: Kind
     owner: str
+    session: str = ""  # whose token it was begun or gone on with
     created: float
     offset: int = 0
     digest: str | None = None
+
+    def is_of(self, session: str) -> bool:
+        """Whether it is this session's own; what no page began (an older version, a script) is open to each."""
+        return self.session in ("", session)
 
 
 class Uploads:
@@ -79,14 +85,15 @@ class Uploads:
         self.trash = Trash(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def create(self, name: str, size: int, *, kind: Kind, owner: str) -> Upload:
+    def create(self, name: str, size: int, *, kind: Kind, owner: str, session: str = "") -> Upload:
         """Begin an upload. Raises UploadRefused for a name, type or size that isn't allowed, or too little disk."""
         check_name(name, kind)
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
             raise UploadRefused(f"{name} is empty (0 bytes). Choose another file.")
         if size > self.most_bytes:
-            raise UploadRefused(f"{name} weighs {size / 1e9:.1f} GB; at most {self.most_bytes / 1e9:.1f} GB are taken. "
-                                "Set RECPRESS_MAX_UPLOAD_GB higher on the server, or use the command line there.", 413)
+            raise UploadRefused(f"{name} weighs {min(size, LARGEST) / 1e9:,.1f} GB; at most "
+                                f"{self.most_bytes / 1e9:.1f} GB are taken. Set RECPRESS_MAX_UPLOAD_GB higher on the "
+                                "server, or use the command line there.", 413)
         self.sweep()
         unfinished = [upload for upload in self._all() if upload.digest is None]
         free = shutil.disk_usage(self.folder).free
@@ -97,7 +104,8 @@ class Uploads:
                                 f"{free / 1e9:.1f} GB free{others}. Free some space, then choose the file again.", 507)
         if sum(1 for upload in unfinished if upload.owner == owner) >= MOST_OPEN:
             raise UploadRefused(f"{MOST_OPEN} uploads are unfinished already. Finish or remove some first.", 429)
-        upload = Upload(id=secrets.token_hex(16), name=name, size=size, kind=kind, owner=owner, created=self.clock())
+        upload = Upload(id=secrets.token_hex(16), name=name, size=size, kind=kind, owner=owner, session=session,
+                        created=self.clock())
         self._part(upload.id).touch(mode=0o600)
         self._write(upload)
         return upload
@@ -110,6 +118,13 @@ class Uploads:
         part = self._part(upload_id)
         offset = upload.size if upload.digest else part.stat().st_size if part.exists() else 0
         return upload.model_copy(update={"offset": offset})
+
+    def hand_over(self, upload: Upload, session: str) -> Upload:
+        """The upload as one of another session, which goes on with it."""
+        if upload.session != session:
+            upload = upload.model_copy(update={"session": session})
+            self._write(upload)
+        return upload
 
     def append(self, upload: Upload, offset: int, data: bytes) -> int:
         """Write bytes at the offset and give the next one. Raises UploadRefused: 409 stale offset, 413, 507."""
@@ -205,7 +220,7 @@ class Uploads:
 
 def check_name(name: str, kind: Kind) -> None:
     """Raise UploadRefused unless the file may come in under this name."""
-    if kind not in SUFFIXES:
+    if not isinstance(kind, str) or kind not in SUFFIXES:
         raise UploadRefused(f"An upload is for 'model' or 'data'; got {str(kind)[:20]!r}.")
     if not isinstance(name, str) or not NAME.fullmatch(name) or ".." in name:
         raise UploadRefused(f"A file name has up to 150 letters, digits, spaces and . _ - ( ) + = @, and starts with a "

@@ -11,6 +11,7 @@ from compression.tasks import TASKS
 from compression.units import MISSING, format_difference, format_exact, format_value, metric_of, metric_title, signed
 from compression.values import Value
 from compression.verdict import Ratio, judge, largest_batch_key, ratio_at, slower_at, speed_of, verdict_of
+from ui.escape import escaped
 from ui.format import direction
 from ui.result_table import in_order
 
@@ -40,11 +41,6 @@ def draw_verdict(name: str, values: dict[str, Value], *, task: str = "ctr", batc
     if found.losses and found.standing != "worse":
         colour, mark = MIXED
     st.markdown(f"## :{colour}[{mark}] {escaped(name)}: {found.text}.")
-
-
-def escaped(text: str) -> str:
-    """Text as markdown shows it literally."""
-    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()#+-.!|<>$~:" else letter for letter in text)
 
 
 def draw_figures(values: dict[str, Value], batch_sizes: Sequence[int] = ()) -> None:

@@ -16,34 +16,10 @@ from pydantic import ValidationError
 from compression.data.bounds import check_columns
 from compression.data.schema import Column, DataDescription, Role, Split
 from compression.errors import DataError
+from compression.plain_text import TextError, read_yaml
 
 FILE_NAME = "data.yaml"
 MAX_BYTES = 1_000_000
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """SafeLoader without aliases, and with duplicate keys refused."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem="aliases (*name) are not allowed", problem_mark=mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen if isinstance(key.value, str) else False:
-                raise yaml.MarkedYAMLError(problem=f"the key '{key.value}' stands twice", problem_mark=key.start_mark)
-            seen.add(key.value if isinstance(key.value, str) else id(key))
-        return super().construct_mapping(node, deep)
-
-    def construct_scalar(self, node: Any) -> Any:
-        """JSON writes an emoji as two halves, each as \\u and four digits; YAML alone would keep them apart."""
-        text = super().construct_scalar(node)
-        if not isinstance(text, str) or not any("\ud800" <= letter <= "\udfff" for letter in text):
-            return text
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def load_description(path: Path) -> DataDescription:
@@ -61,15 +37,9 @@ def load_description(path: Path) -> DataDescription:
         raise DataError(f"{path.name} weighs {path.stat().st_size:,} bytes; a description has at most {MAX_BYTES:,}. "
                         "Give the YAML description here, not the data itself.")
     try:
-        content = yaml.load(path.read_bytes(), _PlainLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise DataError(f"{path.name}{where} is not valid YAML: {error.problem or error.context}. "
-                        "Mend that line; README.md has an example.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError):
-        raise DataError(f"{path.name} can't be read as YAML text (UTF-8). "
-                        "Write it as in the example of README.md.") from None
+        content = read_yaml(path.read_bytes(), max_chars=MAX_BYTES)
+    except TextError as error:
+        raise DataError(f"{path.name} can't be read: {error}. Correct it; README.md has an example.") from None
     if not isinstance(content, Mapping):
         got = "nothing" if content is None else f"a {type(content).__name__}"
         raise DataError(f"{path.name} must be a YAML mapping (name:, files:, label:, columns: …); got {got}.")

@@ -12,13 +12,13 @@ from compression.data.description import load_description
 from compression.data.ingest import read_splits
 from compression.errors import DataError
 
-FORMULA = r"^\s*[=+\-@]"  # a spreadsheet would run the cell
+FORMULA = r"^(?:\s*[=+\-@＝＋－＠]|[\t\r\n])"  # a spreadsheet would run the cell
 
 
 def export_split_csv(folder: Path, split: str, path: Path) -> Path:
     """Write the described columns of a split's raw rows as CSV with a header, and give its path.
 
-    Text that starts like a formula (=, +, -, @) gets a leading apostrophe; numbers stay as they are.
+    Text that starts like a formula (=, +, -, @, tab, line break) gets a leading apostrophe; numbers stay as they are.
     Lists of a Parquet file are joined with the column's separator; a list that wouldn't be cut into the same values
     there (a value holds the separator) is written as a JSON list, which is read back as one. Raises DataError.
     """

@@ -26,23 +26,29 @@ class Served:
 
     url: str
     home: Path
+    process: subprocess.Popen
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
 
-def serve(home: Path) -> Iterator[Served]:
-    """The app on a free port over `home`. Raises if it doesn't answer within a minute."""
+def serve(home: Path, *, until: str = "/api/ready", options: tuple[str, ...] = (), **variables: str
+          ) -> Iterator[Served]:
+    """The app on a free port over `home`, once `until` answers. Raises if it doesn't within a minute."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
-    environment |= {"RECPRESS_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    environment |= {"RECPRESS_HOME": str(home), "OMP_NUM_THREADS": "1"} | variables
     with (home / "server.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port), "--server.address",
-             "127.0.0.1", "--server.headless", "true", "--server.fileWatcherType", "none"],
+            [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port),
+             "--server.fileWatcherType", "none", *options],
             cwd=ROOT, stdout=log, stderr=log, env=environment)
         try:
-            _wait_ready(port, process, home)
-            yield Served(f"http://127.0.0.1:{port}", home)
+            _wait_ready(port, process, home, until)
+            yield Served(f"http://127.0.0.1:{port}", home, process)
         finally:
             process.terminate()
             try:
@@ -51,13 +57,13 @@ def serve(home: Path) -> Iterator[Served]:
                 process.kill()
 
 
-def _wait_ready(port: int, process: subprocess.Popen, home: Path) -> None:
+def _wait_ready(port: int, process: subprocess.Popen, home: Path, until: str) -> None:
     end = time.monotonic() + 60
     while time.monotonic() < end:
         if process.poll() is not None:
             raise RuntimeError("the server ended: " + (home / "server.log").read_text()[-2000:])
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/ready", timeout=2).close()
+            urllib.request.urlopen(f"http://127.0.0.1:{port}{until}", timeout=2).close()
             return
         except OSError:
             time.sleep(0.2)

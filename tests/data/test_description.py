@@ -34,7 +34,8 @@ def test_a_folder_without_a_description_says_what_is_needed(tmp_path):
 
 
 def test_broken_yaml_is_named_with_its_line(tmp_path):
-    assert refused(tmp_path, "name: x\nfiles: [a\n").startswith("data.yaml, line 3, column 1 is not valid YAML:")
+    text = refused(tmp_path, "name: x\nfiles: [a\n")
+    assert text.startswith("data.yaml can't be read: line 3, column 1: not valid YAML:")
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "plain"])
@@ -44,8 +45,8 @@ def test_yaml_that_is_no_mapping_is_refused(tmp_path, text):
 
 def test_aliases_and_tags_are_refused(tmp_path):
     bomb = "a: &a [x,x]\nb: &b [*a,*a]\n"
-    assert "line 2, column 8 is not valid YAML: aliases (*name) are not allowed" in refused(tmp_path, bomb)
-    assert "is not valid YAML: could not determine a constructor" in refused(
+    assert "line 1, column 4: anchors (&name) are not allowed" in refused(tmp_path, bomb)
+    assert "tags (!name) are not allowed" in refused(
         tmp_path, "name: !!python/object/apply:os.getcwd []\n")
 
 

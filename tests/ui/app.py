@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 ROOT = Path(__file__).parents[2]
 
 
-def open_page(page: str, **query: Any) -> AppTest:
+def open_page(page: str, /, **query: Any) -> AppTest:
     """A page at its address; RECPRESS_HOME decides which store it reads."""
     app = AppTest.from_file(str(ROOT / "router.py"), default_timeout=30)
     app.switch_page(f"pages/{page}.py")

@@ -133,7 +133,7 @@ def test_a_name_that_looks_like_markdown_is_shown_as_it_stands(store):
                              manifest={"config.json": store.files.put_bytes(b"m")}, description=description()))
     app = open_page("models", id=store.models()[0].id)
     assert not app.exception
-    assert app.title[0].value == r"\*\*bold\*\* \:red\[x\] \<b\>"
+    assert app.title[0].value == "\\*\\*bold\\*\\* :\u2060red\\[x\\] \\<b>"
 
 
 def test_a_failed_import_shows_the_cause_and_the_next_step(store):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from hashlib import sha256
@@ -15,8 +16,9 @@ from starlette.applications import Starlette
 from storage.store import Store, open_store
 from tests.ui.filled import add_subject, finish_next, spec_of
 from tests.ui.live_server import Client, served
-from ui.routes import TOKEN_HEADER, UPLOAD_PURPOSE, make_routes
+from ui.routes import KEY_HEADER, SILENT_S, TOKEN_HEADER, UPLOAD_PURPOSE, make_routes
 from ui.tokens import DAY_S, home_secret, is_valid, sign
+from ui.uploader import received
 from ui.uploads import UploadRefused, Uploads
 
 
@@ -30,9 +32,12 @@ def store(tmp_path_factory) -> Iterator[Store]:
 
 @pytest.fixture(scope="module")
 def client(store) -> Iterator[Client]:
-    token = sign(home_secret(store.home), UPLOAD_PURPOSE, now=time.time())
     with served(Starlette(routes=make_routes(lambda: store))) as port:
-        yield Client(port, {TOKEN_HEADER: token})
+        yield Client(port, {TOKEN_HEADER: session_token(store)})
+
+
+def session_token(store: Store, session: str = "") -> str:
+    return sign(home_secret(store.home), UPLOAD_PURPOSE, now=time.time(), session=session)
 
 
 def begin(client: Client, name: str = "clicks.csv", size: int = 10, kind: str = "data") -> str:
@@ -263,3 +268,62 @@ def test_a_file_that_is_not_there_is_named_with_those_that_are(client, store):
     answer = client.get(signed(store, f"/api/models/{model}/other.bin"))
     assert answer.status_code == 404
     assert "there are: config.json" in answer.json()["error"]
+
+
+def test_an_upload_belongs_to_the_session_that_began_it(store, client):
+    mine, other = ({TOKEN_HEADER: session_token(store, name)} for name in ("session-one-one", "session-two-two"))
+    made = client.post("/api/uploads", json={"name": "a.csv", "size": 4, "kind": "data"}, headers=mine).json()
+    path = f"/api/uploads/{made['id']}"
+    for answer in (client.head(path, headers=other), client.delete(path, headers=other),
+                   client.patch(path, content=b"evil", headers=other | {"Upload-Offset": "0"}),
+                   client.post(f"{path}/finish", headers=other),
+                   client.head(path, headers=other | {KEY_HEADER: "0" * 64}),
+                   client.head(path, headers=other | {KEY_HEADER: "\xff"})):
+        assert answer.status_code == 404
+    assert client.head(path, headers=mine).headers["Upload-Offset"] == "0"
+    renewed = {TOKEN_HEADER: session_token(store, "session-one-one")}
+    assert client.patch(path, content=b"mine", headers=renewed | {"Upload-Offset": "0"}).status_code == 204
+    client.post(f"{path}/finish", headers=renewed)
+    assert client.delete(path, headers=other).status_code == 404
+
+
+def test_an_upload_goes_on_after_a_reload_by_its_key_and_is_then_the_new_sessions(store, client, monkeypatch):
+    before, after = "before-the-reload", "after-the-reload"
+    made = client.post("/api/uploads", json={"name": "a.csv", "size": 4, "kind": "data"},
+                       headers={TOKEN_HEADER: session_token(store, before)}).json()
+    path, headers = f"/api/uploads/{made['id']}", {TOKEN_HEADER: session_token(store, after), KEY_HEADER: made["key"]}
+    assert client.head(path, headers=headers).headers["Upload-Offset"] == "0"
+    assert client.patch(path, content=b"1234", headers=headers | {"Upload-Offset": "0"}).status_code == 204
+    assert client.post(f"{path}/finish", headers=headers).status_code == 200
+    monkeypatch.setattr("ui.uploader.store", lambda: store)
+    assert [one.name for one in received([made["id"]], kind="data", session=after)] == ["a.csv"]
+    assert received([made["id"]], kind="data", session=before) == []
+
+
+def half_sent(client: Client, head: str) -> socket.socket:
+    sent = socket.create_connection(("127.0.0.1", client.port), timeout=60)
+    headers = "".join(f"{name}: {value}\r\n" for name, value in client.headers.items())
+    sent.sendall(f"{head}\r\nHost: localhost\r\n{headers}Content-Length: 10\r\n".encode())
+    return sent
+
+
+def test_a_silent_upload_ends_keeps_what_came_and_can_go_on(client, monkeypatch):
+    monkeypatch.setattr("ui.routes.SILENT_S", 0.5)
+    upload = begin(client, size=10)
+    with half_sent(client, f"PATCH /api/uploads/{upload} HTTP/1.1") as silent:
+        silent.sendall(b"Upload-Offset: 0\r\n\r\n1234")
+        answer = b"".join(iter(lambda: silent.recv(4096), b""))  # until the server closes the connection
+    assert answer.startswith(b"HTTP/1.1 408") and b"Resume the upload" in answer
+    assert client.head(f"/api/uploads/{upload}").headers["Upload-Offset"] == "4"
+    assert patch(client, upload, 4, b"567890").status_code == 204
+
+
+def test_a_silent_beginning_ends(client, monkeypatch):
+    monkeypatch.setattr("ui.routes.SILENT_S", 0.5)
+    with half_sent(client, "POST /api/uploads HTTP/1.1") as silent:
+        silent.sendall(b'\r\n{"na')
+        assert silent.recv(4096).startswith(b"HTTP/1.1 408")
+
+
+def test_silence_of_half_a_minute_is_too_long():
+    assert SILENT_S == 30

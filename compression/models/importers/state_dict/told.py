@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from torch import Tensor
 
 from compression.data.cells import unique_keys
 from compression.errors import ModelError
+from compression.plain_text import read_yaml
 
 if TYPE_CHECKING:
     from compression.models.importers.state_dict.recognised import Recognised, Settings
@@ -101,15 +101,9 @@ def text_of(path: Path, name: str) -> str:
 def parsed(text: str, name: str) -> dict[str, Any]:
     """The JSON or YAML of a file of settings; {} where it is no object. Raises ModelError."""
     try:
-        plain = json.loads(text, object_pairs_hook=unique_keys) if name.endswith(".json") else _yaml(text)
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        # the tools themselves take the last of two equal keys in YAML
+        plain = json.loads(text, object_pairs_hook=unique_keys) if name.endswith(".json") else \
+            read_yaml(text, unique_keys=False)
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"{name} can't be read ({' '.join(str(error).split())[:200]}).") from None
     return plain if isinstance(plain, dict) else {}
-
-
-def _yaml(text: str) -> Any:
-    """YAML without anchors (which can grow without end) and without tags."""
-    for token in yaml.scan(text, Loader=yaml.SafeLoader):
-        if isinstance(token, yaml.AnchorToken | yaml.AliasToken | yaml.TagToken):
-            raise ValueError("anchors, aliases and tags are not read")
-    return yaml.load(text, Loader=yaml.SafeLoader)

@@ -1,0 +1,123 @@
+"""Text of strangers is shown as it stands on every page: no link, image, HTML, icon or formula; no cell that runs."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from tests.ui.app import open_page
+from tests.ui.hostile import ELSEWHERE, SHORT, TEXT, hostile_home, shown_live
+from ui.escape import APART, escaped
+from ui.table import defused
+
+PAGES = {
+    "home": {}, "models": {}, "model": {"id": "model"}, "datasets": {}, "dataset": {"id": "data"}, "runs": {},
+    "runs_q": {"q": SHORT}, "run": {"id": "run"}, "run_failed": {"id": "failed"}, "run_active": {"id": "active"},
+    "compare": {}, "compare_side": {"side": "two", "pick": "run", "pin": "run"}, "compare_saved": {"c": "comparison"},
+    "experiment": {"model": "model", "data": "data"}, "experiment_clone": {"clone": "run"}, "import": {"job": "import"},
+    "import_active": {"job": "active"}, "rebind": {"add": "upload", "model": "model"}, "train": {"add": "train"},
+    "add_data": {"add": "upload"}, "settings": {}, "methods": {"method": TEXT}, "model_gone": {"id": TEXT},
+    "data_gone": {"id": TEXT}, "recipe_gone": {"recipe": TEXT}, "comparison_gone": {"c": TEXT},
+}
+PAGE_OF = {"model": "models", "dataset": "datasets", "import": "datasets", "import_active": "models",
+           "rebind": "models", "train": "models", "add_data": "datasets", "model_gone": "models",
+           "data_gone": "datasets", "recipe_gone": "experiment", "comparison_gone": "compare"}
+
+TEXTS = [
+    TEXT, SHORT, "http://a.example", "HTTPS://A.example", "see www.a.example", "WWW.a.example", "me@a.example",
+    "mailto:me@a.example", "xmpp:me@a.example", "[a](b)", "![a](b)", "[a]: b", "<a href='b'>", "<http://a.example>",
+    "&lt;b&gt;", "&#60;b&#62;", "# a", "a\n===", "a\n---", "    code", "\tcode", "```\ncode\n```", "- a", "1. a", "> a",
+    "| a |\n|---|", "*a*", "_a_", "~~a~~", "`a`", "a  \nb", "a\\\nb", "a\x00b", "\\[a](b)", "\\", "***", "[^1]",
+    "a\u2028b", "\u202ea"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hostile")
+    return folder, hostile_home(folder)
+
+
+@pytest.fixture
+def ids(home, monkeypatch):
+    folder, found = home
+    monkeypatch.setenv("RECPRESS_HOME", str(folder))
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    return {**found, "run": found["runs"][1], "failed": found["failed"][0], "import": found["failed"][1],
+            "two": f"{found['runs'][0]},{found['runs'][1]}"}
+
+
+def opened(name: str, ids: dict):
+    page = PAGE_OF.get(name, name.split("_")[0])
+    return open_page(page, **{key: ids.get(value, value) for key, value in PAGES[name].items()})
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_makes_markdown_of_what_strangers_wrote(ids, name):
+    app = opened(name, ids)
+    assert not app.exception
+    assert shown_live(app) == []
+
+
+@pytest.mark.parametrize("name", ["dataset", "model", "runs", "compare", "compare_side", "run", "models", "datasets"])
+def test_no_table_has_a_cell_that_a_spreadsheet_would_run(ids, name):
+    tables = opened(name, ids).dataframe
+    assert tables
+    for table in tables:
+        cells = [*map(str, table.value.columns), *(cell for column in table.value for cell in table.value[column])]
+        assert not [cell for cell in cells if isinstance(cell, str) and cell.startswith(("=", "@", "\t"))]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_escaped_text_is_one_line_of_plain_text(text):
+    made = escaped(text)
+    assert "\n" not in made and made == made.strip()
+    bare = re.sub(r"\\[!-/:-@\\[-`{-~]", "·", made)  # CommonMark takes a backslash before any of these as "literally"
+    assert not re.search(r"[`*\[\]<~$\\]|(?<!\w)_|_(?!\w)|&[#\w]|^[#>+=-]|^\d+[.)]", bare)
+    shown = re.sub(r"\\(.)", r"\1", made).replace(APART, "")
+    assert shown == " ".join(re.sub("[\x00\u202e]", "", text).split())
+
+
+@pytest.mark.parametrize("text", ["http://a.example", "https://a", "HTTP://A", "www.a.example", "a@b.example",
+                                  ":smile:", ":+1:", ":material/home:", ":streamlit:", ":red[a]", ":red-background[a]"])
+def test_what_is_looked_for_in_finished_text_is_taken_apart(text):
+    unescaped = re.sub(r"\\(.)", r"\1", escaped(text))
+    assert not re.search(r"https?://|www\.|\w@\w|:[\w+-]+:|:material/|:[a-z-]+\[", unescaped, re.IGNORECASE)
+    assert unescaped.replace(APART, "") == text
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+cmd|' /C calc'!A0", "-1+cmd|x", "@SUM(A1)", "\t=1", "\r=1", "  =1", "＝1",
+                                  "-a", "\tx", "+1-1", "-2*3", "- 5 + 1"])
+def test_a_cell_that_a_spreadsheet_would_run_is_defused(cell):
+    assert defused(cell) == f"'{cell}"
+
+
+@pytest.mark.parametrize("cell", ["-1", "+0.5", "-0.0004", "+12 %", "-1,234.5", "+3.2 ms", "-0.0010 to +0.0004",
+                                  "-1e-05", "a=b", "", "—", 5, None, -3.5, True])
+def test_numbers_and_other_cells_stay_as_they_are(cell):
+    assert defused(cell) == cell
+
+
+def test_labels_of_figures_are_no_markup(ids):
+    found = 0
+    for name in ("compare", "run", "model", "dataset"):
+        for chart in opened(name, ids).get("plotly_chart"):
+            spec = json.loads(chart.proto.spec)
+            texts = list(strings({"data": spec["data"], "layout": {key: value for key, value in spec["layout"].items()
+                                                                    if key != "template"}}))
+            found += any(ELSEWHERE in text for text in texts)
+            assert not [text for text in texts if re.search(r"<(?!b>|/b>|br>|extra>|/extra>)", text)]
+    assert found >= 3
+
+
+def strings(value):
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            if key not in ("ids", "parents"):  # names of tiles, never shown
+                yield from strings(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from strings(one)
