@@ -72,11 +72,15 @@ def _sqlite(url: sa.URL) -> sa.Engine:
 
 
 def _owner_only(file: Path) -> None:
-    """Make the database file, or take others' access to it away; SQLite gives its other files the same mode."""
+    """Make the database file, or take others' access to it away; SQLite gives its other files the same mode.
+
+    A file that is there is never opened: closing it again would drop the locks that this process has on it.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     with suppress(OSError):  # SQLite says what is wrong with it; a file of another owner stays as it is
-        os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
-        if os.name == "posix" and file.stat().st_mode & 0o077:
+        if not file.exists():
+            os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        elif os.name == "posix" and file.stat().st_mode & 0o077:
             file.chmod(0o600)
 
 

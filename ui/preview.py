@@ -126,7 +126,7 @@ def first_rows(store: Store, files: list[Upload], description: DataDescription) 
             if not description.is_text_table and description.format != "parquet":
                 return _first_of(path, description)
             if description.format == "parquet":
-                frame = pl.scan_parquet(path).head(ROWS).collect()
+                frame = pl.scan_parquet(path, glob=False).head(ROWS).collect()
                 return frame.select(as_text(frame[column]).alias(column) for column in frame.columns)
             delimiter = description.delimiter or ("\t" if description.format == "tsv" else ",")
             with single_delimiter(_head(path), delimiter) as (lines, separator):

@@ -175,7 +175,7 @@ def _text_head(path: Path) -> tuple[pl.DataFrame, str, bool]:
 
 def _parquet_head(path: Path) -> pl.DataFrame:
     try:
-        return pl.scan_parquet(path).head(SAMPLE_ROWS).collect()
+        return pl.scan_parquet(path, glob=False).head(SAMPLE_ROWS).collect()
     except (Exception, pl.exceptions.PanicException):
         raise DataError(f"{path.name} starts like a Parquet file but can't be read: it is cut or damaged. "
                         "Copy or write it again.") from None

@@ -132,7 +132,7 @@ def _read_text(path: Path, description: DataDescription) -> pl.DataFrame:
                             f"{_other(path, delimiter)}.")
         names = wanted
     try:
-        frame = pl.read_csv(path, separator=delimiter, has_header=False, infer_schema=False,
+        frame = pl.read_csv(path, separator=delimiter, has_header=False, infer_schema=False, glob=False,
                             quote_char='"' if shape.quoted else None,
                             schema={f"column_{i}": pl.String for i in range(shape.columns)},
                             columns=[names.index(name) for name in wanted], n_rows=shape.lines)
@@ -164,14 +164,14 @@ def _read_parquet(path: Path, description: DataDescription) -> pl.DataFrame:
         raise DataError(f"{path.name} is a Parquet file that ends too early (after {size:,} bytes). "
                         "It was cut while copied or uploaded: copy it again.")
     try:
-        names = list(pl.read_parquet_schema(path))
+        names = pl.scan_parquet(path, glob=False).collect_schema().names()
         _check_names(path, names, description, None)
-        rows = pl.scan_parquet(path).select(pl.len()).collect().item()
+        rows = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
         if rows * len(description.columns) > MAX_PARQUET_CELLS:
             raise DataError(f"{path.name} has {rows:,} rows × {len(description.columns)} columns; at most "
                             f"{MAX_PARQUET_CELLS:,} cells are read. Use fewer rows, or ignore columns by leaving "
                             "them out of the description.")
-        return pl.read_parquet(path, columns=[column.name for column in description.columns])
+        return pl.read_parquet(path, columns=[column.name for column in description.columns], glob=False)
     except DataError:
         raise
     except (Exception, pl.exceptions.PanicException):

@@ -102,6 +102,19 @@ for _ in range(100):
     assert store.setting("count") == 300
 
 
+def test_opening_again_drops_no_lock_of_this_process(tmp_path):
+    """Closing any handle of a file ends all of a process's locks on it (POSIX): SQLite's own must not be lost."""
+    store = open_store(None, tmp_path)
+    with store.database.reading() as session:
+        session.execute(sa.text("SELECT count(*) FROM jobs"))
+        open_store(None, tmp_path)
+        code = "import sys; from storage.store import open_store; open_store(None, sys.argv[1]).set_setting('key', 1)"
+        process = run_python(code, str(tmp_path))  # the last to close deletes the log: it must see that it isn't
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    assert store.setting("key") == 1
+
+
 def test_what_fails_in_the_middle_of_a_transaction_leaves_no_trace(store):
     with pytest.raises(ZeroDivisionError), store.database.writing() as session:
         store.put_job(session, "", SampleSpec(), parent=None, owner="local")

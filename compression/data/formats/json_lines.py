@@ -32,7 +32,8 @@ def read(path: Path, description: DataDescription) -> pl.DataFrame:
     """The described keys of every line as columns; a key that a line lacks is a missing value. Raises DataError."""
     wanted = [column.name for column in description.columns]
     try:
-        frame = pl.read_ndjson(path, infer_schema_length=None)
+        with path.open("rb") as lines:  # given a path, polars takes [ ] * ? in it for a pattern
+            frame = pl.read_ndjson(lines, infer_schema_length=None)
     except (Exception, pl.exceptions.PanicException):
         raise DataError(_complaint(path)) from None
     missing = [name for name in wanted if name not in frame.columns]

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from compression.models.importers.confine import close_doors, leave_network, limit_resources
+from compression.models.importers.confine import close_doors, hide_files, leave_network, limit_resources
 
 
 def main(request_path: str) -> int:
@@ -17,39 +17,40 @@ def main(request_path: str) -> int:
     limits = request["limits"]
     limit_resources(**limits)
     leave_network()
+    closed = hide_files(read=map(Path, request["read"]), write=map(Path, request["write"]))
     result = {"ok": False, "message": "", "description": None}
     try:
-        found = {"look": _look(request)} if request.get("look") else {"description": _read(request)}
+        found = {"look": _look(request, closed)} if request.get("look") else {"description": _read(request, closed)}
         result |= {"ok": True, **found}
     except MemoryError:
         result["message"] = _memory_sentence(limits["memory_bytes"])
     except Exception as error:  # everything has to become a sentence here: the parent trusts nothing else
         result["message"] = _sentence(error, limits["memory_bytes"])
-    Path(request["result"]).write_text(json.dumps(result), encoding="utf-8")
+    Path(request["result"]).write_text(json.dumps(result | {"closed": closed}), encoding="utf-8")
     return 0
 
 
-def _read(request: dict) -> dict:
+def _read(request: dict, closed: list[str]) -> dict:
     import onnx  # noqa: F401  (libraries are loaded before the doors close)
     import safetensors  # noqa: F401
 
     from compression.models.importers.reader import read_upload
 
-    close_doors()
+    closed += close_doors()
     files = {name: Path(path) for name, path in request["files"].items()}
     data_folder = Path(request["data_folder"]) if request["data_folder"] else None
     description = read_upload(files, Path(request["out"]), data_folder=data_folder, binding=request["binding"])
     return description.model_dump(mode="json")
 
 
-def _look(request: dict) -> dict:
+def _look(request: dict, closed: list[str]) -> dict:
     import onnx  # noqa: F401
     import safetensors  # noqa: F401
 
     from compression.models.importers import reader  # noqa: F401
     from compression.models.importers.look import look_at
 
-    close_doors()
+    closed += close_doors()
     return look_at({name: Path(path) for name, path in request["files"].items()}, Path(request["out"])).plain()
 
 

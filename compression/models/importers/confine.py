@@ -1,7 +1,13 @@
-"""What a child process does to itself before it looks at an upload: fewer resources, no network, no new programs.
+"""What a child process does to itself before it looks at an upload: less memory, few files, no network, no programs.
 
-Linux: resource limits, a network namespace of its own where the kernel allows it, and a seccomp filter that refuses
-sockets, new programs and tracing. Elsewhere: the limits the system has, and Python's sockets taken away.
+    limit_resources(memory_bytes=…, cpu_seconds=…, file_bytes=…)
+    leave_network()
+    closed = hide_files(read=[upload], write=[scratch])   # Landlock
+    …                                                     # libraries are imported
+    closed += close_doors()                               # seccomp; Python's sockets and processes
+
+Linux: resource limits, a network namespace of its own where the kernel allows it, Landlock where the kernel has it,
+and a seccomp filter. Elsewhere: the limits the system has, and Python's sockets and processes taken away.
 """
 
 from __future__ import annotations
@@ -9,20 +15,22 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import platform
 import socket
-import struct
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+from compression.models.importers.landlock import restrict_files
+from compression.models.importers.seccomp import refuse_calls
+
+LANDLOCK, SECCOMP, PYTHON = "landlock", "seccomp", "python"
 _NEW_USER, _NEW_NET = 0x10000000, 0x40000000
-_NO_NEW_PRIVILEGES, _SET_SECCOMP, _FILTER = 38, 22, 2
-_ALLOW, _ERRNO_EPERM = 0x7FFF0000, 0x00050001
-_ARCHITECTURES = {
-    # audit number; execve, execveat, socket, connect, ptrace, process_vm_writev, io_uring_setup, bpf, kexec_load
-    "x86_64": (0xC000003E, (59, 322, 41, 42, 101, 311, 425, 321, 246)),
-    "aarch64": (0xC00000B7, (221, 281, 198, 203, 117, 271, 425, 280, 104)),
-}
+_PACKAGE = Path(__file__).resolve().parents[2]
+# what Python and the libraries read of the system: themselves, time zones, and what the machine is
+_SYSTEM = ("/usr", "/lib", "/lib64", "/opt", "/etc/ld.so.cache", "/etc/localtime", "/proc/self", "/proc/cpuinfo",
+           "/proc/meminfo", "/proc/sys/vm", "/sys/devices/system", "/dev/urandom", "/dev/random", "/dev/zero")
+_SINKS = ("/dev/null",)
 
 
 def limit_resources(*, memory_bytes: int, cpu_seconds: int, file_bytes: int, open_files: int = 256) -> None:
@@ -50,9 +58,27 @@ def leave_network() -> None:
             libc.unshare(_NEW_USER | _NEW_NET)
 
 
+def hide_files(*, read: Iterable[Path], write: Iterable[Path]) -> list[str]:
+    """Leave the given paths, the code and the system's libraries; everything else can't be opened any more.
+
+    Gives ["landlock"], or [] where the kernel has none. Call before libraries start threads, which would be left out.
+    """
+    code = [_PACKAGE, *map(Path, _code_folders())]
+    system = [Path(path) for path in _SYSTEM]
+    sinks = [Path(path) for path in _SINKS]
+    return [LANDLOCK] if restrict_files(read=[*code, *system, *read], write=[*sinks, *write]) else []
+
+
+def _code_folders() -> set[str]:
+    """Where Python looks for code, less the folder our own packages stand in: the home folder may be in it."""
+    places = {sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix, *sys.path,
+              *os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep)}
+    return {os.path.realpath(place) for place in places if place} - {str(_PACKAGE.parent)}
+
+
 def close_doors() -> list[str]:
-    """Refuse sockets and new programs from here on; gives what was closed: "seccomp", "python"."""
-    closed = ["seccomp"] if sys.platform == "linux" and _install_filter() else []
+    """Refuse sockets, new programs and new processes from here on; gives what was closed: "seccomp", "python"."""
+    closed = [SECCOMP] if refuse_calls() else []
 
     def refused(*arguments: Any, **options: Any) -> Any:
         raise PermissionError("an importer opens no connection and starts no program")
@@ -67,24 +93,4 @@ def close_doors() -> list[str]:
         for name in names:
             if hasattr(owner, name):
                 setattr(owner, name, refused)
-    return [*closed, "python"]
-
-
-def _install_filter() -> bool:
-    """A seccomp program: the wrong architecture or a listed call gives EPERM, everything else goes through."""
-    known = _ARCHITECTURES.get(platform.machine())
-    if known is None:
-        return False
-    audit, calls = known
-    load_architecture, load_call = (0x20, 0, 0, 4), (0x20, 0, 0, 0)
-    program = [load_architecture, (0x15, 1, 0, audit), (0x06, 0, 0, _ERRNO_EPERM), load_call]
-    program += [(0x15, len(calls) - place, 0, call) for place, call in enumerate(calls)]
-    program += [(0x06, 0, 0, _ALLOW), (0x06, 0, 0, _ERRNO_EPERM)]
-    code = b"".join(struct.pack("HBBI", *line) for line in program)
-    buffer = ctypes.create_string_buffer(code, len(code))
-    header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program), ctypes.addressof(buffer)))
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]
-    if libc.prctl(_NO_NEW_PRIVILEGES, 1, None, 0, 0) != 0:
-        return False
-    return libc.prctl(_SET_SECCOMP, _FILTER, ctypes.addressof(header), 0, 0) == 0
+    return [*closed, PYTHON]
