@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from compression.data.cells import MISSING
+from compression.data.cells import MISSING, list_in
 from compression.data.column_names import (
     MAYBE,
     ROW_KEYS,
@@ -34,6 +34,7 @@ from compression.data.packed import unpacked
 from compression.data.schema import NO_LABEL, Column, DataDescription, Label, Role, Split
 from compression.data.text_file import (
     MAX_COLUMNS,
+    check_different,
     check_magic,
     has_whole_quotes,
     read_first_line,
@@ -49,6 +50,7 @@ DELIMITERS = (",", "\t", ";", "|", "::")
 MULTI_SEPARATORS = ("|", ";", " ", ",")
 EPOCH = ((5e8, 5e9), (5e11, 5e12), (5e14, 5e15))  # seconds, milliseconds, microseconds since 1970
 MANY_IDS, DENSE = 100, 0.3  # whole numbers of a headerless table are ids where so many fill so much of their range
+LISTS = 200  # cells that are looked at for lists in brackets
 FEWEST_ROWS = 20  # by which a column is told to count the rows
 MOST_PARTS, FEW_WEIGHTS, MOST_GRADES = 10, 20, 10
 COUNT = "cnt"  # a label where nothing else says what happened
@@ -173,15 +175,19 @@ def cells_of(lines: list[str], delimiter: str) -> list[list[str]]:
 
 
 def has_header(rows: list[list[str]]) -> bool:
-    """Whether the first of the rows names the columns: distinct filled cells, none a number, unlike those below."""
+    """Whether the first of the rows names the columns: cells of which none is a number, unlike those below.
+
+    A name above numbers tells a header even where other names are blank, as pandas writes its index, or stand twice.
+    """
     first, below = rows[0], rows[1:]
-    if len(set(first)) < len(first) or any(_is_number(cell) or not cell.strip() for cell in first):
+    if any(_is_number(cell) for cell in first):
         return False
     columns = list(zip(*(row for row in below if len(row) == len(first)), strict=True))
-    if any(all(_is_number(cell) or not cell for cell in column) and any(column) for column in columns):
+    if any(name.strip() and any(column) and all(_is_number(cell) or not cell for cell in column)
+           for name, column in zip(first, columns, strict=False)):
         return True
     repeated = sum(cell in column for cell, column in zip(first, columns, strict=False))
-    return repeated == 0
+    return repeated == 0 and len(set(first)) == len(first) and all(cell.strip() for cell in first)
 
 
 def _text_head(path: Path) -> tuple[pl.DataFrame, str, bool]:
@@ -204,13 +210,14 @@ def _text_head(path: Path) -> tuple[pl.DataFrame, str, bool]:
     header = has_header(rows)
     if header:
         names, rows = [cell.strip() for cell in rows[0]], rows[1:]
-        if len(set(names)) < width:
-            header, names, rows = False, [f"column_{k + 1}" for k in range(width)], [names, *rows]
+        check_different(path, names)
     else:
         names = names_of(rows, delimiter) or [f"column_{k + 1}" for k in range(width)]
     cells = list(zip(*(row for row in rows if len(row) == width), strict=True)) or [()] * width
     columns = zip(names, cells, strict=True)
-    return pl.DataFrame({name: pl.Series(values, dtype=pl.String) for name, values in columns}), delimiter, header
+    # a column without a name, such as pandas' index, can't be described
+    frame = pl.DataFrame({name: pl.Series(values, dtype=pl.String) for name, values in columns if name})
+    return frame, delimiter, header
 
 
 def _parquet_head(path: Path) -> pl.DataFrame:
@@ -301,6 +308,8 @@ def _readable_as_time(fact: _Facts, dtype: pl.DataType) -> bool:
 def _multi_separator(fact: _Facts) -> str | None:
     """The separator that cuts text cells into values repeated from cell to cell; None for single values."""
     present = fact.values.drop_nulls()
+    if all(list_in(cell) is not None for cell in present.head(LISTS)):
+        return MULTI_SEPARATORS[0]  # none is needed
     for separator in MULTI_SEPARATORS:
         pieces = present.str.split(separator)
         several = pieces.list.len() > 1

@@ -10,6 +10,7 @@ import pytest
 
 from compression.data.description import make_description
 from compression.data.guess import guess_description
+from compression.data.ingest import read_table
 from compression.errors import DataError
 
 ROWS = 400
@@ -89,6 +90,7 @@ COLUMNS = [  # name, values, role
     ("y", DRAW.normal(size=ROWS), "number"),
     ("device", some("ios", "android"), "category"),
     ("tags", ["|".join(DRAW.permutation(list("abcdef"))[:3]) for _ in range(ROWS)], "multi"),
+    ("tags", [str([f"t {k}" for k in range(n)]) for n in DRAW.integers(0, 4, ROWS)], "multi"),
     ("member id", some("m1", "m2", "m3"), "user"),
     ("sku", some("s1", "s2", "s3"), "item"),
 ]
@@ -140,6 +142,29 @@ def test_no_label_rather_than_a_wrong_one(name, values, tmp_path):
 def test_a_label_is_known_by_its_name_and_values(name, values, at_least, tmp_path):
     found = guessed(tmp_path, user=some("u1", "u2", "u3"), item=some("a", "b"), split=some(0, 1), **{name: values})
     assert (found.label.column, found.label.at_least) == (name, at_least)
+
+
+ROW = [f"{LABEL[k]},u{k % 9},i{k % 4},{k / 4}" for k in range(ROWS)]
+
+
+@pytest.mark.parametrize(("head", "lines"), [
+    (",click,user,item,price", [f"{k},{row}" for k, row in enumerate(ROW)]),
+    ('"",click,user,item,price', [f'"{k + 1}",{row}' for k, row in enumerate(ROW)]),
+    ("click,user,item,price,", [f"{row}," for row in ROW]),
+    (",click,user,item,price,,", [f"7,{row},," for row in ROW])])
+def test_a_column_without_a_name_leaves_the_header_a_header(head, lines, tmp_path):
+    (tmp_path / "rows.csv").write_text("\n".join([head, *lines]) + "\n")
+    found = guess_description(tmp_path / "rows.csv", "mine")
+    assert found.header
+    assert roles(found) == {"click": "label", "user": "user", "item": "item", "price": "number"}
+    table = read_table(tmp_path / "rows.csv", found)
+    assert table.height == ROWS and table["price"].to_list()[:3] == ["0.0", "0.25", "0.5"]
+
+
+def test_a_name_that_stands_twice_is_told(tmp_path):
+    (tmp_path / "rows.csv").write_text("\n".join(["click,user,item,item", *ROW]) + "\n")
+    with pytest.raises(DataError, match="several columns named 'item'"):
+        guess_description(tmp_path / "rows.csv", "mine")
 
 
 def test_a_flag_of_what_happened_goes_before_a_count_and_a_count_is_the_last_resort(tmp_path):
