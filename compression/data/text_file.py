@@ -212,8 +212,8 @@ def check_different(path: Path, names: list[str]) -> None:
     """Raise DataError where two columns have the same name; blank ones can't be meant and may be several."""
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
-        raise DataError(f"{path.name} has several columns named {', '.join(map(repr, twice))}. Column names must differ: rename "
-                        "them in the first line.")
+        raise DataError(f"{path.name} has several columns named {', '.join(map(repr, twice))}. Column names must "
+                        "differ: rename them in the first line.")
 
 
 def too_many_columns(path: Path, columns: int, delimiter: str) -> DataError:
