@@ -255,6 +255,7 @@ def _model_folder(path: Path, scratch: Path, data: Path | None) -> Path:
     """A model folder as it is; any other file goes through the importers, in their sandbox."""
     from compression.models.importers.hugging_face_settings import files_of_folder, is_hugging_face
 
+    data = data and _data_folder(data)
     if path.is_dir() and is_hugging_face(files := files_of_folder(path)):
         return _imported(files, scratch, data)
     if (path / "config.json").is_file() or (path / "binding.json").is_file():
@@ -269,7 +270,7 @@ def _imported(files: dict[str, Path], scratch: Path, data: Path | None) -> Path:
     from compression.models.importers import import_model
 
     folder = scratch / "imported"
-    import_model(files, folder, data_folder=_data_folder(data) if data else None, binding=None)
+    import_model(files, folder, data_folder=data, binding=None)
     return folder
 
 

@@ -24,7 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from compression.errors import RecipeError
 from compression.records import Change, Layer, ModelDescription, Part, Report, Skip, Step, Target
@@ -41,6 +41,14 @@ class Params(BaseModel):
     """Base of every parameter class: frozen, unknown keys refused, every number bounded on both sides."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python counts true as 1: a setting that reads `epochs: true` is a mistake, not one epoch."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation in (int, float):
+            raise ValueError("must be a number")
+        return value
 
 
 class Stage(StrEnum):

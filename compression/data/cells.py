@@ -6,6 +6,7 @@ test compares the scores of both. Standard library and numpy alone.
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Collection, Mapping
@@ -21,7 +22,7 @@ except ImportError:  # in a bundle, where RecPress is not installed
     class DataError(ValueError):
         """A data file that can't be used."""
 
-MISSING = ("", "nan", "na", "n/a", "null", "none", "?", "\\n")  # of numbers and times, in any case
+MISSING = ("", "nan", "-nan", "na", "n/a", "null", "none", "?", "\\n")  # of numbers and times, in any case
 TRUTH = {"true": 1.0, "false": 0.0}
 WHITE = ("\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f"
          "\u205f\u3000")  # as polars strips it
@@ -30,6 +31,9 @@ DATE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[ T]([0-9]{2}:[0-9]{2})(?::([
                   r"(Z| ?UTC|[+-][0-9]{2}:?[0-9]{2})?)?")
 CLOCK = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]+")
 FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(?:\.([0-9]+))?([eE][+-]?[0-9]+)?")
+PRINTED = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|-?[0-9]+(?:\.[0-9]*)?(?:e[+-][0-9]+)?|"""
+                     "True|False|None|nan")  # a value in a list that Python or numpy printed
+PRINTED_LIST = re.compile(rf"\[\s*(?:{PRINTED.pattern})(?:(?:\s*,\s*|\s+)(?:{PRINTED.pattern}))*\s*\]")
 DEFUSED = re.compile(r"'\s*[=+\-@]")  # as the download of a split writes a cell that a spreadsheet would run
 RESPELLED = (r"(?s)^(?:True|TRUE|False|FALSE|'\s*[=+\-@].*|-?[0-9]+\.0+|-?0\.0000[0-9]*|-?[0-9]{16,}\.[0-9]+|"
              r"-?[0-9.]+[eE][+-]?[0-9]+|[0-9:]{8}\.[0-9]*0|"
@@ -88,21 +92,22 @@ def text_of(value: Any) -> str | list | None:
 
 
 def values_in(cell: str | list | None, separator: str) -> list[str]:
-    """The values of a list's cell, empty ones left out: a JSON list, or text cut at the separator."""
-    listed = json_list(cell) if isinstance(cell, str) else cell
+    """The values of a list's cell, empty ones left out: a list written in brackets, or text cut at the separator."""
+    listed = list_in(cell) if isinstance(cell, str) else cell
     if listed is not None:
         return [text for value in listed if (text := text_of(value))]
     return [part for piece in (cell or "").split(separator) if (part := piece.strip(" "))]
 
 
-def json_list(cell: str) -> list | None:
-    """The list that a text like ["New York", "7"] writes; None for any other text."""
+def list_in(cell: str) -> list | None:
+    """The list that a text writes: JSON, or as Python and numpy print one, ['New York', 7] and ['a' 'b']; None for any
+    other text."""
     if not (cell.startswith("[") and cell.endswith("]")):
         return None
     try:
         found = json.loads(cell)
     except (ValueError, RecursionError):
-        return None
+        return [_printed(text) for text in PRINTED.findall(cell)] if PRINTED_LIST.fullmatch(cell) else None
     return found if isinstance(found, list) and not any(isinstance(one, dict | list) for one in found) else None
 
 
@@ -186,6 +191,15 @@ def row_numbers(values: np.ndarray, n_rows: int | None, *, column: str, name: st
                         f"{high:.0f}); the table has {n_rows:,} rows. Use the data the model was trained on, or bind "
                         "another column.")
     return np.where(present, values, 0).astype(np.int64)
+
+
+def _printed(text: str) -> str | bool | None:
+    """A value of a list that Python printed."""
+    if text[0] in "'\"":
+        return ast.literal_eval(text)
+    if text in ("True", "False", "None", "nan"):
+        return {"True": True, "False": False}.get(text)
+    return text + "0" if text.endswith(".") else text  # as numpy prints whole floats
 
 
 def _spelled_float(text: str, found: re.Match[str]) -> str:

@@ -22,19 +22,27 @@ SCALES = {"rating", "ratings", "stars", "overall", "label", "target", "cnt"}  # 
 MAYBE = {"score", "y"}  # a label with the values of one, else a number like any other
 
 _FLAGS = {"label", "target", "click", "clicked", "purchase", "purchased", "bought", "buy", "converted", "conversion",
-           "like", "liked", "booked", "booking", "ordered", "installed",
+           "like", "liked", "booked", "booking", "ordered", "installed", "attributed", "clk",
            "subscribed", "relevant"}  # in names of 0 and 1
 _NOT_FLAGS = {"id", "count", "num", "number", "avg", "mean", "rate", "ratio", "last", "prev", "previous", "prior",
-               "past", "history", "time", "date", "ts", "timestamp", "before", "weight", "encoded", "position"}
-_WEIGHTS = {"weight", "weights", "wt", "w", "propensity", "ips"}
+               "past", "history", "time", "date", "ts", "timestamp", "before", "weight", "encoded", "position",
+               "verified"}
+_REACTIONS = {"follow", "followed", "share", "shared", "comment", "commented", "forward", "forwarded", "hate", "hated",
+              "dislike", "disliked", "favorite", "favourite", "fav", "collect", "collected", "reply", "replied",
+              "retweet", "retweeted", "skip", "skipped", "nonclk", "nonclick", "noclick"}
+_WEIGHTS = {"weight", "weights", "wt", "w", "wgt", "fnlwgt", "propensity", "ips"}
 _OF_ROWS = {"sample", "samples", "instance", "example", "row", "case", "obs", "loss", "importance", "class", "train",
-            "training", "inverse", "ips", "propensity", "sampling", "event"}
+            "training", "inverse", "ips", "propensity", "sampling", "event", "final",
+            "survey", "fnlwgt"}
 _PARTS = {"split", "fold", "kfold", "partition", "subset"}
 _PART_NAMES = {"istrain", "istest", "isvalid", "isval", "isvalidation", "traintest", "trainorvalid", "dataset"}
 _PART_WORDS = {"train", "training", "test", "testing", "valid", "validation", "val", "dev", "eval", "holdout"}
 _EVENTS = {"session", "transaction", "order", "impression", "request", "event", "visit", "invoice", "payment",
-           "booking", "receipt", "log", "trace", "pageview", "checkout"}
-_AFTERWARDS = ({"dwell"}, {"watch"}, {"watched"}, {"revenue"}, {"gmv"}, {"refund"}, {"refunded"}, {"returned"},
+           "booking", "receipt", "log", "trace", "pageview", "checkout", "display", "bid", "conversion", "click",
+           "review", "instance", "reservation"}
+_AFTERWARDS = ({"dwell"}, {"watch"}, {"watched"}, {"watching"}, {"played"}, {"listened"}, {"stay", "time"},
+               {"attributed", "time"}, {"attribution"}, {"like", "timestamp"}, {"reply", "timestamp"},
+               {"revenue"}, {"gmv"}, {"refund"}, {"refunded"}, {"returned"},
                {"delivered"}, {"paid"}, {"play", "duration"}, {"play", "time"}, {"playing", "time"},
                {"view", "time"}, {"view", "duration"}, {"viewing", "time"}, {"read", "time"}, {"reading", "time"},
                {"listen", "time"}, {"time", "spent"}, {"click", "time"}, {"click", "timestamp"}, {"clicked", "at"},
@@ -70,6 +78,12 @@ def is_of_a_flag(name: str) -> bool:
     return bool(words & _FLAGS) and not words & _NOT_FLAGS
 
 
+def is_of_a_reaction(name: str) -> bool:
+    """Whether a column of 0 and 1 with this name is what a person did with the item: follow, is_shared."""
+    words = words_of(name) - {"is", "was", "has", "did"}
+    return len(words) == 1 and words <= _REACTIONS
+
+
 def is_of_weights(name: str, *, few: bool) -> bool:
     """Whether it names the weight of a row; a plain "weight" may be of goods, and is one of rows if it has `few`."""
     words = words_of(name)
@@ -88,6 +102,8 @@ def is_of_parts(name: str, values: set[str]) -> bool:
 def is_of_events(name: str) -> bool:
     """Whether it numbers events, such as sessions and orders: their ids don't come again, or tell what happened."""
     words, plain = words_of(name), joined(name)
+    if "session" in words and words <= {"session", "user", "visit"}:
+        return True
     if not (words & {"id", "no", "number", "key"} or plain.endswith("id")):
         return False
     return bool(words & _EVENTS) or plain in {one + "id" for one in _EVENTS}

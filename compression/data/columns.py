@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-from compression.data.cells import MISSING, RESPELLED, check_finite, json_list, number, spelled, values_in
+from compression.data.cells import MISSING, RESPELLED, check_finite, list_in, number, spelled, values_in
 from compression.errors import DataError
 
 
@@ -73,14 +73,21 @@ def spelled_once(text: pl.Series) -> pl.Series:
 
 def as_text(raw: pl.Series) -> pl.Series:
     """Single values of any type as text, null where missing; a duration is written as in ISO 8601."""
-    return raw.dt.to_string("iso") if raw.dtype == pl.Duration else raw.cast(pl.String, strict=False)
+    return _written(raw, raw.dtype)
+
+
+def _written(values: pl.Series | pl.Expr, dtype: pl.DataType) -> pl.Series | pl.Expr:
+    """As text: a plain cast would drop the fractions of a second of a time of day, and refuse a duration in a list."""
+    if dtype == pl.Duration:
+        return values.dt.to_string("iso")
+    return values.dt.to_string("%H:%M:%S%.f") if dtype == pl.Time else values.cast(pl.String, strict=False)
 
 
 def multi_values(raw: pl.Series, *, separator: str, what: str) -> pl.Series:
     """The column as lists of text, as it is written, without empty values; an empty cell is an empty list.
 
-    A list of Parquet or JSON is taken as it is, and so is a text that writes a JSON list; other cells are split at
-    `separator`. Raises DataError on structs, binary data and lists of lists.
+    A list of Parquet or JSON is taken as it is, and so is a text that writes a list in brackets; other cells are
+    split at `separator`. Raises DataError on structs, binary data and lists of lists.
     """
     if isinstance(raw.dtype, pl.List | pl.Array):
         inner = raw.dtype.inner
@@ -89,14 +96,14 @@ def multi_values(raw: pl.Series, *, separator: str, what: str) -> pl.Series:
         lists = raw.cast(pl.List(inner), strict=False)
         if inner.is_float():
             lists = lists.list.eval(pl.element().fill_nan(None))
-        lists = lists.cast(pl.List(pl.String), strict=False).fill_null([])
+        lists = lists.list.eval(_written(pl.element(), inner)).fill_null([])
     else:
         text = texts(raw, what=what).fill_null("")
         lists = text.str.split(separator).list.eval(pl.element().str.strip_chars(" "))
         listed = text.str.starts_with("[") & text.str.ends_with("]")
         if listed.any():
             found = {cell: values_in(cell, separator) for cell in text.filter(listed).unique()
-                     if json_list(cell) is not None}
+                     if list_in(cell) is not None}
             own = pl.Series([found.get(cell) for cell in text], dtype=pl.List(pl.String))
             lists = lists.zip_with(own.is_null(), own)
     return lists.list.eval(pl.element().filter(pl.element() != "")).alias(raw.name)
@@ -133,7 +140,7 @@ def times(raw: pl.Series, *, what: str) -> np.ndarray:
 def _dates(text: pl.Series) -> pl.Series:
     """Text as datetimes, null where no format fits; the first format that reads most of the column."""
     best = pl.Series([None] * len(text), dtype=pl.Datetime("us"))
-    cleaned = text.str.replace("T", " ", literal=True).str.replace(r"(Z|\+00:?00)$", "")
+    cleaned = text.str.replace(r"(Z| ?UTC|\+00:?00)$", "").str.replace("T", " ", literal=True)
     for form in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d", "%d.%m.%Y"):
         if form in ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y"):
             found = cleaned.str.to_date(form, strict=False).cast(pl.Datetime("us"))

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import polars as pl
 
+from compression.data.cells import MISSING, list_in
 from compression.data.column_names import (
     MAYBE,
     ROW_KEYS,
     SCALES,
     is_of_a_flag,
+    is_of_a_reaction,
     is_of_codes,
     is_of_events,
     is_of_parts,
@@ -32,6 +34,7 @@ from compression.data.packed import unpacked
 from compression.data.schema import NO_LABEL, Column, DataDescription, Label, Role, Split
 from compression.data.text_file import (
     MAX_COLUMNS,
+    check_different,
     check_magic,
     has_whole_quotes,
     read_first_line,
@@ -47,8 +50,10 @@ DELIMITERS = (",", "\t", ";", "|", "::")
 MULTI_SEPARATORS = ("|", ";", " ", ",")
 EPOCH = ((5e8, 5e9), (5e11, 5e12), (5e14, 5e15))  # seconds, milliseconds, microseconds since 1970
 MANY_IDS, DENSE = 100, 0.3  # whole numbers of a headerless table are ids where so many fill so much of their range
+LISTS = 200  # cells that are looked at for lists in brackets
 FEWEST_ROWS = 20  # by which a column is told to count the rows
 MOST_PARTS, FEW_WEIGHTS, MOST_GRADES = 10, 20, 10
+COUNT = "cnt"  # a label where nothing else says what happened
 FEW_NUMBERS = 31  # whole numbers with at most so many values are categories
 
 
@@ -116,12 +121,14 @@ def described_frame(frame: pl.DataFrame, file: str, name: str, *, format: str, d
         if not header and roles[fact.name][0] is Role.NUMBER and _looks_like_ids(fact):
             roles[fact.name] = (Role.CATEGORY, " ")
     label = _pick_label(facts, header=header)
+    finer = sorted(facts, key=lambda fact: -fact.distinct)  # of a day and a moment, the moment orders the rows
     for role in (Role.LABEL, Role.USER, Role.TIME):  # one of each; a second item stays an item
-        alike = [column for column, found in roles.items() if found[0] is role]
+        alike = [fact.name for fact in (finer if role is Role.TIME else facts) if roles[fact.name][0] is role]
         for column in alike[1:]:
             roles[column] = (Role.CATEGORY if role is Role.USER else Role.IGNORE, " ")
     for fact in facts:  # another column of what happened would give the answer away
-        if roles[fact.name][0] is Role.LABEL or (fact.flag and is_of_a_flag(fact.name)):
+        if roles[fact.name][0] is Role.LABEL or (
+                fact.flag and (is_of_a_flag(fact.name) or is_of_a_reaction(fact.name))):
             roles[fact.name] = (Role.IGNORE, " ")
     if label:
         roles[label.name] = (Role.LABEL, " ")
@@ -168,15 +175,19 @@ def cells_of(lines: list[str], delimiter: str) -> list[list[str]]:
 
 
 def has_header(rows: list[list[str]]) -> bool:
-    """Whether the first of the rows names the columns: distinct filled cells, none a number, unlike those below."""
+    """Whether the first of the rows names the columns: cells of which none is a number, unlike those below.
+
+    A name above numbers tells a header even where other names are blank, as pandas writes its index, or stand twice.
+    """
     first, below = rows[0], rows[1:]
-    if len(set(first)) < len(first) or any(_is_number(cell) or not cell.strip() for cell in first):
+    if any(_is_number(cell) for cell in first):
         return False
     columns = list(zip(*(row for row in below if len(row) == len(first)), strict=True))
-    if any(all(_is_number(cell) or not cell for cell in column) and any(column) for column in columns):
+    if any(name.strip() and any(column) and all(_is_number(cell) or not cell for cell in column)
+           for name, column in zip(first, columns, strict=False)):
         return True
     repeated = sum(cell in column for cell, column in zip(first, columns, strict=False))
-    return repeated == 0
+    return repeated == 0 and len(set(first)) == len(first) and all(cell.strip() for cell in first)
 
 
 def _text_head(path: Path) -> tuple[pl.DataFrame, str, bool]:
@@ -199,13 +210,14 @@ def _text_head(path: Path) -> tuple[pl.DataFrame, str, bool]:
     header = has_header(rows)
     if header:
         names, rows = [cell.strip() for cell in rows[0]], rows[1:]
-        if len(set(names)) < width:
-            header, names, rows = False, [f"column_{k + 1}" for k in range(width)], [names, *rows]
+        check_different(path, names)
     else:
         names = names_of(rows, delimiter) or [f"column_{k + 1}" for k in range(width)]
     cells = list(zip(*(row for row in rows if len(row) == width), strict=True)) or [()] * width
     columns = zip(names, cells, strict=True)
-    return pl.DataFrame({name: pl.Series(values, dtype=pl.String) for name, values in columns}), delimiter, header
+    # a column without a name, such as pandas' index, can't be described
+    frame = pl.DataFrame({name: pl.Series(values, dtype=pl.String) for name, values in columns if name})
+    return frame, delimiter, header
 
 
 def _parquet_head(path: Path) -> pl.DataFrame:
@@ -222,7 +234,7 @@ def _facts(column: pl.Series) -> _Facts:
     text = as_text(column).str.strip_chars().to_frame().select(
         pl.when(pl.first() != "").then(pl.first())).to_series()
     present = text.drop_nulls()
-    present = present.filter(~present.str.to_lowercase().is_in(["nan", "na", "null", "none", "?", "\\n"]))
+    present = present.filter(~present.str.to_lowercase().is_in(MISSING))
     cast = present.str.replace("(?i)^true$", "1").str.replace("(?i)^false$", "0").cast(pl.Float64, strict=False)
     numeric = cast if len(present) and not cast.null_count() else None
     return _Facts(column.name, text, numeric, present.n_unique())
@@ -272,7 +284,8 @@ def _looks_like_time(fact: _Facts) -> bool:
     if fact.numbers is not None:
         low, high = fact.numbers.min(), fact.numbers.max()
         if any(start <= low and high <= end for start, end in EPOCH) and not fact.name.lower().endswith("id"):
-            return fact.distinct > 0.05 * len(fact.values) or named(fact.name, Role.TIME)
+            present = len(fact.values) - fact.values.null_count()
+            return fact.distinct > 0.05 * present or named(fact.name, Role.TIME)
         stamp = fact.name.lower() in ("hour", "day") and low > 1e5  # YYMMDDHH as in Avazu, YYYYMMDD
         return bool(named(fact.name, Role.TIME) or stamp) and fact.distinct > 1
     dates = fact.values.drop_nulls().head(200).str.contains(r"^(\d{4}[-/.]\d\d?[-/.]\d\d?|\d\d?[-/.]\d\d?[-/.]\d{4})"
@@ -281,9 +294,12 @@ def _looks_like_time(fact: _Facts) -> bool:
 
 
 def _readable_as_time(fact: _Facts, dtype: pl.DataType) -> bool:
-    """Whether reading will take the column for times, which it does with some ways of writing dates alone."""
+    """Whether reading will take the column for times: a moment in every row, in a way of writing dates that it reads.
+    """
+    if fact.values.null_count():
+        return False
     try:
-        times(fact.values.drop_nulls() if dtype == pl.String else pl.Series([0]), what="")
+        times(fact.values if dtype == pl.String else pl.Series([0]), what="")
     except DataError:
         return False
     return True
@@ -292,6 +308,8 @@ def _readable_as_time(fact: _Facts, dtype: pl.DataType) -> bool:
 def _multi_separator(fact: _Facts) -> str | None:
     """The separator that cuts text cells into values repeated from cell to cell; None for single values."""
     present = fact.values.drop_nulls()
+    if all(list_in(cell) is not None for cell in present.head(LISTS)):
+        return MULTI_SEPARATORS[0]  # none is needed
     for separator in MULTI_SEPARATORS:
         pieces = present.str.split(separator)
         several = pieces.list.len() > 1
@@ -306,15 +324,19 @@ def _multi_separator(fact: _Facts) -> str | None:
 def _pick_label(facts: list[_Facts], *, header: bool) -> _Facts | None:
     """The label by its name and values; None where that would be a guess in the dark.
 
-    A column of 0 and 1 goes before a scale. Without a header, the only end of a row that holds two values is it.
+    A column of 0 and 1 goes before a scale, and a count comes last. Without a header, the only end of a row that holds
+    two values is it.
     """
     usable = [fact for fact in facts if fact.distinct > 1]
     if not header and not any(named(fact.name, Role.LABEL) for fact in facts):
         ends = [fact for fact in usable[:1] + usable[1:][-1:] if _two_values(fact)]
         return ends[0] if len(ends) == 1 else None
     called_so = [fact for fact in usable if named(fact.name, Role.LABEL) and _is_label(fact)]
-    called_so.sort(key=lambda fact: not fact.flag)
-    return next(iter(called_so + [fact for fact in usable if fact.flag and is_of_a_flag(fact.name)]), None)
+    called_so.sort(key=lambda fact: (joined(fact.name) == COUNT, not fact.flag))
+    flags = [fact for fact in usable if fact.flag and is_of_a_flag(fact.name)]
+    if called_so and joined(called_so[0].name) == COUNT:
+        called_so = [*flags, *called_so]
+    return next(iter([*called_so, *flags]), None)
 
 
 def _is_label(fact: _Facts) -> bool:
@@ -345,6 +367,8 @@ def _at_least(fact: _Facts) -> float:
     """1 for 0/1 labels; for ratings the upper part of the scale: 4 of 5, 7 of 10, else above the middle."""
     if fact.numbers is None or fact.numbers.max() <= 1:
         return 1.0
+    if fact.numbers.min() < -1:  # a scale around zero; -1 alone is a rating that wasn't given
+        return float(fact.numbers.filter(fact.numbers > 0).min())
     top = float(fact.numbers.max())
     if top <= 5:
         return {2.0: 2.0, 3.0: 3.0}.get(top, 4.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from compression.data.schema import DataDescription
 from compression.data.split import check_not_empty, cut_validation, split_rows
 from compression.data.text_file import (
     MAX_COLUMNS,
+    check_different,
     check_magic,
     check_text_file,
     delimiter_name,
@@ -190,10 +190,8 @@ def _check_names(path: Path, names: list[str], description: DataDescription, del
     """Raise DataError unless the file's column names are fit, and hold all described ones."""
     missing = [column.name for column in description.columns if column.name not in names]
     is_row = bool(delimiter) and len(missing) == len(description.columns) and any(_is_number(name) for name in names)
-    twice = sorted(name for name, count in Counter(names).items() if count > 1 and name)
-    if twice and not is_row:
-        raise DataError(f"{path.name} has several columns named {_quoted(twice)}. Column names must differ: rename "
-                        "them in the first line.")
+    if not is_row:
+        check_different(path, names)
     if len(names) > MAX_COLUMNS:
         raise DataError(f"{path.name} has {len(names):,} columns; at most {MAX_COLUMNS:,} are allowed. "
                         "Put many values of one kind into one multi column.")

@@ -208,6 +208,14 @@ def has_whole_quotes(text: str, delimiter: str) -> bool:
     return not _has_stray(raw, np.flatnonzero(raw == QUOTE), False, NEWLINE, ord(delimiter))
 
 
+def check_different(path: Path, names: list[str]) -> None:
+    """Raise DataError where two columns have the same name; blank ones can't be meant and may be several."""
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise DataError(f"{path.name} has several columns named {', '.join(map(repr, twice))}. Column names must "
+                        "differ: rename them in the first line.")
+
+
 def too_many_columns(path: Path, columns: int, delimiter: str) -> DataError:
     return DataError(f"{path.name} has {columns:,} columns when split at {delimiter_name(delimiter)}; at most "
                      f"{MAX_COLUMNS:,} are allowed. Check the delimiter, or put many values of one kind into one "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import re
 
@@ -14,14 +15,14 @@ from compression.data.cells import (
     NUMBER,
     RESPELLED,
     TRUTH,
-    json_list,
+    list_in,
     number,
     other_spellings,
     repeated,
     spelled,
     values_in,
 )
-from compression.data.columns import categories, multi_values, numbers
+from compression.data.columns import categories, multi_values, numbers, spelled_once, times
 from compression.data.encode import load_dataset
 from compression.data.vocabulary import Vocabulary
 from compression.errors import DataError
@@ -78,21 +79,45 @@ def test_a_cell_is_a_number_where_the_column_reader_takes_it_for_one():
 
 
 def test_numbers_of_cells_and_columns_are_equal():
-    texts = ["1", " 2.5\u00a0", "", "NA", "?", "\\N", "TRUE", "false", "2024-05-31", "2024-05-31T17:45:00.5Z",
+    texts = ["1", " 2.5\u00a0", "", "NA", "-nan", "?", "\\N", "TRUE", "false", "2024-05-31", "2024-05-31T17:45:00.5Z",
              "1969-12-31"]
-    typed = [1, 2.5, np.nan, np.nan, np.nan, np.nan, 1, 0, 1717113600, 1717177500.5, -86400]
+    typed = [1, 2.5, np.nan, np.nan, np.nan, np.nan, np.nan, 1, 0, 1717113600, 1717177500.5, -86400]
     np.testing.assert_array_equal(numbers(pl.Series(texts), what=""), typed)
     np.testing.assert_array_equal([number(text) for text in texts], typed)
 
 
-@pytest.mark.parametrize("cell", ["a b  c", "", '["a", "b c", "", null, 7.0, true]', "[a b]", "[1, {}]", "a", "[]"])
+def test_a_moment_that_says_utc_orders_rows():
+    written = pl.Series(["2019-10-01 00:00:00 UTC", "2019-10-01 00:00:01.5 UTC", "2019-10-01T00:00:02Z"])
+    np.testing.assert_array_equal(times(written, what=""), [1569888000, 1569888001.5, 1569888002])
+
+
+@pytest.mark.parametrize("cell", ["a b  c", "", '["a", "b c", "", null, 7.0, true]', "[a b]", "[1, {}]", "a", "[]",
+                                  "['a', 'b c']", "[1 2\n 3]"])
 def test_lists_of_cells_and_columns_are_equal(cell):
     assert multi_values(pl.Series([cell, "x"]), separator=" ", what="").to_list() == [values_in(cell, " "), ["x"]]
 
 
-def test_a_json_list_keeps_its_values_whole():
+def test_a_list_in_keeps_its_values_whole():
     assert values_in('["New York", 7.0, true, null]', " ") == ["New York", "7.0", "true"]
-    assert json_list("[1, [2]]") is None and json_list("[1") is None
+    assert list_in("[1, [2]]") is None and list_in("[1") is None
+
+
+@pytest.mark.parametrize(("cell", "values"), [
+    ("['New York', \"it's\", 7, 1.5, True, None, nan]", ["New York", "it's", "7", "1.5", "true"]),
+    ("['a' 'b c'\n 'd']", ["a", "b c", "d"]), ("[1. 2.5 1e-07]", ["1.0", "2.5", "1e-07"]), ("[ 1 22]", ["1", "22"]),
+    (r"['it\'s', 'a\\b', 'é\n']", ["it's", "a\\b", "é\n"]), ("['a''b']", ["['a''b']"]), ("[x, 'y']", ["[x,", "'y']"])])
+def test_a_list_that_python_or_numpy_printed_is_that_list(cell, values):
+    assert values_in(cell, " ") == values
+    assert multi_values(pl.Series([cell, "x"]), separator=" ", what="").to_list() == [values, ["x"]]
+
+
+def test_times_of_day_keep_their_fractions_and_durations_stand_in_lists():
+    clocks = pl.Series([datetime.time(1, 2, 3), datetime.time(1, 2, 3, 500_000)])
+    spans = pl.Series([datetime.timedelta(seconds=3), datetime.timedelta(seconds=1.5)])
+    for typed, values in ((clocks, ["01:02:03", "01:02:03.5"]), (spans, ["PT3S", "PT1.5S"])):
+        assert categories(typed, what="").to_list() == values
+        lists = multi_values(pl.Series([typed]), separator=" ", what="")
+        assert spelled_once(lists.explode()).to_list() == values
 
 
 def test_a_value_that_stands_twice_is_refused_with_its_places():

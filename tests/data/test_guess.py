@@ -88,7 +88,8 @@ def test_quoted_delimiters_do_not_mislead_the_guess():
 
 @pytest.mark.parametrize(("rows", "header"), [
     ([["a", "b"], ["1", "2"]], True), ([["1", "b"], ["2", "c"]], False), ([["x", "y"], ["x", "z"], ["w", "y"]], False),
-    ([["name", "city"], ["Ann", "Rome"], ["Bob", "Oslo"]], True), ([["a", "a"], ["1", "2"]], False)])
+    ([["name", "city"], ["Ann", "Rome"], ["Bob", "Oslo"]], True), ([["a", "a"], ["1", "2"]], True),
+    ([["", "a"], ["0", "2"]], True), ([["", "a"], ["1", "b"]], False), ([["a", "a"], ["b", "c"]], False)])
 def test_a_header_names_columns_and_is_no_row(rows, header):
     assert has_header(rows) is header
 

@@ -10,6 +10,7 @@ import pytest
 
 from compression.data.description import make_description
 from compression.data.guess import guess_description
+from compression.data.ingest import read_table
 from compression.errors import DataError
 
 ROWS = 400
@@ -50,6 +51,22 @@ COLUMNS = [  # name, values, role
     ("click_timestamp", np.where(LABEL == 1, SECONDS.astype(str), ""), "ignore"),
     ("purchase", np.where(LABEL == 1, DRAW.integers(5, 90, ROWS), 0), "ignore"),
     ("is_liked", some(0, 1), "ignore"),
+    ("is_follow", some(0, 1), "ignore"),
+    ("share", some(0, 1), "ignore"),
+    ("nonclk", 1 - LABEL, "ignore"),
+    ("n_followers", some(0, 1), "category"),
+    ("fnlwgt", DRAW.integers(12_000, 900_000, ROWS), "ignore"),
+    ("final_weight", DRAW.random(ROWS), "ignore"),
+    ("conversion_id", np.where(LABEL == 1, np.arange(ROWS), -1), "ignore"),
+    ("display_id", np.arange(ROWS) // 4, "ignore"),
+    ("session", DRAW.integers(0, 900, ROWS), "ignore"),
+    ("sessions_last_week", DRAW.integers(0, 90, ROWS), "number"),
+    ("watching_times", DRAW.integers(0, 9, ROWS), "ignore"),
+    ("played_ratio_pct", DRAW.integers(0, 120, ROWS), "ignore"),
+    ("comment_stay_time", DRAW.integers(0, 900, ROWS), "ignore"),
+    ("reply_timestamp", [str(SECONDS[k]) if k % 50 == 0 else "" for k in range(ROWS)], "ignore"),
+    ("attributed_time", ["2017-11-07 12:00:00" if k % 40 == 0 else "" for k in range(ROWS)], "ignore"),
+    ("finished", [f"2017-11-{1 + k % 28:02d}" if k % 9 else "" for k in range(ROWS)], "ignore"),
     ("purchases_last_week", some(0, 1), "category"),
     ("clicks_last_week", DRAW.integers(0, 90, ROWS), "number"),
     ("ctr_7d", DRAW.random(ROWS), "number"),
@@ -73,6 +90,7 @@ COLUMNS = [  # name, values, role
     ("y", DRAW.normal(size=ROWS), "number"),
     ("device", some("ios", "android"), "category"),
     ("tags", ["|".join(DRAW.permutation(list("abcdef"))[:3]) for _ in range(ROWS)], "multi"),
+    ("tags", [str([f"t {k}" for k in range(n)]) for n in DRAW.integers(0, 4, ROWS)], "multi"),
     ("member id", some("m1", "m2", "m3"), "user"),
     ("sku", some("s1", "s2", "s3"), "item"),
 ]
@@ -124,6 +142,49 @@ def test_no_label_rather_than_a_wrong_one(name, values, tmp_path):
 def test_a_label_is_known_by_its_name_and_values(name, values, at_least, tmp_path):
     found = guessed(tmp_path, user=some("u1", "u2", "u3"), item=some("a", "b"), split=some(0, 1), **{name: values})
     assert (found.label.column, found.label.at_least) == (name, at_least)
+
+
+ROW = [f"{LABEL[k]},u{k % 9},i{k % 4},{k / 4}" for k in range(ROWS)]
+
+
+@pytest.mark.parametrize(("head", "lines"), [
+    (",click,user,item,price", [f"{k},{row}" for k, row in enumerate(ROW)]),
+    ('"",click,user,item,price', [f'"{k + 1}",{row}' for k, row in enumerate(ROW)]),
+    ("click,user,item,price,", [f"{row}," for row in ROW]),
+    (",click,user,item,price,,", [f"7,{row},," for row in ROW])])
+def test_a_column_without_a_name_leaves_the_header_a_header(head, lines, tmp_path):
+    (tmp_path / "rows.csv").write_text("\n".join([head, *lines]) + "\n")
+    found = guess_description(tmp_path / "rows.csv", "mine")
+    assert found.header
+    assert roles(found) == {"click": "label", "user": "user", "item": "item", "price": "number"}
+    table = read_table(tmp_path / "rows.csv", found)
+    assert table.height == ROWS and table["price"].to_list()[:3] == ["0.0", "0.25", "0.5"]
+
+
+def test_a_name_that_stands_twice_is_told(tmp_path):
+    (tmp_path / "rows.csv").write_text("\n".join(["click,user,item,item", *ROW]) + "\n")
+    with pytest.raises(DataError, match="several columns named 'item'"):
+        guess_description(tmp_path / "rows.csv", "mine")
+
+
+def test_a_flag_of_what_happened_goes_before_a_count_and_a_count_is_the_last_resort(tmp_path):
+    item = some("a", "b")
+    assert guessed(tmp_path, item=item, cnt=some(1, 2, 3, 40), is_booking=LABEL).label.column == "is_booking"
+    assert guessed(tmp_path, item=item, cnt=some(1, 2, 3, 40)).label.column == "cnt"
+    assert guessed(tmp_path, item=item, rating=some(1, 3, 5), verified_purchase=LABEL).label.column == "rating"
+
+
+def test_a_scale_around_zero_is_positive_above_zero(tmp_path):
+    found = guessed(tmp_path, item=some("a", "b"), rating=np.linspace(-10, 10, ROWS + 1)[1:].round(2))
+    assert found.label.at_least == 0.05
+    assert guessed(tmp_path, item=some("a", "b"), rating=some(-1, 5, 7, 10)).label.at_least == 7
+
+
+def test_of_several_times_the_finest_orders_the_rows(tmp_path):
+    days = [20220422 + k // 200 for k in range(ROWS)]
+    found = guessed(tmp_path, click=LABEL, item=some("a", "b"), date=days, time_ms=SECONDS * 1000)
+    assert roles(found) == {"click": "label", "item": "item", "date": "ignore", "time_ms": "time"}
+    assert found.split.kind == "time"
 
 
 @pytest.mark.parametrize(("first", "last", "label"), [
