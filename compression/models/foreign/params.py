@@ -28,11 +28,12 @@ class PairParams(Params):
     """Matrix factorisation, GMF, NeuMF. A dim of 0 leaves the part out.
 
     output: sum adds product and network; product, network and joined put a dense layer over them. compare: cosine
-    brings both vectors of the product to length 1 first; scale multiplies the sum.
+    brings both vectors of the product to length 1 first; distance and squared distance score by the negative Euclidean
+    distance between them; scale multiplies the sum.
     """
 
     product_dim: Dim = 0
-    compare: Literal["dot", "cosine"] = "dot"
+    compare: Literal["dot", "cosine", "distance", "squared distance"] = "dot"
     scale: float = Field(1.0, ge=-10_000, le=10_000)
     user_mlp_dim: Dim = 0
     item_mlp_dim: Dim = 0
@@ -50,8 +51,9 @@ class FieldRankerParams(Params):
 
     numbers: vectors multiplies each by a learned vector; values puts them beside the vectors; bottom is a network whose
     result stands first among the vectors. first_order: a weight an id; first_order_pooling: how those of a list are
-    pooled, where not as the vectors are. pairs: the dot products' sum (FM); dots: each of them below the diagonal,
-    beside what the network reads (DLRM). wide: a dense layer over the numbers, added to the score.
+    pooled, where not as the vectors are. pairs: the dot products' sum (FM); dots: each of them, beside what the network
+    reads, by the rows of the matrix below its diagonal (lower: 10, 20, 21, …) or above it (upper: 01, 02, …).
+    wide: a dense layer over the numbers, added to the score.
     """
 
     embedding_dim: int = Field(ge=1, le=8192)
@@ -67,6 +69,7 @@ class FieldRankerParams(Params):
     wide_bias: bool = True
     pairs: bool = False
     dots: bool = False
+    dots_order: Literal["lower", "upper"] = "lower"
     bottom: ChainParams | None = None
     cross_layers: int = Field(0, ge=0, le=64)
     structure: Literal["parallel", "stacked"] = "parallel"

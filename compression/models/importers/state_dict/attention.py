@@ -16,6 +16,7 @@ from compression.models.importers.state_dict.recognised import (
     Field,
     Recognised,
     Settings,
+    padded_with,
     with_bias,
 )
 from compression.models.importers.state_dict.skeleton import Leaf, of_kind
@@ -76,9 +77,11 @@ def recognise_attention(leaves: tuple[Leaf, ...], settings: Settings) -> Recogni
     habits = next(one for one in _HABITS if any(re.search(one.names, leaf.path) for leaf in leaves))
     blocks.config |= {"eps": habits.eps, "activation": habits.activation,
                       "heads": habits.heads if ids.n_in % habits.heads == 0 else 1}
-    scores = [leaf for leaf in blocks.left if leaf.kind == "linear" and leaf.n_out == 1]
+    scores = [leaf for leaf in blocks.left if leaf.kind == "linear" and (leaf.n_in, leaf.n_out) == (ids.n_in, 1)]
     found = _text(ids, places[0], blocks, scores[0], settings) if scores else \
         _history(ids, places[0], blocks, habits, settings)
+    if found is not None:
+        found.questions += tuple(padded_with(ids, settings))
     if found is not None and unused:
         found.notes += (f"Left out, because no score reads it: {', '.join(leaf.path for leaf in unused)}.",)
     return found

@@ -25,7 +25,8 @@ from compression.records import Question
 MAX_TRIED = 48  # combinations; with more, one question is decided after the other
 TIE = 1e-7  # losses that differ by less are equal
 STRUCTURE = ("fields", "numbers", "lists", "lengths", "field_sizes", "length", "dropout", "scale")
-STRUCTURAL = ("linear_reads", "spare_norm")  # their choices take the weights for other layers
+# their choices take the weights for other layers
+STRUCTURAL = ("linear_reads", "spare_norm", "beside", "user_reads", "padding_id")
 NO_TRIAL = (*STRUCTURAL, "blocks.eps")  # rows can't tell one eps from another
 FORM, GRAPH = "output_form", "graph_layers"
 
