@@ -143,8 +143,13 @@ def _tried(found: Recognised, config: dict[str, Any], questions: list[Question],
         with torch.no_grad():
             return assembled(as_tried, settings, signature)(rows.batch)
 
+    tried: dict[str, Tensor] = {}
+
     def losses(answers: dict[str, Any]) -> Tensor:
-        return calibrated_losses(scores(answers), rows.label)
+        key = repr(sorted(answers.items()))
+        if key not in tried:  # one question after the other comes back to the same answers
+            tried[key] = calibrated_losses(scores(answers), rows.label)
+        return tried[key]
 
     usable = {one.key: [value for value in _likeliest_first(one) if one.key != GRAPH or not value or len(rows.users)]
               for one in rest}
