@@ -109,7 +109,8 @@ class SequenceParams(Params):
 
     scale: times √D; position_from: row of the place table that the first place reads. mask: zeros of the history are
     no keys of the attention (keys), their states are zeros before and after every block (states), both, or none.
-    causal: a place sees those before it alone. outer_norm: where a norm stands whose name doesn't say it.
+    causal: a place sees those before it alone. read_from: the state of the last item, the mean of all items', or of all
+    places'. outer_norm: where a norm stands whose name doesn't say it.
     """
 
     embedding_dim: Width
@@ -121,6 +122,7 @@ class SequenceParams(Params):
     padding: Literal["front", "end"] = "front"
     mask: Literal["keys", "states", "both", "none"] = "none"
     causal: bool = True
+    read_from: Literal["last", "items", "places"] = "last"
     outer_norm: Literal["none", "embedding", "final"] = "none"
     embedding_norm: bool = False
     final_norm: bool = True
@@ -179,11 +181,12 @@ class SentenceEncoderParams(Params):
 
 
 class TextCNNParams(Params):
-    """Convolutions over tokens, the largest answer of each filter, a chain to one score."""
+    """Convolutions over tokens, the largest or the mean answer of each filter, a chain to one score."""
 
     embedding_dim: Width
     length: Width
     filters: tuple[tuple[Width, Annotated[int, Field(ge=1, le=64)]], ...] = Field(min_length=1, max_length=32)
     same_length: bool = True
     activation: Activation = "relu"
+    pool: Literal["max", "mean"] = "max"
     mlp: ChainParams

@@ -97,7 +97,7 @@ def _history(ids: Leaf, place: Leaf, blocks: _Blocks, habits: _Habits, settings:
     has_last = norms["final_norm"] or norms["outer_norm"] == "final"
     config = {"embedding_dim": ids.n_in, "length": place.n_out - start, "place_rows": place.n_out,
               "blocks": blocks.config, "position_from": start, "padding": habits.padding, **norms,
-              "scale": "none" if has_first else "root", "causal": True,
+              "scale": "none" if has_first else "root", "causal": True, "read_from": "last",
               "mask": "none" if habits.mask == "states" and start else habits.mask}
     blocks.config["norm"] = "post" if has_first or not has_last else "query" if blocks.by_lists else "pre"
     asked = (*_ask_blocks(blocks.config, ids.n_in, ("post", "pre", "query"), settings), *asked_norm,
@@ -107,6 +107,9 @@ def _history(ids: Leaf, place: Leaf, blocks: _Blocks, habits: _Habits, settings:
                            "around every block (states, a timeline mask), both, or not at all (none)?"),
              Question(key="causal", text="Does a place of the history see only those before it?",
                       choices=(True, False), answer=True),
+             Question(key="read_from", choices=("last", "items", "places"), answer="last",
+                      text="Is the candidate compared with the state of the last item (last), or with the mean of all "
+                           "items' states (items) or of all places', with padding (places)?"),
              Question(key="scale", text="Are the items' vectors multiplied by the root of their width?",
                       choices=("root", "none"), answer=config["scale"]))
     fields = (Field("history", "multi", ids.n_out, place.n_out - start), Field("item", rows=ids.n_out))

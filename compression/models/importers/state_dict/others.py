@@ -123,7 +123,7 @@ def recognise_text_cnn(leaves: tuple[Leaf, ...], settings: Settings) -> Recognis
     length = int(settings.get("length", GUESSED_LENGTH))
     network, weights, asked = chain_parts("mlp", linears, [], settings, followed=False)
     config = {"embedding_dim": tables[0].n_in, "length": length, "mlp": network, "same_length": True,
-              "activation": "relu", "filters": [[leaf.n_out, leaf.weight.shape[2]] for leaf in convs]}
+              "activation": "relu", "pool": "max", "filters": [[leaf.n_out, leaf.weight.shape[2]] for leaf in convs]}
     weights |= {"token.weight": tables[0].weight}
     for place, leaf in enumerate(convs):
         weights |= with_bias(f"filters.{place}", leaf)
@@ -131,6 +131,8 @@ def recognise_text_cnn(leaves: tuple[Leaf, ...], settings: Settings) -> Recognis
               Question(key="length", text="How many tokens does the model read?", answer=length),
               Question(key="activation", text="Which activation follows the convolutions?",
                        choices=("relu", "tanh", "none"), answer="relu"),
+              Question(key="pool", choices=("max", "mean"), answer="max",
+                       text="Is the largest answer of each filter taken, or the mean?"),
               Question(key="same_length", text="Are the convolutions padded to keep the length?",
                        choices=(True, False), answer=True), OUTPUT_FORM]
     fields = (Field("tokens", "multi", tables[0].n_out, length),)

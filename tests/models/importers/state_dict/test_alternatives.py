@@ -247,3 +247,44 @@ def test_a_row_of_zeros_elsewhere_than_in_front_says_that_another_id_is_padding(
     assert loaded.signature.inputs[0].name == "history" and asked["padding_id"].decided_by == "answer"
     state["item_emb.weight"][0] = 0
     assert "padding_id" not in imported(state)[1]
+
+
+# Pooling
+
+@pytest.mark.parametrize("read_from", ["last", "items", "places"])
+def test_a_history_may_be_read_from_the_mean_of_its_states(read_from):
+    state = histories("encoder")
+    block = nn.TransformerEncoderLayer(DIM, 2, 16, batch_first=True).eval()
+    block.load_state_dict({name.removeprefix("encoder."): tensor for name, tensor in state.items()
+                           if name.startswith("encoder.")})
+    history = torch.tensor([[0, 0, 0, 5, 9, 3], [1, 2, 3, 4, 5, 6]])
+
+    def score(history: Tensor, item: Tensor) -> Tensor:
+        x = state["item_emb.weight"][history] + state["pos_emb.weight"]
+        x, there = block(x, src_mask=torch.ones(6, 6).triu(1).bool()), (history != 0).unsqueeze(-1)
+        by_choice = {"last": x[:, -1], "places": x.mean(1), "items": (x * there).sum(1) / there.sum(1)}
+        return (by_choice[read_from] * state["item_emb.weight"][item]).sum(1)
+
+    answers = {"blocks.heads": 2, "scale": "none", "mask": "none", "read_from": read_from}
+    loaded, _ = imported(state, answers)
+    assert apart(loaded, score, history, torch.tensor([7, 3])) < 1e-5
+    assert imported(state)[1]["read_from"].decided_by == "guess"
+
+
+@pytest.mark.parametrize("pool", ["max", "mean"])
+def test_the_answers_of_filters_may_be_averaged(pool):
+    filters = [drawn(4, DIM, 2), drawn(4, DIM, 3)]
+    state = {"embedding.weight": drawn(GOODS, DIM)} | {
+        f"convs.{place}.{name}": tensor for place, weight in enumerate(filters)
+        for name, tensor in (("weight", weight), ("bias", drawn(4)))} | network("fc", 8, 1)
+    tokens = torch.tensor([[3, 5, 1, 2], [1, 2, 3, 4]])
+
+    def score(tokens: Tensor) -> Tensor:
+        x = state["embedding.weight"][tokens].transpose(1, 2)
+        found = [F.relu(F.conv1d(x, one, drawn(4))) for one in filters]
+        pooled = [one.amax(2) if pool == "max" else one.mean(2) for one in found]
+        return through(state, "fc", torch.cat(pooled, 1)).squeeze(1)
+
+    loaded, _ = imported(state, {"length": 4, "same_length": False, "pool": pool})
+    assert apart(loaded, score, tokens) < 1e-5
+    assert imported(state)[1]["pool"].decided_by == "guess"
