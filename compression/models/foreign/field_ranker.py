@@ -55,7 +55,8 @@ class FieldRanker(RankingModel):
             n_vectors += 1
         n_in = n_vectors * dim + (len(self.numbers) if params.numbers == "values" else 0)
         if params.dots:
-            rows, columns = torch.tril_indices(n_vectors, n_vectors, -1, device="cpu")
+            rows, columns = torch.tril_indices(n_vectors, n_vectors, -1, device="cpu") \
+                if params.dots_order == "lower" else torch.triu_indices(n_vectors, n_vectors, 1, device="cpu")
             self.register_buffer("places", rows * n_vectors + columns, persistent=False)
             n_in = (dim if params.bottom else n_in) + n_vectors * (n_vectors - 1) // 2
         self.cross = nn.ModuleList(nn.Linear(n_in, n_in) for _ in range(params.cross_layers))

@@ -16,6 +16,7 @@ from compression.models.signature import Signature
 from compression.models.zoo.fields import Bias, RankingModel
 from compression.records import Part
 
+TINY = 1e-12  # below a squared distance, so that its root has a gradient
 
 class Pair(RankingModel):
     """forward({user, item}) → (B,) logits. The first input of the signature is the user, the second the item."""
@@ -52,7 +53,10 @@ class Pair(RankingModel):
             sides = [self.user_product(user), self.item_product(item)]
             if params.compare == "cosine":
                 sides = [F.normalize(side, dim=-1) for side in sides]
-            found["product"] = sides[0] * sides[1]
+            is_distance = params.compare in ("distance", "squared distance")
+            found["product"] = -(sides[0] - sides[1]).square() if is_distance else sides[0] * sides[1]
+            if params.compare == "distance":
+                found["product"] = -(-found["product"].sum(1, keepdim=True)).clamp_min(TINY).sqrt()
         if params.mlp:
             sides = [self.user_mlp(user), self.item_mlp(item)]
             found["network"] = self.mlp(torch.cat(sides[::1 if params.networks_order == "user first" else -1], 1))

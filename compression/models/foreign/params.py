@@ -28,11 +28,12 @@ class PairParams(Params):
     """Matrix factorisation, GMF, NeuMF. A dim of 0 leaves the part out.
 
     output: sum adds product and network; product, network and joined put a dense layer over them. compare: cosine
-    brings both vectors of the product to length 1 first; scale multiplies the sum.
+    brings both vectors of the product to length 1 first; distance and squared distance score by the negative Euclidean
+    distance between them; scale multiplies the sum.
     """
 
     product_dim: Dim = 0
-    compare: Literal["dot", "cosine"] = "dot"
+    compare: Literal["dot", "cosine", "distance", "squared distance"] = "dot"
     scale: float = Field(1.0, ge=-10_000, le=10_000)
     user_mlp_dim: Dim = 0
     item_mlp_dim: Dim = 0
@@ -50,8 +51,9 @@ class FieldRankerParams(Params):
 
     numbers: vectors multiplies each by a learned vector; values puts them beside the vectors; bottom is a network whose
     result stands first among the vectors. first_order: a weight an id; first_order_pooling: how those of a list are
-    pooled, where not as the vectors are. pairs: the dot products' sum (FM); dots: each of them below the diagonal,
-    beside what the network reads (DLRM). wide: a dense layer over the numbers, added to the score.
+    pooled, where not as the vectors are. pairs: the dot products' sum (FM); dots: each of them, beside what the network
+    reads, by the rows of the matrix below its diagonal (lower: 10, 20, 21, …) or above it (upper: 01, 02, …).
+    wide: a dense layer over the numbers, added to the score.
     """
 
     embedding_dim: int = Field(ge=1, le=8192)
@@ -67,6 +69,7 @@ class FieldRankerParams(Params):
     wide_bias: bool = True
     pairs: bool = False
     dots: bool = False
+    dots_order: Literal["lower", "upper"] = "lower"
     bottom: ChainParams | None = None
     cross_layers: int = Field(0, ge=0, le=64)
     structure: Literal["parallel", "stacked"] = "parallel"
@@ -106,7 +109,8 @@ class SequenceParams(Params):
 
     scale: times √D; position_from: row of the place table that the first place reads. mask: zeros of the history are
     no keys of the attention (keys), their states are zeros before and after every block (states), both, or none.
-    causal: a place sees those before it alone. outer_norm: where a norm stands whose name doesn't say it.
+    causal: a place sees those before it alone. read_from: the state of the last item, the mean of all items', or of all
+    places'. outer_norm: where a norm stands whose name doesn't say it.
     """
 
     embedding_dim: Width
@@ -118,6 +122,7 @@ class SequenceParams(Params):
     padding: Literal["front", "end"] = "front"
     mask: Literal["keys", "states", "both", "none"] = "none"
     causal: bool = True
+    read_from: Literal["last", "items", "places"] = "last"
     outer_norm: Literal["none", "embedding", "final"] = "none"
     embedding_norm: bool = False
     final_norm: bool = True
@@ -176,11 +181,12 @@ class SentenceEncoderParams(Params):
 
 
 class TextCNNParams(Params):
-    """Convolutions over tokens, the largest answer of each filter, a chain to one score."""
+    """Convolutions over tokens, the largest or the mean answer of each filter, a chain to one score."""
 
     embedding_dim: Width
     length: Width
     filters: tuple[tuple[Width, Annotated[int, Field(ge=1, le=64)]], ...] = Field(min_length=1, max_length=32)
     same_length: bool = True
     activation: Activation = "relu"
+    pool: Literal["max", "mean"] = "max"
     mlp: ChainParams

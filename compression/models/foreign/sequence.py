@@ -94,7 +94,15 @@ class Sequence(RankingModel):
             x = self.final_norm(x)
         if params.outer_norm == "final":
             x = self.outer_norm(x)
-        return (last_state(x, history, params.padding) * self.item(batch[self.candidate])).sum(-1)
+        return (self._read(x, there, history) * self.item(batch[self.candidate])).sum(-1)
+
+    def _read(self, x: Tensor, there: Tensor, history: Tensor) -> Tensor:
+        """States (B, L, D) → (B, D): what is compared with the candidate."""
+        if self.params.read_from == "last":
+            return last_state(x, history, self.params.padding)
+        if self.params.read_from == "places":
+            return x.mean(1)
+        return (x * there.unsqueeze(-1)).sum(1) / there.sum(1, keepdim=True).clamp(min=1)
 
     def _masked(self, x: Tensor, there: Tensor) -> Tensor:
         """States (B, L, D), those of padding as zeros where the model sets them so."""

@@ -23,11 +23,13 @@ class TextCNN(RankingModel):
         self.filters = nn.ModuleList(
             nn.Conv1d(params.embedding_dim, n_filters, width, padding=width // 2 if params.same_length else 0)
             for n_filters, width in params.filters)
-        self.activation = ACTIVATIONS[params.activation]()
+        self.activation, self.pool = ACTIVATIONS[params.activation](), params.pool
         self.mlp = chain(sum(n_filters for n_filters, _ in params.filters), params.mlp)
         self.table_inputs = {"token": self.tokens}
         self.declare(token=Part.EMBEDDING, filters=Part.INTERACTION)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         x = self.token(batch[self.tokens]).transpose(1, 2)  # (B, D, L)
-        return self.mlp(torch.cat([self.activation(one(x)).amax(-1) for one in self.filters], 1)).squeeze(-1)
+        answers = [self.activation(one(x)) for one in self.filters]
+        pooled = [one.amax(-1) if self.pool == "max" else one.mean(-1) for one in answers]
+        return self.mlp(torch.cat(pooled, 1)).squeeze(-1)

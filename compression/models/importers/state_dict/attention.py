@@ -16,6 +16,7 @@ from compression.models.importers.state_dict.recognised import (
     Field,
     Recognised,
     Settings,
+    padded_with,
     with_bias,
 )
 from compression.models.importers.state_dict.skeleton import Leaf, of_kind
@@ -76,9 +77,11 @@ def recognise_attention(leaves: tuple[Leaf, ...], settings: Settings) -> Recogni
     habits = next(one for one in _HABITS if any(re.search(one.names, leaf.path) for leaf in leaves))
     blocks.config |= {"eps": habits.eps, "activation": habits.activation,
                       "heads": habits.heads if ids.n_in % habits.heads == 0 else 1}
-    scores = [leaf for leaf in blocks.left if leaf.kind == "linear" and leaf.n_out == 1]
+    scores = [leaf for leaf in blocks.left if leaf.kind == "linear" and (leaf.n_in, leaf.n_out) == (ids.n_in, 1)]
     found = _text(ids, places[0], blocks, scores[0], settings) if scores else \
         _history(ids, places[0], blocks, habits, settings)
+    if found is not None:
+        found.questions += tuple(padded_with(ids, settings))
     if found is not None and unused:
         found.notes += (f"Left out, because no score reads it: {', '.join(leaf.path for leaf in unused)}.",)
     return found
@@ -94,7 +97,7 @@ def _history(ids: Leaf, place: Leaf, blocks: _Blocks, habits: _Habits, settings:
     has_last = norms["final_norm"] or norms["outer_norm"] == "final"
     config = {"embedding_dim": ids.n_in, "length": place.n_out - start, "place_rows": place.n_out,
               "blocks": blocks.config, "position_from": start, "padding": habits.padding, **norms,
-              "scale": "none" if has_first else "root", "causal": True,
+              "scale": "none" if has_first else "root", "causal": True, "read_from": "last",
               "mask": "none" if habits.mask == "states" and start else habits.mask}
     blocks.config["norm"] = "post" if has_first or not has_last else "query" if blocks.by_lists else "pre"
     asked = (*_ask_blocks(blocks.config, ids.n_in, ("post", "pre", "query"), settings), *asked_norm,
@@ -104,6 +107,9 @@ def _history(ids: Leaf, place: Leaf, blocks: _Blocks, habits: _Habits, settings:
                            "around every block (states, a timeline mask), both, or not at all (none)?"),
              Question(key="causal", text="Does a place of the history see only those before it?",
                       choices=(True, False), answer=True),
+             Question(key="read_from", choices=("last", "items", "places"), answer="last",
+                      text="Is the candidate compared with the state of the last item (last), or with the mean of all "
+                           "items' states (items) or of all places', with padding (places)?"),
              Question(key="scale", text="Are the items' vectors multiplied by the root of their width?",
                       choices=("root", "none"), answer=config["scale"]))
     fields = (Field("history", "multi", ids.n_out, place.n_out - start), Field("item", rows=ids.n_out))

@@ -25,7 +25,8 @@ from compression.records import Question
 MAX_TRIED = 48  # combinations; with more, one question is decided after the other
 TIE = 1e-7  # losses that differ by less are equal
 STRUCTURE = ("fields", "numbers", "lists", "lengths", "field_sizes", "length", "dropout", "scale")
-STRUCTURAL = ("linear_reads", "spare_norm")  # their choices take the weights for other layers
+# their choices take the weights for other layers
+STRUCTURAL = ("linear_reads", "spare_norm", "beside", "user_reads", "padding_id")
 NO_TRIAL = (*STRUCTURAL, "blocks.eps")  # rows can't tell one eps from another
 FORM, GRAPH = "output_form", "graph_layers"
 
@@ -142,8 +143,13 @@ def _tried(found: Recognised, config: dict[str, Any], questions: list[Question],
         with torch.no_grad():
             return assembled(as_tried, settings, signature)(rows.batch)
 
+    tried: dict[str, Tensor] = {}
+
     def losses(answers: dict[str, Any]) -> Tensor:
-        return calibrated_losses(scores(answers), rows.label)
+        key = repr(sorted(answers.items()))
+        if key not in tried:  # one question after the other comes back to the same answers
+            tried[key] = calibrated_losses(scores(answers), rows.label)
+        return tried[key]
 
     usable = {one.key: [value for value in _likeliest_first(one) if one.key != GRAPH or not value or len(rows.users)]
               for one in rest}

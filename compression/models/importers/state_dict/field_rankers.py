@@ -7,12 +7,13 @@ from typing import Any
 from torch import Tensor
 
 from compression.errors import ModelError
-from compression.models.importers.state_dict.field_tables import FieldTables, read_field_tables
+from compression.models.importers.state_dict.field_tables import FIELD_SIZES, FieldTables, read_field_tables
 from compression.models.importers.state_dict.recognised import (
     OUTPUT_FORM,
     Field,
     Recognised,
     Settings,
+    Untold,
     chain_parts,
     with_bias,
 )
@@ -113,12 +114,19 @@ def _explain_one_table(tables: FieldTables, linears: list[Leaf], settings: Setti
     """Raises ModelError where one table must hold several fields and nothing says how many rows each has."""
     shared = [one for one in tables.fields if one.rows is not None]
     n_in = linears[0].n_in
-    if tables.has_vectors and len(shared) == 1 and n_in > tables.dim and n_in % tables.dim == 0 \
-            and settings.get("field_sizes") is None and linears[0].n_out != tables.dim:
+    if not tables.has_vectors or len(shared) != 1 or settings.get(FIELD_SIZES) is not None:
+        return
+    if n_in > tables.dim and n_in % tables.dim == 0 and linears[0].n_out != tables.dim:
         raise ModelError(f"The weights hold one table of {shared[0].rows:,} rows for {n_in // tables.dim} "
                          f"fields or so, "
                          'and nothing says where each field begins. Say it in the binding: {"answers": {"field_sizes": '
                          '[rows of the first field, …], "fields": [its column, …]}}.')
+    if n_in == tables.dim and not settings.get("lists") and not settings.get("fields"):
+        raise Untold(f"The weights hold one table of {shared[0].rows:,} rows before a layer as wide as one vector, and "
+                     "nothing says whether several fields share it (their vectors added up or multiplied) or one list "
+                     'of ids is pooled over it. For a list, say in the binding: {"answers": {"lists": ["' +
+                     f'{shared[0].name}"]}}}}; for several fields export the model to ONNX or .pt2.', tuple(
+                         one for one in tables.questions if one.key in ("fields", "lists")))
 
 
 def _deep_part(tables: FieldTables, crossed: list[Leaf], linears: list[Leaf], norms: list[Leaf], settings: Settings
@@ -143,16 +151,52 @@ def _deep_part(tables: FieldTables, crossed: list[Leaf], linears: list[Leaf], no
         n_numbers, chains = chains[0][0].n_in, chains[1:]
     elif chains and not tables.number_vectors:
         n_in = crossed[0].n_in if crossed else chains[0][0].n_in
-        pairs = n_vectors * (n_vectors - 1) // 2
-        if not crossed and n_vectors > 1 and n_in == flat + pairs and chains[0][0].named("top|over"):
+        beside, questions = _beside(n_in - flat, tables, chains, settings)
+        asked += questions
+        if beside == "dots":
             config["dots"] = True
-        elif n_in > flat:
+        elif beside == "numbers":
             n_numbers = n_in - flat
             config |= {"numbers": "values", "numbers_place": "last"}
             asked.append(Question(key="numbers_place", choices=("last", "first"), answer="last",
                                   text="Do the numbers stand behind the vectors or in front of them?"))
         flat += n_numbers
+    if config.get("dots") and n_vectors + ("bottom" in config) > 3:  # three pairs have one order
+        config["dots_order"] = "lower" if "bottom" in config and not chains[0][0].named("over") else "upper"
+        asked.append(Question(key="dots_order", choices=("lower", "upper"), answer=config["dots_order"],
+                              text="In which order are the dot products read: by the rows of their matrix below its "
+                                   "diagonal (lower: 10, 20, 21, …) or above it (upper: 01, 02, …)?"))
     return _ended(chains, crossed, flat, norms, settings, (config, weights, asked, n_numbers))
+
+
+def _beside(surplus: int, tables: FieldTables, chains: list[list[Leaf]], settings: Settings
+            ) -> tuple[str | None, list[Question]]:
+    """(what the network reads beside the tables' vectors, what was asked). Raises ModelError for more vectors.
+
+    Numbers of the data and dot products of all pairs can have one width, and so can vectors: of a table that is read
+    twice (a candidate and a history of items), or products of vectors.
+    """
+    if surplus <= 0:
+        return None, []
+    count = len(tables.fields) if tables.has_vectors else 0
+    choices = ["numbers"]
+    if count > 1 and surplus == count * (count - 1) // 2:
+        choices.append("dots")
+    if count and surplus % tables.dim == 0:
+        choices.append("vectors")
+    if len(choices) == 1:
+        return "numbers", []
+    guess = "dots" if "dots" in choices and chains and chains[0][0].named("top|over") else "numbers"
+    asked = Question(key="beside", choices=tuple(choices), answer=guess,
+                     text=f"What are the {surplus} values that the network reads beside the {count} vectors: numbers "
+                          "of the data, dot products of all pairs (dots), or more vectors, such as products or a "
+                          "history over a table that is read twice (vectors)?")
+    said = settings.get("beside", guess)
+    if said == "vectors":
+        raise ModelError(f"The network reads {surplus // tables.dim} vectors more than there are tables (products of "
+                         "vectors, or a table that is read twice), and nothing in weights says which. Export the model "
+                         "to ONNX or .pt2.")
+    return said, [asked]
 
 
 def _ended(chains: list[list[Leaf]], crossed: list[Leaf], flat: int, norms: list[Leaf], settings: Settings,
@@ -197,9 +241,24 @@ def _ask_pairs(config: dict[str, Any], tables: FieldTables, asked: list[Question
     if not tables.has_vectors or config.get("cross_layers") or config.get("bottom") or config.get("dots"):
         return
     config["pairs"] = tables.first_order or not config.get("mlp")
-    if config.get("mlp") and tables.first_order:
+    if not tables.first_order and not config.get("mlp"):
+        _confirm_pairs(tables, asked, settings)
+    elif config.get("mlp") and tables.first_order:
         asked.append(Question(key="pairs", choices=(True, False), answer=True,
                               text="Are the dot products of all pairs of fields added (DeepFM), or not (Wide & Deep)?"))
+
+
+def _confirm_pairs(tables: FieldTables, asked: list[Question], settings: Settings) -> None:
+    """Tables alone may be multiplied in many ways. Raises Untold unless the answer says: all pairs."""
+    names = ", ".join(one.name for one in tables.fields)
+    pairs = Question(key="pairs", choices=(True, False), answer=False,
+                     text=f"Is the score the dot products of all pairs of the {len(tables.fields)} tables, added up?")
+    if settings.get("pairs") is not True:
+        raise Untold(f"The weights hold the tables {names} and no layer, and nothing says which of them are multiplied"
+                     ": all pairs (a factorisation machine), some (FPMC), or sums of them (SVD++). Say all in the "
+                     'binding: {"answers": {"pairs": true}}; for anything else export the model to ONNX or .pt2.',
+                     (pairs,))
+    asked.append(pairs)
 
 
 def _title(config: dict[str, Any]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from itertools import product
+from math import isfinite
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, tensor
 
+from compression.errors import ModelError
 from compression.models.importers.state_dict.graph import MAX_LAYERS, graph_question
 from compression.models.importers.state_dict.recognised import (
     OUTPUT_FORM,
@@ -15,11 +17,13 @@ from compression.models.importers.state_dict.recognised import (
     Settings,
     chain_parts,
     held_scale,
+    who_reads,
     with_bias,
 )
 from compression.models.importers.state_dict.skeleton import Leaf, chained, of_kind
 from compression.records import Question
 
+CONSTANT = "constant"
 _USER = r"user|uid|customer|member|_u\b|\bu_|\bu\b|_p\b"
 _ITEM = r"item|iid|movie|product|book|song|_i\b|\bi_|\bi\b|_q\b"
 
@@ -59,14 +63,27 @@ def recognise_pair(leaves: tuple[Leaf, ...], settings: Settings) -> Recognised |
         config["biases"] = True
         weights |= {"user_bias.weight": by_side[0][0].weight.reshape(-1, 1),
                     "item_bias.weight": by_side[1][0].weight.reshape(-1, 1)}
-    if means:
+    constant = None if means or not vectors else _constant(settings)
+    if means or constant:
         config["mean"] = True
-        weights["mean.bias"] = means[0].weight.reshape(1)
+        weights["mean.bias"] = means[0].weight.reshape(1) if means else tensor([constant])
+    if constant is not None:
+        asked.append(Question(key=CONSTANT, answer=constant,
+                              text="Which constant is added to every score, such as the mean of all ratings?"))
     layer_weights = layers[0].weight if layers else None
+    asked += who_reads(users[0], settings)
     asked += _comparison(config, scales, layer_weights, settings)
     fields = (Field("user", rows=rows[0]), Field("item", rows=rows[1]))
     return Recognised("pair", _title(config), config, fields, weights, (*asked, OUTPUT_FORM),
                       layer_weights=layer_weights)
+
+
+def _constant(settings: Settings) -> float:
+    """The mean of ratings that code adds and no weight holds. Raises ModelError for an answer that is no number."""
+    said = settings.get(CONSTANT, 0.0)
+    if isinstance(said, bool) or not isinstance(said, int | float) or not isfinite(said):
+        raise ModelError(f"The answer to {CONSTANT!r} is a number, such as 3.53; got {str(said)[:60]!r}.")
+    return float(said)
 
 
 def _comparison(config: dict[str, Any], scales: list[Leaf], layer_weights: Tensor | None, settings: Settings
@@ -77,8 +94,9 @@ def _comparison(config: dict[str, Any], scales: list[Leaf], layer_weights: Tenso
     scale = held_scale(scales[0]) if scales else float(settings.get("scale", 1.0))
     guess = "cosine" if scales else "dot"
     config |= {"compare": guess, "scale": scale, "graph_layers": 0 if layer_weights is None else len(layer_weights) - 1}
-    asked = [Question(key="compare", text="Are the vectors compared by dot product or by cosine?",
-                      choices=("dot", "cosine"), answer=guess),
+    asked = [Question(key="compare", choices=("dot", "cosine", "distance", "squared distance"), answer=guess,
+                      text="Are the vectors compared by dot product, by cosine, or by their negative Euclidean "
+                           "distance (as it is, or squared)?"),
              Question(key="scale", answer=scale,
                       text="By which number is the comparison multiplied (1 / temperature)?")]
     return asked if config.get("biases") or layer_weights is not None else [*asked, graph_question()]

@@ -16,6 +16,7 @@ from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.importers.state_dict.bound import bound
 from compression.models.importers.state_dict.catalogue import recognise
 from compression.models.importers.state_dict.choose import FORM, assembled, decided
+from compression.models.importers.state_dict.field_tables import FIELD_SIZES
 from compression.models.importers.state_dict.id_maps import matched, with_mappings
 from compression.models.importers.state_dict.joint import sizes_in
 from compression.models.importers.state_dict.recognised import Recognised, Settings, Untold
@@ -78,8 +79,10 @@ def _recognised_with_data(state: dict[str, Tensor], name: str, settings: Setting
     """As `recognised`; rows of fields that share a table come from the data's counts where nothing else says them."""
     try:
         return recognised(state, name, settings, told)
-    except Untold:
-        sizes = sizes_in(data_folder, max(len(tensor) for tensor in state.values() if tensor.dim()))
+    except Untold as untold:
+        sizes = None
+        if any(one.key == FIELD_SIZES for one in untold.questions):
+            sizes = sizes_in(data_folder, max(len(tensor) for tensor in state.values() if tensor.dim()))
         if sizes is None:
             raise
         settings.came |= sizes.settings

@@ -30,7 +30,8 @@ FIELDS = {"LR": "logistic regression", "FM": "factorisation machine", "DeepFM": 
           "DCNV2": "DCN v2"}
 _ALWAYS = {"first": "product", "networks_order": "user first", "padding": "end", "mlp.last": "activated",
            "mlp.batch_norm": "before", "mlp.activation": "relu", "output_form": "logit"}
-_OF_HISTORIES = {"scale": "none", "blocks.norm": "post", "mask": "keys", "causal": True, "outer_norm": "embedding"}
+_OF_HISTORIES = {"scale": "none", "blocks.norm": "post", "mask": "keys", "causal": True, "read_from": "last",
+                 "outer_norm": "embedding"}
 _OF_PAIRS = {"scale": 1.0, "compare": "dot", "graph_layers": 0}
 
 

@@ -70,11 +70,11 @@ MAX_LOG_SCALE = 9.0  # of logit_scale, whose exponential multiplies, as CLIP has
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "leaky_relu", "elu", "silu", "none")
 
 
-def chain_parts(prefix: str, linears: list[Leaf], norms: list[Leaf], settings: Settings, *, followed: bool
-                ) -> tuple[dict[str, Any], dict[str, Tensor], list[Question]] | None:
+def chain_parts(prefix: str, linears: list[Leaf], norms: list[Leaf], settings: Settings, *, followed: bool,
+                last: str = "activated") -> tuple[dict[str, Any], dict[str, Tensor], list[Question]] | None:
     """Settings, weights and questions of a chain of dense layers; None where its norms don't fit between them.
 
-    `followed`: another layer reads the chain, so that an activation may stand after its last layer.
+    `followed`: something reads the chain, so that an activation may stand after its last layer; `last` is the guess.
     """
     widths = [leaf.n_out for leaf in linears]
     config: dict[str, Any] = {"widths": widths, "activation": "relu", "last": "plain", "batch_norm": "none",
@@ -96,8 +96,8 @@ def chain_parts(prefix: str, linears: list[Leaf], norms: list[Leaf], settings: S
     if norms and len(norms) == len(widths):
         config["last"] = "activated"
     elif followed and not norms:
-        config["last"] = "activated"
-        asked.append(Question(key=f"{prefix}.last", choices=("activated", "plain"), answer="activated",
+        config["last"] = last
+        asked.append(Question(key=f"{prefix}.last", choices=("activated", "plain"), answer=last,
                               text=f"Is there an activation after the last layer of {_range(linears)} "
                                    f"({linears[-1].path})?"))
     weights = {}
@@ -124,6 +124,40 @@ def held_scale(leaf: Leaf) -> float | None:
     if leaf.named("scale"):
         return math.exp(held) if leaf.named("logit_scale") and held < MAX_LOG_SCALE else held
     return 1 / held if held else None
+
+
+def who_reads(user: Leaf, settings: Settings) -> list[Question]:
+    """Whether a user is known by a history of items, where the table that stands for users is called so; asked.
+
+    Raises ModelError where it is: weights don't say how its vectors are pooled.
+    """
+    if user.named(r"user|customer|member") or not user.named(r"item|movie|product|hist|seq|behav|click"):
+        return []
+    if settings.get("user_reads") == "a history":
+        raise ModelError(f"Users are known by a history over the table {user.path}, and weights don't say how it is "
+                         "pooled. Export the model to ONNX or .pt2.")
+    return [Question(key="user_reads", choices=("one id", "a history"), answer="one id",
+                     text=f"Does the table {user.path}, which stands for users, read one id a row or a history of "
+                          "items?")]
+
+
+def padded_with(table: Leaf, settings: Settings) -> list[Question]:
+    """Which id pads a list, where a row of zeros other than row 0 says that it isn't 0; asked.
+
+    Raises Untold unless the answer is 0: lists come with zeros behind them.
+    """
+    zeros_in = (~table.weight.bool().any(1)).nonzero().flatten().tolist()
+    if len(zeros_in) != 1 or zeros_in == [0] or table.n_in == 1:
+        return []
+    row = zeros_in[0]
+    asked = Question(key="padding_id", choices=(0, row), answer=row, text=f"Which id pads a list over {table.path}?")
+    if settings.get("padding_id", row) == 0:
+        return [asked]
+    raise Untold(f"Row {row} of {table.path} is all zeros and row 0 isn't: {row} seems to be the id of padding, "
+                 f"while lists are padded with 0 here. Put that row in front of the table, so that every id below "
+                 f"{row} "
+                 'grows by one, and upload it again; if 0 pads, say in the binding {"answers": {"padding_id": 0}}.',
+                 (asked,))
 
 
 def clean(path: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from compression.export.onnx import export_onnx
 from compression.models.files import load_model
 from compression.models.importers.look import look_at
 from compression.models.importers.reader import read_upload
+from compression.models.importers.state_dict import choose
+from compression.models.importers.state_dict.choose import assembled
 from compression.models.importers.state_dict.id_maps import mappings_in_values
 from compression.models.importers.vocabularies import prepare
 from tests.data.write import write_data
@@ -217,6 +220,23 @@ def test_data_decides_between_cosine_and_dot_product_and_says_by_how_much(tmp_pa
     assert lead > 2 * asked["compare"].lead_error > 0
     assert f"compare: cosine ({asked['compare'].losses[1]:.4f}; next dot, {lead:.4f} more)" in " ".join(
         description.notes)
+
+
+def test_no_choice_is_scored_twice(tmp_path, monkeypatch):
+    state = {"user_tower.0.weight": drawn(6, 4), "user_tower.0.bias": drawn(6), "user_tower.2.weight": drawn(3, 6),
+             "user_tower.2.bias": drawn(3)}
+    state |= {name.replace("user", "item"): drawn(*value.shape, seed=1) for name, value in state.items()} | tables()
+    scored: list[str] = []
+
+    def counted(found: Any, config: dict[str, Any], signature: Any) -> nn.Module:
+        scored.append(str(config))
+        return assembled(found, config, signature)
+
+    monkeypatch.setattr(choose, "assembled", counted)
+    _, asked = imported(state, data_folder=ratings(tmp_path, drawn(USERS, GOODS), rows=300))
+    choices = [len(one.choices) for one in asked.values() if one.choices and one.key != "output_form"]
+    assert math.prod(choices) > choose.MAX_TRIED  # one question after the other
+    assert len(scored) - len(set(scored)) <= 1  # the best once more, for the form of the output
 
 
 def test_a_choice_within_the_noise_of_the_rows_is_said_to_be_so(tmp_path):
