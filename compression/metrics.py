@@ -147,8 +147,9 @@ def _specs() -> tuple[MetricSpec, ...]:
             "bundle_bytes",
             "Bundle size",
             "bytes",
-            "What serving needs, unpacked: the exported file, signature.json, vocabularies.json and predict.py of the "
-            "bundle. Its recipe, numbers, card and checksums don't count, nor do Python and the runtime.",
+            "What serving needs, unpacked: the exported file, signature.json, vocabularies.json, and predict.py "
+            "with the two files it imports. The recipe, numbers, card and checksums don't count, nor do Python and the "
+            "runtime.",
         ),
         size(
             "resident_bytes",

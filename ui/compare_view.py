@@ -221,7 +221,7 @@ def pinned_point(points: Sequence[Point], view: View) -> Point | None:
 
 def draw_none(view: View) -> None:
     """No run of the project is left by the name or the address."""
-    empty_state("No run matches", f"No run is named {escaped(view.q)}." if view.q else
+    empty_state("No run matches", f"No run is named {view.q}." if view.q else
                 "None of the chosen runs is finished in this project.")
     st.button("Show every run of the project", on_click=_show_all)
 

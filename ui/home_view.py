@@ -16,6 +16,7 @@ from storage.records import ModelRow, Project
 from storage.store import Store
 from ui.compare_data import project_points, recommended, revision
 from ui.compare_state import View
+from ui.escape import escaped
 from ui.experiment_form import missing_columns
 from ui.failures import warn_without_worker
 from ui.format import ago, human_bytes, plural
@@ -23,7 +24,6 @@ from ui.live import draw_active
 from ui.shell import empty_state, page_title
 from ui.state import open_page
 from ui.suggested_runs import queue_suggested, suggested_recipes
-from ui.verdict import escaped
 
 PREPARING = ("sample", "train", "import_data", "import_model")
 REFERENCE = ("deepfm", "dcnv2", "dlrm", "widedeep")

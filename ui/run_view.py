@@ -12,13 +12,14 @@ from compression.values import values_of
 from plots.bars import byte_bars, draw_byte_bars
 from storage.records import Job
 from storage.store import Store
+from ui.escape import escaped
 from ui.format import ago, human_seconds, when
 from ui.links import draw_download, run_file_url
 from ui.live import POLL_S, cancel, draw_failure, log_tail, progress_share, progress_words
 from ui.shell import empty_state
 from ui.state import is_dark, open_page, page_link, query_int
 from ui.table import draw_dataframe
-from ui.verdict import draw_figures, draw_verdict, escaped, measurement_table
+from ui.verdict import draw_figures, draw_verdict, measurement_table
 
 BADGES = {"queued": "gray", "running": "blue", "done": "green", "failed": "red", "cancelled": "orange"}
 BUNDLE = "bundle.zip"

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from compression.data.split_csv import FORMULA
+from compression.data.cells import FORMULA
 
 STARTS_FORMULA = re.compile(FORMULA)
 # "-0.5", "+12 %", "-0.0010 to +0.0004": a sign before a number alone runs nothing

@@ -34,8 +34,10 @@ FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(?:\.([0-9]+))?([eE][+-]?[0-9]+)?")
 PRINTED = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|-?[0-9]+(?:\.[0-9]*)?(?:e[+-][0-9]+)?|"""
                      "True|False|None|nan")  # a value in a list that Python or numpy printed
 PRINTED_LIST = re.compile(rf"\[\s*(?:{PRINTED.pattern})(?:(?:\s*,\s*|\s+)(?:{PRINTED.pattern}))*\s*\]")
-DEFUSED = re.compile(r"'\s*[=+\-@]")  # as the download of a split writes a cell that a spreadsheet would run
-RESPELLED = (r"(?s)^(?:True|TRUE|False|FALSE|'\s*[=+\-@].*|-?[0-9]+\.0+|-?0\.0000[0-9]*|-?[0-9]{16,}\.[0-9]+|"
+FORMULA = r"(?:\s*[=+\-@＝＋－＠]|[\t\r\n])"  # how text begins that a spreadsheet would run
+DEFUSED = re.compile(f"'{FORMULA}")  # as the download of a split writes such a cell
+RESPELLED = (rf"(?s)^(?:True|TRUE|False|FALSE|'{FORMULA}.*|"
+             r"-?[0-9]+\.0+|-?0\.0000[0-9]*|-?[0-9]{16,}\.[0-9]+|"
              r"-?[0-9.]+[eE][+-]?[0-9]+|[0-9:]{8}\.[0-9]*0|"
              r"[0-9]{4}-[0-9]{2}-[0-9]{2}[ T].+)$")  # every text that spelled() changes
 LARGEST = 3e38  # of a number: what a float32 holds
@@ -65,7 +67,7 @@ def spelled(text: str) -> str:
     """The one spelling of a category's value, however the file or the tool before it wrote the value.
 
     12.0 → 12, True → true, 1e-07 and 0.0000001 → 1e-7, midnight → the date, a moment in UTC. A text that no
-    program writes for a number stays as it is: 007, 1.10, 1e5 (a hash, as like as not).
+    program writes for a number stays as it is: 007, 1.10, 1e5 (often a hash).
     """
     if DEFUSED.match(text):
         text = text[1:]
@@ -147,7 +149,7 @@ def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise ValueError(f"the key {key[:60]!r} stands twice")
+            raise ValueError(f"the key {key[:60]!r} is given twice")
         found[key] = value
     return found
 

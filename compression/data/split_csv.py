@@ -7,12 +7,11 @@ from pathlib import Path
 
 import polars as pl
 
+from compression.data.cells import FORMULA
 from compression.data.columns import as_text, multi_values
 from compression.data.description import load_description
 from compression.data.ingest import read_splits
 from compression.errors import DataError
-
-FORMULA = r"^(?:\s*[=+\-@＝＋－＠]|[\t\r\n])"  # a spreadsheet would run the cell
 
 
 def export_split_csv(folder: Path, split: str, path: Path) -> Path:
@@ -54,5 +53,5 @@ def _joined(lists: pl.Series, separator: str) -> pl.Series:
 def _defused(text: pl.Series) -> pl.Series:
     name, frame = text.name, text.alias("text").to_frame()
     cell = pl.col("text")
-    runs = cell.str.contains(FORMULA) & cell.str.strip_chars().cast(pl.Float64, strict=False).is_null()
+    runs = cell.str.contains(f"^{FORMULA}") & cell.str.strip_chars().cast(pl.Float64, strict=False).is_null()
     return frame.select(pl.when(runs).then("'" + cell).otherwise(cell)).to_series().alias(name)

@@ -10,10 +10,9 @@ import numpy as np
 from torch import nn
 
 from compression.export.layer import INPUT, export_layer
-from compression.measure.pairs import clock_of, opened, paired_ratio, time_pairs
+from compression.measure.pairs import ROUNDS, clock_of, opened, paired_ratio, time_pairs
 from compression.records import Target
 
-ROUNDS = 6
 PAIRS_A_ROUND = {1: 100}  # by batch size
 PAIRS_A_ROUND_OTHERWISE = 16
 SECONDS_A_ROUND = 0.3

@@ -194,3 +194,19 @@ def test_no_rows_is_a_sentence(exported):
     rows = Rows({"ids": np.zeros(0, np.int64)}, np.zeros(0, np.float32), None)
     with pytest.raises(MeasureError, match="Latency needs at least one row"):
         measure_latency(exported, exported, rows, Target(), seed=0, report=lambda progress: None)
+
+
+def test_the_intervals_of_p50_and_throughput_are_those_of_the_rounds(dataset, exported, monkeypatch):
+    seconds = [1.0e-3, 1.1e-3] * (ROUNDS // 2)
+    first = np.arange(10) % 2 == 0
+    monkeypatch.setattr(latency, "time_round", lambda asked, folder, report: None)
+    monkeypatch.setattr(latency, "read_times", lambda folder, size, number: Pairs(
+        np.full(10, seconds[number]), np.full(10, 1e-3), first))
+    own, base = measure_latency(exported, exported, dataset.splits["test"], Target(batch_sizes=(8,)), seed=0,
+                                report=lambda progress: None)
+    p50, _, throughput, _ = own
+    value, low, high = over_rounds(seconds)
+    assert p50.value == pytest.approx(1.05) and p50.ci_low < 1.0 and p50.ci_high > 1.1
+    assert (p50.ci_low / p50.value, p50.ci_high / p50.value) == pytest.approx((low / value, high / value))
+    assert (throughput.ci_low, throughput.ci_high) == pytest.approx((8e3 / p50.ci_high, 8e3 / p50.ci_low))
+    assert base[0].ci_low == pytest.approx(1.0) == base[0].ci_high

@@ -105,6 +105,15 @@ def shown_live(app: AppTest) -> list[str]:
     return [f"{place}: {text[:120]}" for place, text in _texts(app._tree) if LIVE.search(text)]
 
 
+def escaped_twice(app: AppTest) -> list[str]:
+    """Texts of a page that show a backslash: nobody wrote one, so it comes from escaping what was escaped already.
+
+    The settings of columns are JSON, which doubles every backslash of its own.
+    """
+    return [f"{place}: {text[:120]}" for place, text in _texts(app._tree)
+            if ("\\\\\\\\" if place.endswith(".columns") else "\\\\") in text]
+
+
 def _texts(node: Any) -> Iterator[tuple[str, str]]:
     proto = getattr(node, "proto", None)
     if isinstance(proto, Message):

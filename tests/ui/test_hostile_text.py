@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.ui.app import open_page
-from tests.ui.hostile import ELSEWHERE, SHORT, TEXT, hostile_home, shown_live
+from tests.ui.hostile import ELSEWHERE, SHORT, TEXT, escaped_twice, hostile_home, shown_live
 from ui.escape import APART, escaped
 from ui.table import defused
 
@@ -16,6 +16,7 @@ PAGES = {
     "home": {}, "models": {}, "model": {"id": "model"}, "datasets": {}, "dataset": {"id": "data"}, "runs": {},
     "runs_q": {"q": SHORT}, "run": {"id": "run"}, "run_failed": {"id": "failed"}, "run_active": {"id": "active"},
     "compare": {}, "compare_side": {"side": "two", "pick": "run", "pin": "run"}, "compare_saved": {"c": "comparison"},
+    "compare_none": {"q": f"no {SHORT}"},
     "experiment": {"model": "model", "data": "data"}, "experiment_clone": {"clone": "run"}, "import": {"job": "import"},
     "import_active": {"job": "active"}, "rebind": {"add": "upload", "model": "model"}, "train": {"add": "train"},
     "add_data": {"add": "upload"}, "settings": {}, "methods": {"method": TEXT}, "model_gone": {"id": TEXT},
@@ -58,6 +59,7 @@ def test_no_page_makes_markdown_of_what_strangers_wrote(ids, name):
     app = opened(name, ids)
     assert not app.exception
     assert shown_live(app) == []
+    assert escaped_twice(app) == []
 
 
 @pytest.mark.parametrize("name", ["dataset", "model", "runs", "compare", "compare_side", "run", "models", "datasets"])

@@ -17,7 +17,7 @@ from compression.export.onnx import export_onnx
 from compression.measure.runtimes.onnxruntime import open_session
 from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.importers import import_model
-from compression.models.importers.reader import read_upload
+from compression.models.importers.reader import read_upload, vocabularies_of
 from compression.records import Measurement, Recipe, Result, RunSpec
 from tests.models.importers.graphs import files_of
 from tests.tiny import tiny_dataset, tiny_model
@@ -120,3 +120,10 @@ def test_a_rating_model_exported_elsewhere_is_read_and_written_again(tmp_path):
     rating = original.run(None, rows.inputs)[0]
     exported = export_onnx(loaded.module, loaded.signature, tmp_path / "again" / "model.onnx")
     np.testing.assert_allclose(open_session(exported.path).score(rows.inputs), 1 / (1 + np.exp(-rating)), atol=1e-5)
+
+
+def test_an_uploaded_vocabulary_that_lists_a_value_twice_is_refused(tmp_path):
+    path = tmp_path / "vocabularies.json"
+    path.write_text(json.dumps({"item": ["a", "b", "a"]}))
+    with pytest.raises(ModelError, match="The vocabulary of 'item' lists 'a' twice, as value 1 and 3"):
+        vocabularies_of({"vocabularies.json": path})
