@@ -86,7 +86,7 @@ def _draw_one(store: Store, one: Comparison) -> None:
     """A saved comparison: a link that opens it, and its deletion after a second click."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"saved.{one.id}"):
         if st.session_state.get(DELETING) != one.id:
-            page_link("compare", f"{escaped(one.name)} · {plural(len(one.runs), 'run')}", c=one.id)
+            page_link("compare", f"{one.name} · {plural(len(one.runs), 'run')}", c=one.id)
             st.button("Delete", key=f"saved.{one.id}.delete", type="tertiary", on_click=_ask, args=(one.id,),
                       help="Its runs stay; they can be deleted afterwards.")
             return
