@@ -7,7 +7,7 @@ import streamlit as st
 from ui import compare_view as parts
 from ui.compare_data import chosen_points, placed_points, project_points, recommended, revision
 from ui.compare_saved import draw_saved, open_saved, project_of
-from ui.compare_state import draw_problems, opened_view, write_view
+from ui.compare_state import draw_problems, opened_view, without_missing, write_view
 from ui.escape import escaped
 from ui.failures import warn_without_worker
 from ui.live import draw_active
@@ -56,7 +56,8 @@ points, shown = chosen_points(everything, view.runs, view.q), (*of, view.runs, v
 found = recommended(points, shown, view.limits(project.target))
 placed = placed_points(points, shown, view.x, view.y)
 with recommendation_place:
-    parts.draw_recommendation(found)
+    if points:
+        parts.draw_recommendation(found)
 with result_place:
     if points:
         left, right = st.columns([1.15, 1], gap="medium")
@@ -68,7 +69,7 @@ with result_place:
     else:
         parts.draw_none(view)
 with save_place:
-    draw_saved(store(), points, view)
+    draw_saved(store(), points, without_missing(view, everything))
 parts.draw_side_by_side(store(), chosen_points(everything, view.runs, ""), view)
 with problem_place:
     draw_problems(view.runs, everything)

@@ -21,6 +21,7 @@ PROBLEMS = "compare.problems"  # what of the address could not be used, until so
 NO_LIMIT = "none"
 LARGEST = {"loss": 1.0, "ms": 1e9, "mb": 1e9}  # of each limit
 MAX_IDS = 500  # run ids of one address
+FOLDED = ("loss", "ms", "mb", "at", "proven", "slower", "goal")  # widgets inside the popover of the limits
 
 
 @dataclass(frozen=True)
@@ -124,16 +125,20 @@ def opened_view() -> View:
     """The view in the session, replaced by the URL's where somebody else wrote that: a link, Back, another page."""
     query = {field.name: query_text(field.name) for field in fields(View)}
     moved = st.session_state.pop(MOVED, False) and "compare.view" in st.session_state
-    if st.session_state.get(WRITTEN) != query and not moved:
+    forgotten = "compare.x" not in st.session_state  # Streamlit drops the widgets of a page that was left
+    if forgotten or (st.session_state.get(WRITTEN) != query and not moved):
         view, st.session_state[PROBLEMS] = parse_view({key: value for key, value in query.items() if value is not None})
         show(view)
+    for name in FOLDED:
+        # sent with every run: a popover makes its widgets when it is opened, and by then the first value is gone
+        st.session_state[f"compare.{name}"] = st.session_state[f"compare.{name}"]
     return st.session_state["compare.view"]
 
 
 def show(view: View) -> None:
     """Make this the view: the widgets start from it."""
     st.session_state["compare.view"] = view
-    for name in ("x", "y", "logx", "logy", "loss", "ms", "mb", "at", "proven", "slower", "goal", "pin", "project", "q"):
+    for name in ("x", "y", "logx", "logy", "pin", "project", "q", *FOLDED):
         st.session_state[f"compare.{name}"] = getattr(view, name)
 
 
@@ -147,6 +152,13 @@ def add_problem(text: str) -> None:
     """Keep a sentence about the address, to be shown with those of `parse_view`."""
     if text not in st.session_state.setdefault(PROBLEMS, []):
         st.session_state[PROBLEMS].append(text)
+
+
+def without_missing(view: View, points: Sequence[Point]) -> View:
+    """The view without the runs that its address names and the project doesn't have."""
+    here = {point.job_id for point in points}
+    return replace(view, runs=tuple(run for run in view.runs if run in here),
+                   side=tuple(run for run in view.side if run in here))
 
 
 def draw_problems(runs: Sequence[int], points: Sequence[Point]) -> None:

@@ -86,20 +86,20 @@ def limits_label(limits: Limits) -> str:
 
 
 def _draw_limits(keys: Sequence[str], view: View, project: Project) -> View:
-    loss = st.number_input("AUC lost, at most", 0.0, 1.0, step=0.0005, format="%.4f", key="compare.loss",
+    loss = st.number_input("AUC lost, at most", 0.0, 1.0, value=None, step=0.0005, format="%.4f", key="compare.loss",
                            on_change=moved, placeholder="no limit", help="Absolute: 0.001 is a tenth of a point.")
     proven = st.toggle("Only where the 95 % interval shows it", key="compare.proven", on_change=moved,
                        help="The whole paired interval has to keep the limit, not only the measured value.")
-    ms = st.number_input("Milliseconds, at most", 0.0, step=0.1, format="%.3f", key="compare.ms", on_change=moved,
-                         placeholder="no limit")
+    ms = st.number_input("Milliseconds, at most", 0.0, value=None, step=0.1, format="%.3f", key="compare.ms",
+                         on_change=moved, placeholder="no limit")
     latencies = [key for key in keys if split_key(key)[0] in ("latency_p50_ms", "latency_p95_ms")]
     default = largest_batch_key(dict.fromkeys(latencies), "latency_p50_ms")
     if st.session_state.get("compare.at") not in latencies:
         st.session_state["compare.at"] = default
     at = st.selectbox("read at", latencies, key="compare.at", on_change=moved,
                       format_func=metric_title) if latencies else None
-    mb = st.number_input("MB on disk, at most", 0.0, step=1.0, format="%.3f", key="compare.mb", on_change=moved,
-                         placeholder="no limit")
+    mb = st.number_input("MB on disk, at most", 0.0, value=None, step=1.0, format="%.3f", key="compare.mb",
+                         on_change=moved, placeholder="no limit")
     goal = st.segmented_control("Then take the", list(GOALS), key="compare.goal", on_change=moved,
                                 format_func=GOALS.get, required=True)
     batches = " and ".join(f"{size:,}" for size in project.target.batch_sizes)
@@ -221,7 +221,7 @@ def pinned_point(points: Sequence[Point], view: View) -> Point | None:
 
 def draw_none(view: View) -> None:
     """No run of the project is left by the name or the address."""
-    empty_state("No run matches", f"No run is named {view.q}." if view.q else
+    empty_state("No run matches", f"No run has {view.q!r} in its name." if view.q else
                 "None of the chosen runs is finished in this project.")
     st.button("Show every run of the project", on_click=_show_all)
 

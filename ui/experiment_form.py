@@ -37,13 +37,18 @@ STICKY = "<style>.st-key-review { position: sticky; top: 4.25rem; }</style>"
 def load_from_url(store: Store) -> None:
     """Fill the form from `?clone=ID` or `?model=…&data=…&recipe=…&target=…&parent=…`, once for each address.
 
-    An address that this page wrote is in the form already; Back, a reload and a link bring another one.
+    An address that this page wrote is in the form already; Back, a reload and a link bring another one. Who comes back
+    from another page without an address finds the form as it was.
     """
     link = {key: query_text(key) for key in ADDRESS}
-    moved = st.session_state.pop(MOVED, False) and LOADED in st.session_state
-    if st.session_state.get(LOADED) == link or moved:
+    last = st.session_state.get(LOADED)
+    moved = st.session_state.pop(MOVED, False) and last is not None
+    forgotten = SEED not in st.session_state  # Streamlit drops the widgets of a page that was left
+    if not forgotten and (last == link or moved):
         return
     st.session_state[LOADED], st.session_state[LINK_PROBLEM] = link, ""
+    if forgotten and last is not None and not any(link.values()):
+        link = last
     if link["clone"] is None:
         _start_at(link["model"], link["data"])
         if link["recipe"]:
@@ -74,7 +79,7 @@ def _load_shared(store: Store, link: dict[str, str | None]) -> None:
     except RecipeError as error:
         st.session_state[LINK_PROBLEM] = str(error)
         return
-    st.session_state[PARENT] = _existing_run(store, query_int("parent"))
+    st.session_state[PARENT] = _existing_run(store, link["parent"])
     missing = [what for what, key, rows in (("model", link["model"], store.models()),
                                             ("dataset", link["data"], store.datasets()))
                if key and key not in {row.id for row in rows}]
@@ -83,10 +88,10 @@ def _load_shared(store: Store, link: dict[str, str | None]) -> None:
         st.session_state[LINK_PROBLEM] = f"{which} not here; the recipe is. Choose what to try it on."
 
 
-def _existing_run(store: Store, run: int | None) -> int | None:
+def _existing_run(store: Store, run: str | None) -> int | None:
     try:
-        return None if run is None else store.job(run).id
-    except RecPressError:
+        return None if run is None else store.job(int(run)).id
+    except (RecPressError, ValueError):
         return None
 
 
@@ -249,7 +254,7 @@ def _planned(recipe: Recipe, axes: list, model: ModelRow, data: DataRow) -> tupl
                 "doesn't have. Choose the dataset the model was trained on.", [])
     errors = [problem for problem in check(recipe) if problem.severity == "error"]
     if errors:
-        return f"Step {errors[0].step + 1} has to be mended first.", []
+        return f"Fix step {errors[0].step + 1} first.", []
     if data.description.is_test_only and (problem := without_training_rows(recipe, data.name)):
         return problem, []
     try:
@@ -272,5 +277,6 @@ def _queue(store: Store, recipes: list[Recipe], model: ModelRow, data: DataRow, 
         st.error(escaped(error))
         return
     st.session_state.pop(PARENT, None)
+    st.session_state[LOADED] = {**st.session_state[LOADED], "parent": None}  # the next run is no clone of it
     say_later(f"Queued {recipes[0].name}." if len(recipes) == 1 else f"Queued {len(recipes)} runs.")
     open_page("runs")

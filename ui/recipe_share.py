@@ -28,7 +28,7 @@ def draw_share(recipe: Recipe, *, model: str, data: str) -> None:
         except RecipeError as error:
             text, problem = "", str(error)
         if problem:
-            st.caption("This recipe can be shared once its steps are mended.")
+            st.caption("Fix the errors above to share this recipe.")
         else:
             _draw_out(recipe, text, model=model, data=data)
         st.text_area("Paste a recipe", key=PASTED, height=90, placeholder="version: 1\nname: …\nsteps: …")

@@ -31,7 +31,8 @@ def choose_filters(store: Store) -> dict:
     models = {row.id: row.name for row in store.models()}
     query = {key: query_text(key) for key in ("state", "kind", "model", "q")}
     moved = st.session_state.pop(MOVED, False)
-    if st.session_state.get(WRITTEN) != query and not moved:  # a link or Back
+    forgotten = "runs.q" not in st.session_state  # Streamlit drops the widgets of a page that was left
+    if forgotten or (st.session_state.get(WRITTEN) != query and not moved):  # a link or Back
         st.session_state.update({
             "runs.state": query["state"] if query["state"] in STATES else None,
             "runs.kind": query["kind"] if query["kind"] in KINDS else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -208,3 +209,74 @@ def test_edits_of_a_recipe_live_through_a_reload_and_back_undoes_them(served, pa
     page.go_back()
     settle(page)
     assert page.get_by_role("slider").first.input_value() != moved
+
+
+def test_the_limits_show_what_they_are_when_opened_late_and_an_emptied_one_is_no_limit(served, page):
+    app, _ = served
+    go(page, f"{app.url}/compare?loss=0.002")
+    choose(page, "Across", "Latency p50, batch 1")  # a rerun before the popover is opened
+    label = page.get_by_role("button", name="Limits:")
+    label.click()
+    loss = page.get_by_role("spinbutton", name="AUC lost, at most")
+    expect(loss).to_have_value("0.0020")
+    expect(page.get_by_role("radio", name="smallest")).to_be_checked()
+    size = page.get_by_role("spinbutton", name="MB on disk, at most")
+    size.fill("0.5")
+    size.press("Enter")
+    settle(page)
+    expect(label).to_contain_text("lose at most 0.002 AUC and weigh at most 500 kB")
+    assert "loss=0.002" in page.url and "at=" not in page.url
+    for field in (loss, size):
+        field.fill("")
+        field.press("Enter")
+        settle(page)
+    expect(label).to_contain_text("Limits: none")
+    assert "loss=none" in page.url and "mb=" not in page.url
+
+
+@pytest.mark.parametrize("address", [
+    "compare?project={project}&side={int8},{student}&y=logloss&logx=0&loss=0.002&ms=4.0&slower=1&goal=latency&pin={rare}",
+    "runs?state=done&q=int8"])
+def test_back_from_another_page_opens_the_same_picture(served, page, address):
+    app, ids = served
+    project = open_store(url=f"sqlite:///{app.home / 'recpress.db'}", root=app.home).job(ids["int8"]).project
+    go(page, f"{app.url}/{address.format(project=project, **ids)}")
+    address, rows = page.url, first_column(page)
+    page.get_by_role("link", name="Settings").first.click()
+    expect(page.get_by_role("heading", name="Storage")).to_be_visible()
+    settle(page)
+    page.go_back()
+    expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
+    settle(page)
+    assert page.url == address and first_column(page) == rows
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_experiment_is_as_it_was_after_a_look_at_another_page(served, page, back):
+    app, ids = served
+    go(page, f"{app.url}/experiment?clone={ids['rare']}")
+    page.wait_for_function("location.search.includes('recipe=')")
+    seed, name = page.get_by_role("spinbutton", name="Seed"), page.get_by_role("textbox", name="Name")
+    for field, text in ((seed, "7"), (name, "rows seed 7")):
+        field.fill(text)
+        field.press("Enter")
+        settle(page)
+    target = page.get_by_role("button", name="Target:")
+    target.click()
+    threads = page.get_by_role("spinbutton", name="Threads")
+    threads.fill("3")
+    threads.press("Enter")
+    settle(page)
+    page.keyboard.press("Escape")
+    address = page.url
+    page.get_by_role("link", name="Settings").first.click()
+    expect(page.get_by_role("heading", name="Storage")).to_be_visible()
+    settle(page)
+    if back:
+        page.go_back()
+    else:
+        page.get_by_role("link", name="Experiment").first.click()
+    expect(target).to_contain_text("3 threads")
+    settle(page)
+    assert (seed.input_value(), name.input_value()) == ("7", "rows seed 7")
+    assert parse_qs(urlsplit(page.url).query) == parse_qs(urlsplit(address).query)

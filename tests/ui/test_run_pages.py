@@ -10,6 +10,7 @@ from storage.store import open_store
 from tests.ui import filled
 from tests.ui.app import open_page, texts
 from tests.ui.filled import add_subject, data_description, filled_home
+from ui.escape import escaped
 
 
 @pytest.fixture
@@ -326,9 +327,24 @@ def test_differences_are_to_the_pinned_run_at_once(ids):
 
 def test_a_name_that_no_run_has_leaves_the_filter_on_the_page(ids):
     app = open_page("compare", q="no such name")
-    assert not app.exception and "No run is named no such name" in texts(app)
+    assert not app.exception and "No run has 'no such name' in its name." in texts(app)
     next(button for button in app.button if button.label == "Show every run of the project").click().run()
     assert len(app.dataframe[0].value) == 7 and app.text_input(key="compare.q").value == ""
+
+
+def test_a_name_that_no_run_has_is_shown_as_typed_and_nothing_is_said_of_runs(ids):
+    app = open_page("compare", q="a*b* <i>")
+    said = [one.value for one in app.markdown]
+    assert f"No run has {escaped(repr('a*b* <i>'))} in its name." in said
+    assert not any("No compressed run is finished" in one for one in said)
+
+
+def test_a_comparison_of_an_address_whose_runs_are_partly_gone_is_saved_with_those_that_are_here(ids, home):
+    app = open_page("compare", runs=f"{ids['int8']},{ids['student']},999")
+    app.text_input(key="compare.save_name").set_value("Spring").run()
+    next(button for button in app.button if button.label == "Save this comparison").click().run()
+    (saved,) = store_at(home).comparisons()
+    assert set(saved.runs) == {ids["int8"], ids["student"]}
 
 
 def test_runs_of_an_address_that_are_gone_are_named(ids):
