@@ -93,7 +93,7 @@ def _loader(parser: type) -> type:
             for key, _ in node.value if self.unique_keys else ():
                 if isinstance(key, yaml.ScalarNode):
                     if key.value in seen:
-                        raise TextError(f"the key '{key.value}' stands twice", key.start_mark)
+                        raise TextError(f"the key '{key.value}' is given twice", key.start_mark)
                     seen.add(key.value)
             return super().construct_mapping(node, deep)
 
@@ -148,11 +148,11 @@ def _plain_json(text: str | bytes, *, unique_keys: bool) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of JSON's pairs; a key that stands twice is refused."""
+    """The object of JSON's pairs; a key that is given twice is refused."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise TextError(f"the key '{next(key for key in keys if keys.count(key) > 1)}' stands twice")
+        raise TextError(f"the key '{next(key for key in keys if keys.count(key) > 1)}' is given twice")
     return found
 
 

@@ -42,7 +42,7 @@ class Limit:
 
 
 STANDSTILL = Limit(
-    "job_standstill_minutes", "A job may stand still for", "minutes", 60.0, default=10, lower=1, upper=1440,
+    "job_standstill_minutes", "A job may make no progress for", "minutes", 60.0, default=10, lower=1, upper=1440,
     help="A job that reports nothing new and uses no processor time for so long is ended and tried once more.")
 DURATION = Limit(
     "job_duration_hours", "A job may take", "hours", 3600.0, default=72, lower=0, upper=720,
@@ -100,7 +100,7 @@ def stood_still(seconds: float) -> Failure:
     return Failure(kind=STOOD_STILL,
                    message=f"The job made no progress for {duration(seconds)}: it reported nothing new and used no "
                            "processor time, so its process was ended.",
-                   next_step="The log has where it stood still. If the machine was suspended or a disk did not answer, "
+                   next_step="The log shows where it stopped. If the machine was suspended or a disk did not answer, "
                              "retry: the job goes on from its checkpoint. The limit is on the Settings page.")
 
 

@@ -51,7 +51,7 @@ def test_aliases_and_tags_are_refused(tmp_path):
 
 
 def test_a_key_that_stands_twice_is_refused(tmp_path):
-    assert "the key 'name' stands twice" in refused(tmp_path, "name: a\nname: b\n")
+    assert "the key 'name' is given twice" in refused(tmp_path, "name: a\nname: b\n")
 
 
 def test_very_deep_yaml_is_refused(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from compression.data.dataset import Rows
 from compression.errors import MeasureError
-from compression.measure import latency
+from compression.measure import latency, latency_round
 from compression.measure.latency import ROUNDS, draw_batches, measure_latency
 from compression.measure.latency_round import Round, read_times
 from compression.measure.pairs import Pairs, clock_of, over_rounds, paired_ratio, time_pairs
@@ -210,3 +210,18 @@ def test_the_intervals_of_p50_and_throughput_are_those_of_the_rounds(dataset, ex
     assert (p50.ci_low / p50.value, p50.ci_high / p50.value) == pytest.approx((low / value, high / value))
     assert (throughput.ci_low, throughput.ci_high) == pytest.approx((8e3 / p50.ci_high, 8e3 / p50.ci_low))
     assert base[0].ci_low == pytest.approx(1.0) == base[0].ci_high
+
+
+def test_the_file_that_is_opened_first_changes_with_every_round(tmp_path, monkeypatch):
+    swapped = []
+
+    def opened(model, baseline, target, *, swapped: bool, seen=swapped):
+        seen.append(swapped)
+        return None, None
+
+    monkeypatch.setattr(latency_round, "opened", opened)
+    for number in range(4):
+        asked = Round(number=number, model=tmp_path, baseline=tmp_path, target=Target(), seed=0, parts=())
+        (tmp_path / latency_round.ROUND).write_text(asked.model_dump_json())
+        assert latency_round.main(tmp_path) == 0
+    assert swapped == [False, True, False, True]

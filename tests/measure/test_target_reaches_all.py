@@ -62,8 +62,17 @@ def test_a_run_on_cuda_checks_and_measures_everything_there(tmp_path, monkeypatc
     model = zoo.build("deepfm", dataset.signature, {}, seed=0)
     save_model(tmp_path / "model", LoadedModel(model, dataset.signature, dataset.vocabularies, "deepfm", model.config))
     recipe = Recipe(name="tried", steps=(Step(method="embed.quantize_rows"),))
+    precisions = []
+
+    class Noting(parity.Scored):
+        def forward(self, batch):
+            precisions.append(torch.backends.cuda.matmul.fp32_precision)
+            return super().forward(batch)
+
+    monkeypatch.setattr(parity, "Scored", Noting)
     result, files = run(RunSpec(model="m", data="d", recipe=recipe, target=CUDA), model_folder=tmp_path / "model",
                         data_folder=tmp_path / "data", folder=tmp_path / "out", report=lambda progress: None)
+    assert set(precisions) == {"ieee"}  # torch, too, multiplies without TF32 while it is compared
     memory = opened.pop("memory")
     assert {who: len(options) for who, options in opened.items()} == {"parity": 1, "scores": 2, "latency": 6}
     assert all(one == CUDA.session for options in opened.values() for one in options), opened

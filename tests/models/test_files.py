@@ -152,7 +152,7 @@ def test_an_input_named_twice_or_without_rows_is_refused(saved):
     ('{"user": [1]}', "must map each column to a list of texts"),
     ('{"user": ["a"]}', "no vocabulary for the column 'item'"),
     ('{"user": ["a", "b", "a"]}', "The vocabulary of 'user' lists 'a' twice, as value 1 and 3"),
-    ('{"user": ["a"], "user": ["b"]}', "the key 'user' stands twice"),
+    ('{"user": ["a"], "user": ["b"]}', "the key 'user' is given twice"),
 ])
 def test_broken_vocabularies_say_what_is_wrong(saved, text, message):
     (saved / "vocabularies.json").write_text(text)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from compression.export.onnx import export_onnx
-from compression.layers.padded_rows import PaddedRows
+from compression.layers.padded_rows import PaddedRows, keep_padding
 from compression.layers.quantized_rows import QuantizedRows
 from compression.layers.row_codes import encode_rows
 from compression.models.files import LoadedModel, load_model, save_model
@@ -73,3 +73,13 @@ def test_a_frozen_table_that_stores_zeros_needs_no_mask():
     coded = QuantizedRows(encode_rows(model.tables["history"].weight.detach(), n_bits=8, clipping="none"))
     replace(model, "tables.history", coded)
     assert coded.padding_idx is None and not coded(torch.tensor([0])).any()
+
+
+@pytest.mark.parametrize(("trained", "padding"), [(True, 0), (False, None)])
+def test_a_padding_row_that_is_zeros_already_is_masked_where_training_could_change_it(trained, padding):
+    new = Constant()
+    new.look_up = lambda ids: torch.zeros(*ids.shape, 4)
+    if not trained:
+        new.row = None
+    keep_padding(nn.Embedding(20, 4, padding_idx=0), new)
+    assert new.padding_idx == padding

@@ -75,7 +75,7 @@ def test_only_one_file_reads_yaml():
 @pytest.mark.parametrize(("text", "says"), [
     ("a: &b 1", "anchors"), ("a: *b", "aliases"), ("a: !!python/name:os.system x", "tags"),
     ("a: !!binary aGk=", "tags"), ("a: 0x" + "f" * 1001, "more than 1000 digits"),
-    ("a: 1\na: 2", "line 2, column 1: the key 'a' stands twice"), ("a: 2024-13-45", "can't be read"),
+    ("a: 1\na: 2", "line 2, column 1: the key 'a' is given twice"), ("a: 2024-13-45", "can't be read"),
     ("[" * 40 + "]" * 40, f"at most {MAX_DEPTH} levels"), ("a: [1", "not valid YAML"), (b"\xff\xfe\xff", "UTF-8"),
     ("[" + "1," * MAX_NODES + "1]", "more than 60,000 values"), ("x" * 1_000_001, "at most 1,000,000 characters"),
     ("a: " + "9" * 1001, "more than 1000 digits"), ("\ud800", "UTF-8"), ('"\\ud800"', "character|surrogate"),
@@ -107,7 +107,8 @@ def test_json_that_is_not_read_is_refused_with_the_reason(text, says):
 
 def test_json_in_place_of_yaml_keeps_its_emoji_and_its_bounds():
     assert read_yaml('{"a": "\\ud83d\\ude00", "b": 1e5}') == {"a": "\U0001f600", "b": 1e5}
-    for text, says in (('{"a": 1, "a": 2}', "'a' stands twice"), ('{"a":' * 50 + "1" + "}" * 50, "nested too deeply")):
+    for text, says in (('{"a": 1, "a": 2}', "'a' is given twice"),
+                       ('{"a":' * 50 + "1" + "}" * 50, "nested too deeply")):
         with pytest.raises(TextError, match=says):
             read_yaml(text)
 

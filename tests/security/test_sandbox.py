@@ -109,7 +109,7 @@ def test_a_child_that_stands_still_is_stopped_and_the_file_is_not_called_broken(
         return child
 
     monkeypatch.setattr(sandbox.subprocess, "Popen", suspended)
-    with pytest.raises(ModelError, match=r"stood still for 1 s and was stopped: .* Try again\.") as said:
+    with pytest.raises(ModelError, match=r"made no progress for 1 s and was stopped: .* Try again\.") as said:
         read_in_sandbox(files(tmp_path / "up", m__onnx=graph().SerializeToString()), tmp_path / "model")
     assert "broken" not in str(said.value)
     assert [child.returncode for child in started] == [-signal.SIGKILL]

@@ -6,7 +6,7 @@ import compression.methods
 from compression.errors import RecipeError
 from compression.presets import PRESETS, recipe_name
 from compression.recipe import check, parse_step
-from compression.records import Recipe, Step
+from compression.records import Recipe, Step, Target
 from compression.values import Value
 from plots.pareto import pareto_points
 from tests.plots.points import run
@@ -124,3 +124,8 @@ def test_a_recipe_is_named_after_what_it_does():
 def test_a_value_without_baseline_has_no_difference():
     assert result_columns([run(1, 10)], ["latency_p50_ms@512"])["latency_p50_ms@512 difference"] == [None]
     assert Value(1.0).baseline is None
+
+
+def test_a_limit_of_zero_is_a_limit():
+    limits = View(loss=0.0, ms=0.0, mb=0.0).limits(Target())
+    assert (limits.max_loss, limits.max_latency_ms, limits.max_size_bytes) == (0.0, 0.0, 0.0)

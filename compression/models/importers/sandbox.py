@@ -157,8 +157,8 @@ def _wait(child: subprocess.Popen, cpu_seconds: float) -> int:
             raise ModelError(f"Reading the file took more than {cpu_seconds:.0f} s of processor time and was stopped. "
                              "It is broken, or far more complex than a ranking model.")
         if now - moved > IDLE_SECONDS:
-            raise ModelError(f"Reading the file stood still for {IDLE_SECONDS:.0f} s and was stopped: the process was "
-                             "suspended, or the disk doesn't answer. Try again.")
+            raise ModelError(f"Reading the file made no progress for {IDLE_SECONDS:.0f} s and was stopped: the "
+                             "process was suspended, or the disk doesn't answer. Try again.")
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(_POLL_SECONDS)
     return status

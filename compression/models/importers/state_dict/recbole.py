@@ -59,8 +59,9 @@ def config_of(values: Any) -> dict[str, Any] | None:
 def told_by_recbole(config: dict[str, Any], *, kept: Kept | None, vocabularies: dict[str, list[str]],
                     data_folder: Path | None) -> Told:
     """Settings, columns, vocabularies, and the recogniser of the model that the settings name."""
-    told = Told(common(config) | _ALWAYS | (_OF_HISTORIES if config.get("model") in HISTORIES else _OF_PAIRS))
-    if config.get("model") == "LightGCN":
+    model = text_in(config, "model")
+    told = Told(common(config) | _ALWAYS | (_OF_HISTORIES if model in HISTORIES else _OF_PAIRS))
+    if model == "LightGCN":
         told.settings["graph_layers"] = config.get("n_layers")
     eps = config.get("layer_norm_eps")
     if isinstance(eps, float) and 0 <= eps <= 0.1:

@@ -60,7 +60,7 @@ def test_without_a_vocabulary_ids_are_the_rows_of_fuxictr(tmp_path):
 def test_a_value_that_stands_twice_in_the_vocabulary_is_refused(tmp_path):
     files = fuxictr_files(made("DeepFM"))
     files["feature_vocab.json"] = files["feature_vocab.json"].replace(b'"item2"', b'"item1"')
-    with pytest.raises(ModelError, match=r"feature_vocab.json can't be read \(the key 'item1' stands twice\)"):
+    with pytest.raises(ModelError, match=r"feature_vocab.json can't be read \(the key 'item1' is given twice\)"):
         read(files, tmp_path)
 
 

@@ -22,7 +22,6 @@ from compression.models.importers.look import look_at
 from compression.models.importers.reader import read_upload
 from compression.models.importers.state_dict import choose
 from compression.models.importers.state_dict.choose import assembled
-from compression.models.importers.state_dict.id_maps import mappings_in_values
 from compression.models.importers.vocabularies import prepare
 from tests.data.write import write_data
 from tests.models.importers.state_dict.make import SASRec, apart, imported
@@ -415,10 +414,3 @@ def test_a_mapping_that_fits_no_column_is_named_and_can_be_chosen(tmp_path):
     binding["inputs"]["user"]["from"] = {"user": "file:other"}
     with pytest.raises(ModelError, match=r"mapping 'other' for the column 'user'.*there are: user2id"):
         read_upload(files, tmp_path / "other", data_folder=data, binding=binding)
-
-
-def test_only_numberings_without_gaps_count_as_mappings():
-    found = mappings_in_values({
-        "token2id": {"a": 1, "b": 2}, "gaps": {"a": 0, "b": 2}, "twice": {"a": 0, "b": 0}, "item_ids": [9, 8, 7],
-        "layers": [64, 32], "optimizer": {"params": {"a": 0, "b": 1}}, "epoch": 3})
-    assert found == {"token2id": {"a": 1, "b": 2}, "item_ids": {"9": 0, "8": 1, "7": 2}}
