@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
+from ui.compare_state import View
+from ui.experiment_form import ADDRESS
+
 ODD = {
     "empty": "", "forty nines": "9" * 40, "5,000 nines": "9" * 5000, "beyond 64 bits": str(2**63), "minus one": "-1",
     "a fraction": "1.5", "NaN": "NaN", "1e400": "1e400", "NUL": "a\x00b", "brackets": "[" * 4000,
@@ -10,9 +15,8 @@ ODD = {
 }
 PARAMETERS = {
     "models": ("id", "add", "job", "model", "data"), "datasets": ("id", "add", "job"),
-    "experiment": ("clone", "model", "data", "recipe"), "runs": ("state", "kind", "model", "q", "page"), "run": ("id",),
-    "compare": ("c", "project", "runs", "x", "y", "logx", "logy", "loss", "ms", "mb", "at", "proven", "goal", "pin",
-                "pick", "side", "q"),
+    "experiment": ADDRESS, "runs": ("state", "kind", "model", "q", "page"), "run": ("id",),
+    "compare": ("c", *(field.name for field in fields(View))),
     "methods": ("method",),
 }
 BESIDE = {("models", "model"): {"add": "upload"}, ("models", "data"): {"add": "train"}}  # what makes a page read it
