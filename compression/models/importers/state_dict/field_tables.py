@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from compression.errors import ModelError
-from compression.models.importers.state_dict.recognised import Field, Settings, clean
+from compression.models.importers.state_dict.recognised import Field, Settings, clean, padded_with
 from compression.models.importers.state_dict.skeleton import Leaf, of_kind
 from compression.records import Question
 
@@ -64,6 +64,10 @@ def read_field_tables(leaves: tuple[Leaf, ...], settings: Settings) -> FieldTabl
     used = {*vectors, *singles, *offsets}
     found.left = [leaf for leaf in leaves if leaf not in used]
     _ask(found, settings)
+    for one in found.fields:
+        if one.kind == "multi" and found.has_vectors:
+            found.questions += padded_with(Leaf(one.name, "table", {"weight": found.weights[f"tables[{one.name}]"]}),
+                                           settings)
     return found
 
 

@@ -249,6 +249,14 @@ def test_a_row_of_zeros_elsewhere_than_in_front_says_that_another_id_is_padding(
     assert "padding_id" not in imported(state)[1]
 
 
+def test_a_list_of_a_click_model_may_have_another_id_as_padding_too():
+    state = fields(20, 30, 10) | network("mlp", 3 * DIM, 16, 1)
+    state["emb.f1.weight"][29] = 0
+    assert "padding_id" not in imported(state)[1]  # of single ids, nothing is padded
+    with pytest.raises(ModelError, match="Row 29 of f1 is all zeros and row 0 isn't"):
+        imported(state, {"lists": ["f1"]})
+
+
 # Pooling
 
 @pytest.mark.parametrize("read_from", ["last", "items", "places"])
