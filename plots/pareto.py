@@ -254,13 +254,14 @@ def _scale(key: str, values: list[float], log: bool) -> dict:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round values from about `low` to about `high`: decades over a long span, 1-2-5 over a shorter one, every digit
-    and then every half where fewer than three of those would be in sight."""
+    """Round values from about `low` to about `high`: 1-2-5 a decade, decades alone over a long span; every digit, then
+    every half, over a span in which those are fewer than three."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    usual = (1, 2, 5) if last - first <= 4 else (1,)
     halves = tuple(half / 2 for half in range(2, 20))
-    for leads in ((1,), (1, 2, 5), tuple(range(1, 10)), halves):
+    for leads, beyond in ((usual, 1.4), (tuple(range(1, 10)), 1.05), (halves, 1.05)):
         ticks = [float(f"{lead}e{power}") for power in range(first, last + 1) for lead in leads]
-        kept = [tick for tick in ticks if low * 0.95 <= tick <= high * 1.05]
+        kept = [tick for tick in ticks if low / beyond <= tick <= high * beyond]
         if len(kept) >= FEWEST_TICKS:
             return kept
     return kept or [low, high]
