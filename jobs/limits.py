@@ -42,10 +42,10 @@ class Limit:
 
 
 STANDSTILL = Limit(
-    "job_standstill_minutes", "A job may make no progress for", "minutes", 60.0, default=10, lower=1, upper=1440,
+    "job_standstill_minutes", "Longest time without progress", "minutes", 60.0, default=10, lower=1, upper=1440,
     help="A job that reports nothing new and uses no processor time for so long is ended and tried once more.")
 DURATION = Limit(
-    "job_duration_hours", "A job may take", "hours", 3600.0, default=72, lower=0, upper=720,
+    "job_duration_hours", "Longest time of a job", "hours", 3600.0, default=72, lower=0, upper=720,
     help="A job that takes longer is ended; a retry goes on from its checkpoint. 0 sets no limit.")
 LIMITS = (STANDSTILL, DURATION)
 

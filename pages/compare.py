@@ -17,7 +17,7 @@ from ui.state import open_page, store
 
 open_saved(store())
 view = opened_view()
-head, side = st.columns([1.6, 1], vertical_alignment="bottom")
+head, side = st.columns([1, 1], vertical_alignment="bottom")
 with head:
     page_title("Compare")
 known = store().projects(limit=200)

@@ -54,5 +54,5 @@ def draw_byte_bars(bars: list[ByteBar], *, dark: bool = False) -> go.Figure:
     figure.update_layout(template=template(dark), barmode="group", bargap=0.35, bargroupgap=0.08,
                          height=90 + 44 * len(bars), legend_traceorder="reversed", margin={"r": 72})
     figure.update_xaxes(showticklabels=False, showgrid=False)
-    figure.update_yaxes(showgrid=False)
+    figure.update_yaxes(showgrid=False, ticklabelstandoff=6)
     return figure

@@ -36,6 +36,7 @@ from plots.theme import (
 
 DIMMED = 0.35  # opacity of what something else beats
 MANY = 1500  # from here on points are drawn by WebGL, without error bars on the dominated ones
+FEWEST_TICKS = 3  # of a logarithmic axis, where round values allow it
 MAX_LABELS = 6
 LABEL_CHARS = 28
 
@@ -253,11 +254,16 @@ def _scale(key: str, values: list[float], log: bool) -> dict:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round values from about `low` to about `high`: 1-2-5 a decade, decades alone over a long span."""
+    """Round values from about `low` to about `high`: 1-2-5 a decade, decades alone over a long span; every digit, then
+    every half, over a span in which those are fewer than three."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    leads = (1, 2, 5) if last - first <= 4 else (1,)
-    ticks = [float(f"{lead}e{power}") for power in range(first, last + 1) for lead in leads]
-    kept = [tick for tick in ticks if low * 0.7 <= tick <= high * 1.4]
+    usual = (1, 2, 5) if last - first <= 4 else (1,)
+    halves = tuple(half / 2 for half in range(2, 20))
+    for leads, beyond in ((usual, 1.4), (tuple(range(1, 10)), 1.05), (halves, 1.05)):
+        ticks = [float(f"{lead}e{power}") for power in range(first, last + 1) for lead in leads]
+        kept = [tick for tick in ticks if low / beyond <= tick <= high * beyond]
+        if len(kept) >= FEWEST_TICKS:
+            return kept
     return kept or [low, high]
 
 

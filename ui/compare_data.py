@@ -84,13 +84,14 @@ def table_order(points: Sequence[Point], placed: Sequence[ParetoPoint], asked: s
 
 
 def differing(runs: Sequence[tuple[str, Recipe, Point]]) -> list[dict[str, str]]:
-    """Rows of what differs between runs: steps, then parameters, then numbers. What is equal is left out."""
-    recipes = [_settings(recipe) for _, recipe, _ in runs]
-    names = list(dict.fromkeys(name for settings in recipes for name in settings))
-    rows = [(name, [str(settings.get(name, "—")) for settings in recipes]) for name in names]
+    """Rows of what differs between runs: numbers, then steps and their parameters. What is equal is left out."""
+    rows = []
     for key in metric_keys([point for _, _, point in runs]):
         values = [point.values.get(key) for _, _, point in runs]
         rows.append((metric_title(key), _marked(key, [value.value if value else None for value in values])))
+    recipes = [_settings(recipe) for _, recipe, _ in runs]
+    names = list(dict.fromkeys(name for settings in recipes for name in settings))
+    rows += [(name, [str(settings.get(name, "—")) for settings in recipes]) for name in names]
     titles = [title for title, _, _ in runs]
     return [{"What": name, **dict(zip(titles, values, strict=True))} for name, values in rows if len(set(values)) > 1]
 

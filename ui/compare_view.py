@@ -249,7 +249,7 @@ def draw_side_by_side(store: Store, points: Sequence[Point], view: View) -> None
     specs = [store.job(point.job_id).spec for point in chosen]
     rows = differing([(f"#{point.job_id} {point.name}", spec.recipe, point)
                       for point, spec in zip(chosen, specs, strict=True) if isinstance(spec, RunSpec)])
-    draw_dataframe(rows, hide_index=True)
+    draw_dataframe(rows, hide_index=True, height="content")
     with st.container(horizontal=True):
         for point in chosen:
             if st.button(f"Clone #{point.job_id}", key=f"clone.{point.job_id}", type="tertiary"):

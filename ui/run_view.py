@@ -24,6 +24,7 @@ from ui.verdict import draw_figures, draw_verdict, measurement_table
 BADGES = {"queued": "gray", "running": "blue", "done": "green", "failed": "red", "cancelled": "orange"}
 BUNDLE = "bundle.zip"
 PLAIN_CHART = {"displayModeBar": False}
+LOG_LINE_HEIGHT = 22  # pixels
 
 
 def opened_job(store: Store) -> Job:
@@ -104,7 +105,7 @@ def draw_waiting(store: Store, job: Job) -> None:
         st.progress(progress_share(now.progress), text=escaped(progress_words(now).capitalize()))
         if now.state == "queued" and not any(worker.alive for worker in store.workers()):
             st.warning("No worker is running. Start one with `python -m jobs.worker`; Settings lists them.")
-        _draw_log(store, job.id, height=360)
+        _draw_log(store, job.id, height=360, growing=True)
 
     live()
 
@@ -180,9 +181,11 @@ def _draw_files(job: Job, result: Result) -> None:
             st.caption(f"sha256 {digest}")
 
 
-def _draw_log(store: Store, job_id: int, *, height: int) -> None:
+def _draw_log(store: Store, job_id: int, *, height: int, growing: bool = False) -> None:
+    """The end of the log: a short one takes the lines it has; a growing one has its place from the start."""
     text = log_tail(store, job_id)
     if text:
-        st.code(text, language=None, height=height)
+        is_long = len(text.splitlines()) * LOG_LINE_HEIGHT > height
+        st.code(text, language=None, height=height if growing or is_long else "content")
     else:
         st.caption("No log yet: it begins when a worker takes the job.")

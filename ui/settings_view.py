@@ -60,7 +60,7 @@ def draw_job_limits(store: Store) -> None:
 
             value = min(max(round(store.setting(limit.key, limit.default)), limit.lower), limit.upper)
             st.number_input(f"{limit.title}, in {limit.unit}", limit.lower, limit.upper, value=value, key=key,
-                            on_change=keep, width=220, help=limit.help)
+                            on_change=keep, width=300, help=limit.help)
 
 
 def draw_storage(store: Store) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from compression.records import Change
 from plots.bars import byte_bars, draw_byte_bars
-from plots.pareto import _front, draw_pareto, pareto_points
+from plots.pareto import _front, draw_pareto, log_ticks, pareto_points
 from tests.plots.points import FakePoint, run
 
 
@@ -99,3 +99,14 @@ def test_a_family_the_theme_does_not_know_is_still_drawn():
     odd = FakePoint(2, "odd", "newfamily", run(2, 20, 0.8).values)
     figure = draw_pareto(pareto_points([point, odd]), x="size_bytes", y="auc")
     assert {row[0] for trace in figure.data if trace.customdata is not None for row in trace.customdata} >= {1, 2}
+
+
+@pytest.mark.parametrize(("low", "high", "ticks"), [
+    (1e3, 1e8, [1e3, 1e4, 1e5, 1e6, 1e7, 1e8]),
+    (2.75e5, 1.9e6, [2e5, 5e5, 1e6, 2e6]),
+    (9e4, 4.2e5, [1e5, 2e5, 5e5]),
+    (1.6, 4.3, [2, 3, 4]),
+    (2.4, 3.6, [2.5, 3, 3.5]),
+])
+def test_a_logarithmic_axis_has_three_round_ticks_however_little_it_spans(low, high, ticks):
+    assert log_ticks(low, high) == pytest.approx(ticks)

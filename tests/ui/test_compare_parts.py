@@ -74,8 +74,8 @@ def test_what_is_equal_is_left_out_side_by_side():
     step = Step(method="prune.magnitude", params={"sparsity": 0.5})
     other = Step(method="prune.magnitude", params={"sparsity": 0.8})
     rows = differing([("a", Recipe(steps=(step,)), run(1, 10, 0.79)), ("b", Recipe(steps=(other,)), run(2, 10, 0.8))])
-    assert [row["What"] for row in rows] == ["prune.magnitude · sparsity", "AUC"]
-    assert rows[1]["b"].endswith("best")
+    assert [row["What"] for row in rows] == ["AUC", "prune.magnitude · sparsity"]
+    assert rows[0]["b"].endswith("best")
 
 
 def test_a_grid_is_every_combination_with_names_that_tell_them_apart():
