@@ -143,10 +143,10 @@ def _text(ids: Leaf, place: Leaf, blocks: _Blocks, score: Leaf, settings: Settin
 def _ask_blocks(config: dict[str, Any], dim: int, norms: tuple[str, ...], settings: Settings) -> tuple[Question, ...]:
     heads = tuple(count for count in range(1, MAX_HEADS + 1) if dim % count == 0 and (dim // count > 1 or count == 1))
     eps = sorted({*EPS, config["eps"], *(one for one in [settings.get("blocks.eps")] if type(one) is float)})
-    return (Question(key="blocks.heads", text="How many heads has the attention?", choices=heads,
+    return (Question(key="blocks.heads", text="How many heads does the attention have?", choices=heads,
                      answer=config["heads"]),
             Question(key="blocks.norm", choices=norms, answer=config["norm"],
-                     text="Do the norms stand after each sum (post), before each part (pre), or before the queries?"),
+                     text="Where are the norms: after each sum (post), before each part (pre), or before the queries?"),
             Question(key="blocks.activation", text="Which activation has the network in a block?",
                      choices=ACTIVATIONS[:4], answer=config["activation"]),
             Question(key="blocks.eps", text="What do the norms add to the variance (eps)?", choices=tuple(eps),
