@@ -47,7 +47,7 @@ class Outcome:
     """What became of the uploads of a kind: how many of each, and sentences that are none."""
 
     counts: Counter = field(default_factory=Counter)
-    unsaid: list[str] = field(default_factory=list)  # seed and error, where an importer didn't say what is wrong
+    unsaid: list[str] = field(default_factory=list)  # seed, end and error, where no importer said what is wrong
 
 
 def fuzz(kind: str, seeds: range, folder: Path) -> Outcome:
@@ -64,8 +64,8 @@ def fuzz(kind: str, seeds: range, folder: Path) -> Outcome:
         scratch.mkdir()
         end, said = read_apart(changed(sound, random.Random(f"{kind} {seed}")), scratch, export=seed % EXPORTED == 0)
         outcome.counts[end] += 1
-        if end == "broke":
-            outcome.unsaid.append(f"seed {seed}: {said}")
+        if end not in ("read", "refused"):
+            outcome.unsaid.append(f"seed {seed} {end}: {said}")
         assert not canary.exists(), f"{kind}, seed {seed}: code from the upload ran"
         assert sorted(path.name for path in folder.iterdir()) == ["guarded", "scratch"], f"{kind}, seed {seed}"
         assert [path.read_text() for path in guarded.iterdir()] == ["as it was"], f"{kind}, seed {seed}"
@@ -175,7 +175,7 @@ def write(state: dict[str, dict], *, seeds: int) -> Path:
         "read: the change did no harm, or made another model. refused: with a sentence of the importer. broke: an "
         "error of a library; the person reads that the file could not be read, and the error. killed, slow: the child "
         "ended by a signal or by its time, and the import says so.",
-        *(["\n".join(["Broke:", "", *unsaid])] if unsaid else [])])
+        *(["\n".join(["Ended otherwise:", "", *unsaid])] if unsaid else [])])
     return report.write("fuzz", "Uploads changed at random", body,
                         command=f"python -m tests.security.fuzz --seeds {seeds} --state FILE")
 
