@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from playwright.sync_api import Page, TimeoutError
@@ -84,3 +85,15 @@ def axe_findings(page: Page) -> list[str]:
             if not own:
                 found.append(f"{violation['id']} ({violation['impact']}): {node['target']} {node['html'][:200]}")
     return found
+
+
+def until(page, expression: str, *, arg=None, timeout_s: float = 30.0) -> None:
+    """Wait until an expression is true in the page.
+
+    Playwright's own wait_for_function evaluates text inside the page from its second look on, which the app's content
+    security policy forbids.
+    """
+    end = time.monotonic() + timeout_s
+    while not page.evaluate(expression, arg):
+        assert time.monotonic() < end, f"{expression} did not become true within {timeout_s:.0f} s"
+        page.wait_for_timeout(100)

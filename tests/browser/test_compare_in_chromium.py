@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from compression.records import Step
 from storage.store import open_store
-from tests.browser.look import choose, go, settle
+from tests.browser.look import choose, go, settle, until
 
 pytestmark = pytest.mark.browser
 SLOW = (Step(method="embed.quantize_rows", params={"n_bits": 2}), Step(method="quantize.static"))
@@ -191,14 +191,14 @@ def test_a_saved_comparison_goes_after_a_second_click(served, page):
 def test_edits_of_a_recipe_live_through_a_reload_and_back_undoes_them(served, page):
     app, ids = served
     go(page, f"{app.url}/experiment?clone={ids['rare']}")
-    page.wait_for_function("location.search.includes('recipe=')")
+    until(page, "location.search.includes('recipe=')")
     slider = page.get_by_role("slider").first
     start = slider.input_value()
     before = page.url
     slider.focus()
     for _ in range(3):
         slider.press("ArrowRight")
-    page.wait_for_function("old => location.href !== old", arg=before)
+    until(page, "old => location.href !== old", arg=before)
     page.wait_for_timeout(800)
     settle(page)
     moved = page.get_by_role("slider").first.input_value()
@@ -255,7 +255,7 @@ def test_back_from_another_page_opens_the_same_picture(served, page, address):
 def test_experiment_is_as_it_was_after_a_look_at_another_page(served, page, back):
     app, ids = served
     go(page, f"{app.url}/experiment?clone={ids['rare']}")
-    page.wait_for_function("location.search.includes('recipe=')")
+    until(page, "location.search.includes('recipe=')")
     seed, name = page.get_by_role("spinbutton", name="Seed"), page.get_by_role("textbox", name="Name")
     for field, text in ((seed, "7"), (name, "rows seed 7")):
         field.fill(text)

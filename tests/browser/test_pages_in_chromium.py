@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.browser.look import axe_findings, go, picture, point_of, settle
+from tests.browser.look import axe_findings, go, picture, point_of, settle, until
 
 pytestmark = pytest.mark.browser
 PAGES = {"home": "", "models": "models", "datasets": "datasets", "experiment": "experiment?clone=6", "runs": "runs",
@@ -41,24 +41,24 @@ def test_a_click_on_a_point_picks_the_run_and_the_link_opens_it(filled_app, page
     link = page.get_by_role("link", name="Open run 6")
     link.wait_for(timeout=10_000)
     settle(page)
-    page.wait_for_function("location.search.includes('pick=6')")
+    until(page, "location.search.includes('pick=6')")
     link.click()
     page.get_by_text("student 0.5 + int8 dense: 4.8× smaller").wait_for(timeout=15_000)
-    page.wait_for_function("location.pathname.endsWith('/run') && location.search.includes('id=6')")
+    until(page, "location.pathname.endsWith('/run') && location.search.includes('id=6')")
 
 
 def test_the_address_of_compare_opens_the_same_picture_elsewhere_and_back_works(filled_app, page, browser):
     go(page, f"{filled_app.url}/compare")
     page.get_by_text("log ↕").click()
     settle(page)
-    page.wait_for_function("location.search.includes('logy=1')")
+    until(page, "location.search.includes('logy=1')")
     other = browser.new_context().new_page()
     go(other, page.url)
-    other.wait_for_function("document.querySelector('.js-plotly-plot')?._fullLayout?.yaxis?.type === 'log'")
+    until(other, "document.querySelector('.js-plotly-plot')?._fullLayout?.yaxis?.type === 'log'")
     other.context.close()
     page.go_back()
     settle(page)
-    page.wait_for_function("document.querySelector('.js-plotly-plot')?._fullLayout?.yaxis?.type === 'linear'")
+    until(page, "document.querySelector('.js-plotly-plot')?._fullLayout?.yaxis?.type === 'linear'")
 
 
 def test_a_slider_moves_by_the_keyboard_and_the_size_follows(filled_app, page):
@@ -69,5 +69,5 @@ def test_a_slider_moves_by_the_keyboard_and_the_size_follows(filled_app, page):
     slider.focus()
     for _ in range(5):
         slider.press("ArrowRight")
-    page.wait_for_function("before => document.querySelector('[data-testid=stMetricValue]').innerText !== before",
+    until(page, "before => document.querySelector('[data-testid=stMetricValue]').innerText !== before",
                            arg=before)

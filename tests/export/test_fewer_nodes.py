@@ -49,7 +49,9 @@ def exported(model, signature, path) -> onnx.GraphProto:
 def scores_of(file: onnx.ModelProto | str, signature: Signature) -> list[np.ndarray]:
     given = file if isinstance(file, str) else file.SerializeToString()
     session = onnxruntime.InferenceSession(given, session_options(), providers=["CPUExecutionProvider"])
-    return [session.run(None, some_rows(signature, size))[0] for size in (1, 50)]
+    names = [item.name for item in session.get_inputs()]  # as traced they are input_0, input_1 …, in this order
+    given = [dict(zip(names, some_rows(signature, size).values(), strict=True)) for size in (1, 50)]
+    return [session.run(None, rows)[0] for rows in given]
 
 
 def changed(model, *steps):
