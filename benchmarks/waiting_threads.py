@@ -1,8 +1,8 @@
-"""What it costs when the threads of a training wait by spinning or by sleeping, alone and beside a busy neighbour.
+"""What it costs when the threads of a training spin, sleep, or spin shortly, alone and beside a busy neighbour.
 
     python -m benchmarks.waiting_threads
 
-Two processes train the same DeepFM with as many threads as there are cores; they differ in the variables that
+Processes train the same DeepFM with as many threads as there are cores; they differ in the variables that
 `jobs.environment.WAITING` sets for jobs. They run in turn, in random order within each round, once with a neighbour
 that keeps one core busy and once without. Wall seconds and processor seconds of an epoch.
 """
@@ -21,7 +21,8 @@ import time
 from benchmarks import report
 from jobs.environment import WAITING
 
-FORMS = {"spinning": dict.fromkeys(WAITING, ""), "sleeping": WAITING}
+FORMS = {"spin until called": dict.fromkeys(WAITING, ""), "sleep at once": WAITING | {"GOMP_SPINCOUNT": "0"},
+         "spin, then sleep": WAITING}
 
 
 def serve(batch_size: int, n_steps: int, threads: int) -> None:
@@ -97,8 +98,8 @@ def _body(found: dict[tuple[str, str], list[tuple[float, float]]], options: argp
     return report.table(["machine", "threads wait", "wall s, median", "lowest to highest", "processor s, median"],
                         rows) + (
         f"\n\nAn epoch of {options.steps} steps of {options.batch_size} rows, DeepFM of 10 fields, dimension 16, "
-        f"3 × 128 neurons, {options.threads} threads; {options.rounds} rounds, random order within each. Sleeping is "
-        "what `jobs/environment.py` sets for jobs: OMP_WAIT_POLICY=PASSIVE, GOMP_SPINCOUNT=0, KMP_BLOCKTIME=0. "
+        f"3 × 128 neurons, {options.threads} threads; {options.rounds} rounds, random order within each. \"spin, then "
+        f"sleep\" is what `jobs/environment.py` sets for jobs: {', '.join('='.join(item) for item in WAITING.items())}. "
         "Where the machine is never quite idle, the lowest figures are the nearest to it.")
 
 

@@ -25,9 +25,10 @@ NETWORK = frozenset((
 NETWORK_PREFIXES = ("PIP_",)
 FETCHING = ("sample",)  # kinds of jobs
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
-# threads that wait for the next operator sleep instead of spinning, which beside a busy neighbour costs several times
-# the work itself; ONNX Runtime, which is what is timed, has threads of its own
-WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+# threads that wait for the next operator spin for some microseconds and then sleep: spinning on costs several times the
+# work itself beside a busy neighbour, and sleeping at once twice the time on an idle machine (docs/decisions/025).
+# ONNX Runtime, which is what is timed, has threads of its own
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
 
 
 def job_environment(kind: str, *, threads: int, given: Mapping[str, str] = os.environ) -> dict[str, str]:

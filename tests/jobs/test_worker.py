@@ -74,7 +74,7 @@ def test_a_child_is_given_what_it_needs_of_the_environment_and_no_secret(store, 
     seen = ast.literal_eval(line.removeprefix("SEEN ").split("}")[0] + "}")
     assert {name: seen[name] for name in secrets} == dict.fromkeys(secrets)
     # threads sleep while they wait, unless the person who runs the app said otherwise
-    assert (seen["OMP_WAIT_POLICY"], seen["GOMP_SPINCOUNT"], seen["KMP_BLOCKTIME"]) == ("PASSIVE", "0", "7")
+    assert (seen["OMP_WAIT_POLICY"], seen["GOMP_SPINCOUNT"], seen["KMP_BLOCKTIME"]) == ("PASSIVE", "1000", "7")
     assert seen["TZ"] == "Asia/Tokyo"
 
 

@@ -1,11 +1,12 @@
 """Uploads changed at random: each is read whole, in a forked child that has confined itself as the importer does.
 
-    python -m tests.security.fuzz --seeds 2000 [--kinds onnx bundle …] [--state FILE]
+    python -m tests.security.fuzz --seeds 2000 [--kinds onnx bundle …] [--state FILE [--page]]
 
 A seed is one upload. What may come of it: it is read, it is refused with a sentence, or the child ends (the parent of a
 real import turns that into a sentence). What may not: code runs, or a file outside the child's scratch folder changes.
-Landlock is left out, so that a payload that ran would be seen. With `--state`, seeds that are done are not done again,
-and docs/results/fuzz.md is written from the file. Linux and macOS, as it forks.
+Landlock is left out, so that a payload that ran would be seen. With `--state`, seeds that are done are not done again;
+with `--page`, docs/results/fuzz.md is written from the file. Linux and macOS, as it forks; a process of its own, because
+a child starts with the memory and the open files of its parent, and both are bounded.
 """
 
 from __future__ import annotations
@@ -51,10 +52,15 @@ class Outcome:
 
 
 def fuzz(kind: str, seeds: range, folder: Path) -> Outcome:
-    """Read an upload for each seed. Raises AssertionError as soon as code ran or a file outside was touched."""
+    """Read an upload for each seed.
+
+    Raises AssertionError as soon as code ran or a file outside was touched, and if the sound upload is not read.
+    """
     canary = folder / CANARY
     sound = SOUND[kind](canary)
     _load(kind)
+    with tempfile.TemporaryDirectory() as scratch:
+        assert (end := read_apart(sound, Path(scratch))) == ("read", ""), f"{kind}, unchanged: {end}"
     guarded = folder / "guarded"
     guarded.mkdir(parents=True, exist_ok=True)
     (guarded / "file").write_text("as it was")
@@ -139,6 +145,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--kinds", nargs="*", choices=sorted(SOUND), default=sorted(SOUND))
     parser.add_argument("--state", type=Path, help="keeps what is done, so that a later call goes on from it")
+    parser.add_argument("--page", action="store_true", help="write docs/results/fuzz.md from the state")
     options = parser.parse_args()
     state = json.loads(options.state.read_text()) if options.state and options.state.exists() else {}
     for kind in options.kinds:
@@ -155,7 +162,7 @@ def main() -> int:
                 options.state.write_text(json.dumps(state, indent=1))
         told = ", ".join(f"{count} {end}" for end, count in sorted(done["counts"].items()))
         print(f"{kind}: {told}; {done['seconds']:.0f} s", *done["unsaid"][:20], sep="\n  ", flush=True)
-    if options.state:
+    if options.page:
         write(state, seeds=options.seeds)
     return 0
 
@@ -177,7 +184,7 @@ def write(state: dict[str, dict], *, seeds: int) -> Path:
         "ended by a signal or by its time, and the import says so.",
         *(["\n".join(["Ended otherwise:", "", *unsaid])] if unsaid else [])])
     return report.write("fuzz", "Uploads changed at random", body,
-                        command=f"python -m tests.security.fuzz --seeds {seeds} --state FILE")
+                        command=f"python -m tests.security.fuzz --seeds {seeds} --state FILE --page")
 
 
 if __name__ == "__main__":
