@@ -98,8 +98,8 @@ def _body(found: dict[tuple[str, str], list[tuple[float, float]]], options: argp
     return report.table(["machine", "threads wait", "wall s, median", "lowest to highest", "processor s, median"],
                         rows) + (
         f"\n\nAn epoch of {options.steps} steps of {options.batch_size} rows, DeepFM of 10 fields, dimension 16, "
-        f"3 × 128 neurons, {options.threads} threads; {options.rounds} rounds, random order within each. \"spin, then "
-        f"sleep\" is what `jobs/environment.py` sets for jobs: {', '.join('='.join(item) for item in WAITING.items())}. "
+        f"3 × 128 neurons, {options.threads} threads; {options.rounds} rounds, random order within each. Jobs get "
+        f"\"spin, then sleep\" (`jobs/environment.py`): {', '.join('='.join(item) for item in WAITING.items())}. "
         "Where the machine is never quite idle, the lowest figures are the nearest to it.")
 
 

@@ -5,8 +5,8 @@
 A seed is one upload. What may come of it: it is read, it is refused with a sentence, or the child ends (the parent of a
 real import turns that into a sentence). What may not: code runs, or a file outside the child's scratch folder changes.
 Landlock is left out, so that a payload that ran would be seen. With `--state`, seeds that are done are not done again;
-with `--page`, docs/results/fuzz.md is written from the file. Linux and macOS, as it forks; a process of its own, because
-a child starts with the memory and the open files of its parent, and both are bounded.
+with `--page`, docs/results/fuzz.md is written from the file. Linux and macOS, as it forks. Run it in a process of its
+own: a child starts with the memory and the open files of its parent, and both are bounded.
 """
 
 from __future__ import annotations
