@@ -26,7 +26,7 @@ from benchmarks import report
 from compression.data.dataset import Rows
 from compression.measure.estimates import Estimate
 from compression.measure.quality import estimate
-from compression.metrics import METRICS
+from compression.spec.metrics import METRICS
 from compression.tasks import TASKS
 
 ALL = TASKS["ctr"].metrics

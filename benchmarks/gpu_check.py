@@ -17,9 +17,9 @@ from pathlib import Path
 from benchmarks import report
 from benchmarks.peers import find, quiet
 from compression.data.samples import fetch_sample, generate_click_log
-from compression.errors import RecPressError
-from compression.records import Recipe, RunSpec, Step, Target, TrainSpec
 from compression.run import run, train_reference, training_sentence
+from compression.spec.errors import RecPressError
+from compression.spec.records import Recipe, RunSpec, Step, Target, TrainSpec
 
 BATCH_SIZES = (1, 512, 4096)
 RECIPES = (

@@ -29,8 +29,8 @@ from compression.export.onnx import export_onnx
 from compression.measure.latency import ROUNDS, measure_latency
 from compression.models import zoo
 from compression.models.files import LoadedModel
-from compression.records import Measurement, Recipe, Step, Target
 from compression.run import apply_recipe
+from compression.spec.records import Measurement, Recipe, Step, Target
 
 ROWS = 60_000
 CONFIG = {"width": 64, "n_layers": 3}

@@ -37,7 +37,7 @@ from benchmarks.catalogue.points import Job, add_point, left_to_do, point_of, re
 from benchmarks.catalogue.references import SOURCES, load_reference, one_thread, prepare
 from benchmarks.catalogue.summary import frontier
 from benchmarks.catalogue.write import TABLE, dataset_spots, write_all
-from compression.errors import RecPressError
+from compression.spec.errors import RecPressError
 
 FOLDER = Path(__file__).resolve().parents[1] / ".cache" / "methods"
 FULL = ("movielens", "crosses", "convolutions", "attention", "log", "adult", "criteo", "criteo_indexed")

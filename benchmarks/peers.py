@@ -27,10 +27,10 @@ from compression.data.dataset import Rows
 from compression.data.description import dump_description
 from compression.data.encode import load_dataset
 from compression.data.samples import fetch_sample
-from compression.data.schema import Column, DataDescription, Label, Role, Split
 from compression.models.files import load_model
-from compression.records import Measurement, Recipe, RunSpec, Step, Target, TrainSpec
 from compression.run import export_baseline, measure, run, train_reference, training_sentence
+from compression.spec.data_description import Column, DataDescription, Label, Role, Split
+from compression.spec.records import Measurement, Recipe, RunSpec, Step, Target, TrainSpec
 
 TARGET = Target(batch_sizes=(1, 512), threads=1)
 DENSE_INT8 = Step(method="quantize.dynamic", params={})

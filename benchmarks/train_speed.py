@@ -22,9 +22,9 @@ from torch.utils.data import Dataset as TorchDataset
 
 from benchmarks import report
 from compression.data.dataset import Dataset, Rows
-from compression.data.schema import DataDescription, Label
-from compression.models.signature import Input, Signature
 from compression.models.zoo import build
+from compression.spec.data_description import DataDescription, Label
+from compression.spec.signature import Input, Signature
 from compression.train.loop import train
 from compression.train.losses import binary_cross_entropy
 from compression.train.params import TrainParams

@@ -25,10 +25,10 @@ from typing import Any, NoReturn, get_args
 
 from pydantic import ValidationError
 
-from compression.errors import DataError, ModelError, RecipeError, RecPressError
-from compression.metrics import METRICS
-from compression.plain_text import TextError, read_yaml
-from compression.records import (
+from compression.spec.errors import DataError, ModelError, RecipeError, RecPressError
+from compression.spec.metrics import METRICS
+from compression.spec.plain_text import TextError, read_yaml
+from compression.spec.records import (
     WARNING,
     GraphOptimization,
     Measurement,
@@ -84,10 +84,10 @@ def samples(options: argparse.Namespace) -> Answer:
 def methods(options: argparse.Namespace) -> Answer:
     """The catalogue with every parameter and its bounds."""
     import compression.methods  # noqa: F401  (fills METHODS)
-    from compression.method import METHODS, bounds_text
+    from compression.spec.method import METHODS, bounds_text
 
     if options.markdown:
-        from compression.catalogue import markdown_list
+        from compression.spec.catalogue import markdown_list
 
         return {"markdown": markdown_list()}, markdown_list().rstrip()
     plain, lines = [], []
@@ -158,8 +158,8 @@ def train(options: argparse.Namespace) -> Answer:
 
 def run(options: argparse.Namespace) -> Answer:
     """Apply a recipe, export, measure beside the baseline."""
-    from compression.recipe import load_recipe
     from compression.run import run as run_recipe
+    from compression.spec.recipe import load_recipe
 
     if not options.recipe.is_file():
         raise RecipeError(f"There is no recipe file {options.recipe}.")

@@ -14,18 +14,18 @@ from compression.data.columns import texts
 from compression.data.dataset import Dataset, Rows
 from compression.data.encode import load_dataset
 from compression.data.ingest import read_splits
-from compression.data.schema import Column, DataDescription, Role
 from compression.data.vocabulary import Vocabulary
-from compression.errors import DataError, MeasureError
 from compression.machine import compute_device
 from compression.measure.quality import measure_quality
 from compression.measure.ratings import as_chances
 from compression.measure.runtimes import RUNTIMES
 from compression.models import zoo
 from compression.models.files import LoadedModel, load_model
-from compression.models.signature import Signature
-from compression.records import Measurement, Progress, Record, Report, Target
 from compression.run import RUNTIME, SCORED_SPLIT, export_baseline
+from compression.spec.data_description import Column, DataDescription, Role
+from compression.spec.errors import DataError, MeasureError
+from compression.spec.records import Measurement, Progress, Record, Report, Target
+from compression.spec.signature import Signature
 from compression.tasks import TASKS
 from compression.train.loop import train
 from compression.train.params import TrainParams

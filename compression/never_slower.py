@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compression.records import Change, Progress, Target
+from compression.spec.records import Change, Progress, Target
 
 if TYPE_CHECKING:
     from torch import nn
 
     from compression.measure.layer_latency import Ratio
-    from compression.method import Applied, Context
+    from compression.spec.method import Applied, Context
 
     Ratios = dict[int, Ratio]  # by batch size
     Pair = tuple[nn.Linear, nn.Module]  # the float layer, what stands in its place
@@ -32,8 +32,8 @@ def put_slower_layers_back(model: "nn.Module", applied: "Applied", ctx: "Context
 
     Layers of equal form are timed once.
     """
-    from compression.method import Applied
     from compression.models.structure import copy_structure, replace
+    from compression.spec.method import Applied
 
     before = copy_structure(model)
     pairs = {change.module: pair for change in applied.changes if (pair := _replaced(before, applied.model, change))}

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from compression.spec.values import Value
 from compression.tasks import TASKS
 from compression.units import format_value, human_bytes, metric_title, signed, split_key
-from compression.values import Value
 from compression.verdict import (
     largest_batch_key,
     loss_interval,

@@ -14,7 +14,6 @@ from torch import nn
 
 from compression.data.dataset import Dataset, Rows
 from compression.data.encode import load_dataset
-from compression.errors import RecipeError
 from compression.export.bundle import bundle_bytes, write_bundle
 from compression.export.onnx import Exported, export_onnx
 from compression.export.parity import MAX_ROWS, check_parity
@@ -26,12 +25,13 @@ from compression.measure.quality import measure_quality
 from compression.measure.ratings import as_chances
 from compression.measure.runtimes import RUNTIMES
 from compression.measure.size import measure_size
-from compression.method import Context, TimeLayers, parsed_params
 from compression.models import zoo
 from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.structure import describe, read_signature, table_inputs
-from compression.recipe import FINE_TUNE, check, dump_recipe, parse_step, without_training_rows
-from compression.records import (
+from compression.spec.errors import RecipeError
+from compression.spec.method import Context, TimeLayers, parsed_params
+from compression.spec.recipe import FINE_TUNE, check, dump_recipe, parse_step, without_training_rows
+from compression.spec.records import (
     WARNING,
     Change,
     Measurement,

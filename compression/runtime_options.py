@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 import onnxruntime
 
-from compression.records import GraphOptimization
+from compression.spec.records import GraphOptimization
 
 # CPUs without VNNI add 8-bit products in 16 bits, which overflow; there the runtime then takes slower exact ones
 EXACT_PRODUCTS = ("session.x64quantprecision", "1")

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compression.method import Gain
-from compression.recipe import parse_step
-from compression.records import Change, Recipe, Skip, Target
+from compression.spec.method import Gain
+from compression.spec.recipe import parse_step
+from compression.spec.records import Change, Recipe, Skip, Target
 
 if TYPE_CHECKING:
     from torch import nn

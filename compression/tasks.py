@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from compression.records import Record
+from compression.spec.records import Record
 
 
 class Task(Record):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from compression.metrics import METRICS, MetricSpec
+from compression.spec.metrics import METRICS, MetricSpec
 
 MISSING = "—"
 

@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from compression.metrics import METRICS, PARITY_LIMIT
+from compression.spec.metrics import METRICS, PARITY_LIMIT
+from compression.spec.values import Value
 from compression.tasks import TASKS
 from compression.units import factor, metric_of, metric_title, signed, split_key
-from compression.values import Value
 
 Standing = Literal["better", "kept", "worse", "unclear", "unmeasured"]
 Speed = Literal["faster", "same", "slower", "unclear"]

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from compression.records import Progress, Report
+from compression.spec.records import Progress, Report
 from jobs.failures import explain
 from jobs.processes import be_first_to_go, die_with_parent
 from jobs.records import Assignment, Said

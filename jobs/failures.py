@@ -6,9 +6,9 @@ import errno
 import signal
 from pathlib import Path
 
-from compression.disk import causes, is_disk_full, is_full
-from compression.errors import RecPressError
-from compression.records import Failure
+from compression.spec.disk import causes, is_disk_full, is_full
+from compression.spec.errors import RecPressError
+from compression.spec.records import Failure
 
 OUT_OF_MEMORY = "OutOfMemory"
 DISK_FULL = "DiskFull"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from compression.records import Failure, Progress
+from compression.spec.records import Failure, Progress
 from storage.silence import Silence
 from storage.store import Store
 

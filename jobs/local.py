@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from compression.records import Failure, Progress
+from compression.spec.records import Failure, Progress
 from jobs import failures
 from jobs.child import write_whole
 from jobs.devices import device_environment

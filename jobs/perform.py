@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from compression.code_version import code_version
-from compression.records import (
+from compression.spec.code_version import code_version
+from compression.spec.records import (
     ImportDataSpec,
     ImportModelSpec,
     Progress,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compression.records import Failure, JobSpec, Progress, Record
+from compression.spec.records import Failure, JobSpec, Progress, Record
 
 CACHE_BYTES = "step_cache_bytes"  # setting: how much the cache of steps may weigh
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compression import recipe as recipes
-from compression.errors import RecipeError
-from compression.records import JobSpec, RunSpec
+from compression.spec import recipe as recipes
+from compression.spec.errors import RecipeError
+from compression.spec.records import JobSpec, RunSpec
 from storage.records import LOCAL
 from storage.store import Store
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import jobs
-from compression.errors import StorageError
+from compression.spec.errors import StorageError
 from jobs.devices import cpu_count, worker_devices
 from jobs.processes import is_running, kill_group
 from storage.silence import LEASE_S, Silence

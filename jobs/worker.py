@@ -16,9 +16,9 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from compression.disk import is_disk_full
-from compression.errors import StorageError
-from compression.records import Failure
+from compression.spec.disk import is_disk_full
+from compression.spec.errors import StorageError
+from compression.spec.records import Failure
 from compression.step_cache import DEFAULT_LIMIT_BYTES
 from jobs.devices import cpu_count, worker_devices
 from jobs.failures import DISK_FULL, disk_full

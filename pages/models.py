@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from compression.errors import RecPressError
+from compression.spec.errors import RecPressError
 from ui import models_add, models_train, models_view
 from ui.failures import draw_failures, warn_without_worker
 from ui.import_watch import draw_import

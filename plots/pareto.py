@@ -13,6 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from compression.recommend import RunPoint
+from compression.spec.values import Value
 from compression.units import (
     axis_title,
     format_difference,
@@ -22,7 +23,6 @@ from compression.units import (
     metric_of,
     metric_title,
 )
-from compression.values import Value
 from plots.text import literal
 from plots.theme import (
     FAMILY_COLOURS,

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 import plotly.graph_objects as go
 
-from compression.catalogue import FAMILIES
+from compression.spec.catalogue import FAMILIES
 
 FAMILY_COLOURS = {
     "embed": "#0072B2",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from compression.data.schema import DataDescription
-from compression.errors import StorageError
-from compression.records import ModelDescription
+from compression.spec.data_description import DataDescription
+from compression.spec.errors import StorageError
+from compression.spec.records import ModelDescription
 from storage.base import Base, containing
 from storage.digests import manifest_digest
 from storage.files import checked_name

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from compression.errors import StorageError
+from compression.spec.errors import StorageError
 from storage.base import Base, short_id, shortened
 from storage.catalogue import checked_title
 from storage.queue import existing_job

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 
-from compression import recipe as recipes
-from compression.records import RunSpec, Target
+from compression.spec import recipe as recipes
+from compression.spec.records import RunSpec, Target
 
 
 def _sha256(value: object) -> str:

@@ -17,8 +17,8 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from compression.disk import is_disk_full
-from compression.errors import StorageError
+from compression.spec.disk import is_disk_full
+from compression.spec.errors import StorageError
 from storage.reserve import Reserve
 from storage.sqlite_file import SqliteFile, damaged
 

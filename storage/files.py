@@ -16,8 +16,8 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from compression.disk import is_disk_full
-from compression.errors import StorageError
+from compression.spec.disk import is_disk_full
+from compression.spec.errors import StorageError
 from storage.trash import Trash
 
 CHUNK = 1 << 20

@@ -20,7 +20,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from compression.errors import StorageError
+from compression.spec.errors import StorageError
 from storage.base import Base
 from storage.tables import DataTable, JobTable, ModelTable, ResultFileTable, SettingTable
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from compression.values import Value, Values, point_key
+from compression.spec.values import Value, Values, point_key
 from storage.base import Base, Clock, containing
 from storage.engine import Database
 from storage.files import Files

@@ -13,9 +13,9 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from compression.code_version import code_version
-from compression.errors import StorageError
-from compression.records import Failure, JobSpec, Progress, RunSpec
+from compression.spec.code_version import code_version
+from compression.spec.errors import StorageError
+from compression.spec.records import Failure, JobSpec, Progress, RunSpec
 from storage.base import LARGEST_ID, Base, containing, shortened
 from storage.catalogue import checked_title
 from storage.digests import device_kind, project_key, spec_digest

@@ -12,9 +12,9 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
-from compression.data.schema import DataDescription
-from compression.records import Failure, JobSpec, ModelDescription, Progress, Record, Result, Target
-from compression.values import Value
+from compression.spec.data_description import DataDescription
+from compression.spec.records import Failure, JobSpec, ModelDescription, Progress, Record, Result, Target
+from compression.spec.values import Value
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 STATES: tuple[State, ...] = ("queued", "running", "done", "failed", "cancelled")

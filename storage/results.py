@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from compression.code_version import code_version
-from compression.data.schema import DataDescription
-from compression.errors import StorageError
-from compression.records import Measurement, Result, RunSpec, Target
+from compression.spec.code_version import code_version
+from compression.spec.data_description import DataDescription
+from compression.spec.errors import StorageError
+from compression.spec.records import Measurement, Result, RunSpec, Target
 from compression.tasks import TASKS
 from storage.catalogue import Catalogue
 from storage.digests import device_kind, spec_digest

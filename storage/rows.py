@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from compression.metrics import METRICS
-from compression.records import Failure, JobSpec, Progress, Recipe, Result
+from compression.spec.metrics import METRICS
+from compression.spec.records import Failure, JobSpec, Progress, Recipe, Result
+from compression.spec.values import whole
 from compression.tasks import Task
-from compression.values import whole
 from storage.records import Job
 from storage.tables import JobTable
 

@@ -12,7 +12,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from compression.errors import StorageError
+from compression.spec.errors import StorageError
 
 BUSY_S = 5
 QUICK_S = 0.2  # a look at the whole file that takes longer is rationed: after it, none for

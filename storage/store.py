@@ -17,7 +17,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from compression.errors import StorageError
+from compression.spec.errors import StorageError
 from storage.base import Clock
 from storage.comparisons import Comparisons, Workers
 from storage.engine import Database, make_engine, sqlite_url

@@ -12,7 +12,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import event
 
-from compression.errors import StorageError
+from compression.spec.errors import StorageError
 from storage.engine import make_engine
 from storage.migrations import HEAD
 

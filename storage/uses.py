@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from compression.errors import StorageError
+from compression.spec.errors import StorageError
 from storage.base import listed
 from storage.tables import ComparedRunTable, ComparisonTable, JobTable, ResultTable
 

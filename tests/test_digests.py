@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import compression.methods  # noqa: F401  (fills METHODS)
-from compression import recipe as recipes
-from compression.method import METHODS
-from compression.records import Recipe, RunSpec, Step, Target
+from compression.spec import recipe as recipes
+from compression.spec.method import METHODS
+from compression.spec.records import Recipe, RunSpec, Step, Target
 from storage.digests import manifest_digest, project_key, spec_digest
 
 RECORDED = json.loads(Path(__file__).with_name("digests.json").read_text())

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import compression.methods  # noqa: F401  (fills METHODS)
-from compression.catalogue import CARDS, LISTED_BY, by_family, family_title, markdown_list
-from compression.method import METHODS
+from compression.spec.catalogue import CARDS, LISTED_BY, by_family, family_title, markdown_list
+from compression.spec.method import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -95,7 +95,7 @@ def test_a_mapping_from_an_uploaded_json_numbers_the_tables(made, tmp_path):
 
 
 def test_a_mapping_with_gaps_is_refused(tmp_path):
-    from compression.errors import ModelError
+    from compression.spec.errors import ModelError
 
     (tmp_path / "a.json").write_text(json.dumps({"x": 0, "y": 2}))
     with pytest.raises(ModelError, match="without gaps"):

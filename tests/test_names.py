@@ -18,12 +18,12 @@ from torch import nn
 from compression.data.description import dump_description, make_description
 from compression.models.files import load_model
 from compression.models.importers.reader import read_upload
-from compression.models.names import attribute_name, free_name
-from compression.models.signature import Input, Signature
 from compression.models.structure import leaves
 from compression.models.zoo.fields import safe_keys
-from compression.records import Recipe, RunSpec, Step, Target, TrainSpec
 from compression.run import run, train_reference
+from compression.spec.names import attribute_name, free_name
+from compression.spec.records import Recipe, RunSpec, Step, Target, TrainSpec
+from compression.spec.signature import Input, Signature
 
 ODD = ("class", "from", "None", "class_", "user's age", 'size "L"', "a.b", "a_b", "a/b", "a\\b", "a b", "score",
        "score_1", "emoji😀",

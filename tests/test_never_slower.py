@@ -8,9 +8,9 @@ from torch import nn
 
 from compression.layers.quantized_linear import DynamicLinear
 from compression.measure.layer_latency import Ratio, time_layers
-from compression.method import METHODS
 from compression.models.structure import describe
-from compression.records import Recipe, Step, Target
+from compression.spec.method import METHODS
+from compression.spec.records import Recipe, Step, Target
 from compression.step_cache import StepCache
 from tests.methods.given import context, logits, ordered_dataset
 from tests.tiny import tiny_model

@@ -12,13 +12,13 @@ import pytest
 from compression import __main__ as command_line
 from compression.data.description import dump_description, load_description
 from compression.data.encode import load_dataset
-from compression.data.schema import Split
-from compression.errors import RecipeError
 from compression.first_look import first_look
 from compression.models import zoo
 from compression.models.files import LoadedModel, load_model, save_model
-from compression.records import Measurement, Progress, Recipe, Result, RunSpec, Step, Target
 from compression.run import apply_recipe, run
+from compression.spec.data_description import Split
+from compression.spec.errors import RecipeError
+from compression.spec.records import Measurement, Progress, Recipe, Result, RunSpec, Step, Target
 from tests.data.write import click_rows, write_data
 from tests.tiny import write_tiny_data
 

@@ -12,11 +12,11 @@ from torch import nn
 
 import compression.methods  # noqa: F401  (fills METHODS)
 from compression import step_cache
-from compression.method import METHODS
 from compression.models.files import LoadedModel
 from compression.models.snapshot import read_snapshot, write_snapshot
-from compression.records import Recipe
 from compression.run import apply_recipe
+from compression.spec.method import METHODS
+from compression.spec.records import Recipe
 from compression.step_cache import Kept, StepCache, cache_bytes, entries, evict, taken_sentence
 from compression.train.identity import fingerprint
 from tests.methods.given import apply, logits, ordered_dataset, recipe_of

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from compression.catalogue import FAMILIES
+from compression.spec.catalogue import FAMILIES
 from compression.units import (
     MISSING,
     axis_title,

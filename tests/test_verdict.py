@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from compression.metrics import METRICS
 from compression.recommend import Limits, recommend
+from compression.spec.metrics import METRICS
+from compression.spec.values import Value, values_of
 from compression.tasks import TASKS
-from compression.values import Value, values_of
 from compression.verdict import judge, sentence, verdict_of
 from tests.plots.points import FakePoint
 

@@ -9,8 +9,8 @@ import numpy as np
 import yaml
 
 from compression.data.dataset import Dataset, Rows
-from compression.data.schema import Column, DataDescription, Label, Role, Split
-from compression.models.signature import Input, Signature
+from compression.spec.data_description import Column, DataDescription, Label, Role, Split
+from compression.spec.signature import Input, Signature
 
 TINY_CONFIG = {
     "lr": {},

@@ -9,7 +9,6 @@ from typing import Any
 import streamlit as st
 
 from compression.data.summary import count_beyond
-from compression.errors import RecPressError
 from compression.models.importers.binding_checks import Check, checks
 from compression.models.importers.binding_table import (
     Line,
@@ -21,7 +20,8 @@ from compression.models.importers.binding_table import (
 )
 from compression.models.importers.look import Look
 from compression.models.importers.sandbox import look_in_sandbox
-from compression.records import Question
+from compression.spec.errors import RecPressError
+from compression.spec.records import Question
 from storage.records import DataRow
 from storage.store import Store
 from ui.datasets_view import summary_of

@@ -11,7 +11,7 @@ from typing import Any
 import streamlit as st
 
 from compression.data.description import make_description
-from compression.data.schema import Column, DataDescription, Role
+from compression.spec.data_description import Column, DataDescription, Role
 from compression.tasks import TASKS
 
 ROLE_HELP = {

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from compression.errors import RecPressError
+from compression.spec.errors import RecPressError
 from storage.records import Comparison, Point
 from storage.store import Store
 from ui.compare_state import View, parse_view, show, view_query, write_view

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import streamlit as st
 
 from compression.recommend import Goal, Limits
-from compression.records import Target
+from compression.spec.records import Target
 from compression.tasks import TASKS
 from storage.records import Point
 from ui.escape import escaped

@@ -8,7 +8,7 @@ from dataclasses import replace
 import streamlit as st
 
 from compression.recommend import Limits, Recommendation, limit_words
-from compression.records import RunSpec
+from compression.spec.records import RunSpec
 from compression.units import metric_title, split_key
 from compression.verdict import largest_batch_key, sentence
 from plots.pareto import ParetoPoint, draw_pareto

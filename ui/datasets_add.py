@@ -8,9 +8,9 @@ from typing import Any
 import streamlit as st
 
 from compression.data.formats import FORMATS
-from compression.data.schema import DataDescription
-from compression.errors import RecPressError
-from compression.records import ImportDataSpec
+from compression.spec.data_description import DataDescription
+from compression.spec.errors import RecPressError
+from compression.spec.records import ImportDataSpec
 from jobs.submit import submit
 from storage.store import Store
 from ui import preview

@@ -6,8 +6,8 @@ from typing import Any
 
 import streamlit as st
 
-from compression.data.schema import Role
 from compression.data.summary import ColumnSummary, DataSummary
+from compression.spec.data_description import Role
 from plots.popularity import draw_popularity, popularity_curves
 from storage.records import DataRow
 from storage.store import Store

@@ -7,11 +7,11 @@ from typing import get_args
 
 import streamlit as st
 
-from compression.errors import RecipeError, RecPressError
-from compression.models.signature import Signature
-from compression.recipe import check, estimate, without_training_rows
-from compression.recipe_link import pack, unpack
-from compression.records import GraphOptimization, ModelDescription, Recipe, RunSpec, Target
+from compression.spec.errors import RecipeError, RecPressError
+from compression.spec.link import pack, unpack
+from compression.spec.recipe import check, estimate, without_training_rows
+from compression.spec.records import GraphOptimization, ModelDescription, Recipe, RunSpec, Target
+from compression.spec.signature import Signature
 from compression.units import human_bytes
 from jobs.submit import submit_many
 from storage.records import DataRow, ModelRow

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from compression.errors import RecPressError
+from compression.spec.errors import RecPressError
 from storage.records import Job
 from storage.store import Store
 from ui.escape import escaped

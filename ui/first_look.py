@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from compression.metrics import METRICS
+from compression.spec.metrics import METRICS
 from ui.escape import escaped
 from ui.format import MISSING, format_value
 from ui.table import draw_dataframe

@@ -8,9 +8,9 @@ from typing import Literal
 import streamlit as st
 
 from compression.data.samples import SAMPLES
-from compression.errors import RecPressError
 from compression.models.zoo import ARCHITECTURES
-from compression.records import SampleSpec
+from compression.spec.errors import RecPressError
+from compression.spec.records import SampleSpec
 from jobs.submit import submit
 from storage.records import ModelRow, Project
 from storage.store import Store

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from compression.errors import RecPressError
-from compression.records import ImportModelSpec
+from compression.spec.errors import RecPressError
+from compression.spec.records import ImportModelSpec
 from storage.store import Store
 from ui.escape import escaped
 from ui.failures import warn_without_worker

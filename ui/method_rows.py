@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from compression.catalogue import badges, by_family, effect, family_title, search
-from compression.method import METHODS, Gain, Method
-from compression.records import ModelDescription
+from compression.spec.catalogue import badges, by_family, effect, family_title, search
+from compression.spec.method import METHODS, Gain, Method
+from compression.spec.records import ModelDescription
 from compression.units import format_change, human_bytes
 from plots.theme import FAMILY_COLOURS
 from ui.format import plural

@@ -6,8 +6,8 @@ import re
 
 import streamlit as st
 
-from compression.catalogue import badges, card_path, family_title, parameter_rows
-from compression.method import METHODS, Method
+from compression.spec.catalogue import badges, card_path, family_title, parameter_rows
+from compression.spec.method import METHODS, Method
 from ui.format import plural
 from ui.method_rows import GAIN_COLOURS, draw_families, draw_filter, draw_words
 from ui.recipe_editor import add_step

@@ -7,10 +7,10 @@ from typing import Any
 
 import streamlit as st
 
-from compression.errors import RecPressError
 from compression.models.importers.binding_table import propose_lines
 from compression.models.importers.look import Look
-from compression.records import ImportModelSpec
+from compression.spec.errors import RecPressError
+from compression.spec.records import ImportModelSpec
 from jobs.submit import submit
 from storage.records import DataRow
 from storage.store import Store

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import streamlit as st
 
-from compression.errors import RecPressError
 from compression.models.zoo import ARCHITECTURES
-from compression.records import TrainSpec
+from compression.spec.errors import RecPressError
+from compression.spec.records import TrainSpec
 from compression.train.params import TrainParams
 from jobs.submit import submit
 from storage.store import Store

@@ -6,11 +6,11 @@ from typing import Any
 
 import streamlit as st
 
-from compression.errors import RecPressError
 from compression.models.foreign import title_of
-from compression.models.signature import Signature
-from compression.records import ModelDescription, Part
-from compression.values import Value, point_key, whole
+from compression.spec.errors import RecPressError
+from compression.spec.records import ModelDescription, Part
+from compression.spec.signature import Signature
+from compression.spec.values import Value, point_key, whole
 from compression.verdict import largest_batch_key
 from plots.treemap import bytes_sentence, draw_treemap, parameter_count, treemap_tiles
 from storage.records import DataRow, ModelRow

@@ -16,9 +16,9 @@ from compression.data.formats import FORMATS
 from compression.data.formats.query_sizes import COLUMN
 from compression.data.ingest import guess_description
 from compression.data.packed import unpacked
-from compression.data.schema import Column, DataDescription, Role, Split
 from compression.data.text_file import single_delimiter
-from compression.errors import DataError
+from compression.spec.data_description import Column, DataDescription, Role, Split
+from compression.spec.errors import DataError
 from storage.store import Store
 from ui.uploads import COLLECTIONS, COMPANIONS, TABLES, Upload
 

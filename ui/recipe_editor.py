@@ -12,12 +12,12 @@ from typing import Any
 import streamlit as st
 
 import compression.methods  # noqa: F401  (fills METHODS)
-from compression.catalogue import by_family, family_title
-from compression.errors import RecipeError
-from compression.method import METHODS, Gain, Problem
-from compression.presets import GOAL_WORDS, PRESETS, Goal, presets_for, recipe_name
-from compression.recipe import check, estimate
-from compression.records import ModelDescription, Recipe, Step
+from compression.spec.catalogue import by_family, family_title
+from compression.spec.errors import RecipeError
+from compression.spec.method import METHODS, Gain, Problem
+from compression.spec.presets import GOAL_WORDS, PRESETS, Goal, presets_for, recipe_name
+from compression.spec.recipe import check, estimate
+from compression.spec.records import ModelDescription, Recipe, Step
 from compression.units import format_change, human_bytes
 from ui.escape import escaped
 from ui.method_rows import card_url, open_picker

@@ -6,11 +6,11 @@ import re
 
 import streamlit as st
 
-from compression.errors import RecipeError
-from compression.presets import recipe_name
-from compression.recipe import MAX_RECIPE_CHARS, dump_recipe, load_recipe
-from compression.recipe_link import pack
-from compression.records import Recipe
+from compression.spec.errors import RecipeError
+from compression.spec.link import pack
+from compression.spec.presets import recipe_name
+from compression.spec.recipe import MAX_RECIPE_CHARS, dump_recipe, load_recipe
+from compression.spec.records import Recipe
 from ui.copy_button import copy_link_button
 from ui.escape import escaped
 from ui.recipe_editor import set_steps

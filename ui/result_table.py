@@ -7,9 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from compression.metrics import METRICS
+from compression.spec.metrics import METRICS
+from compression.spec.values import Value
 from compression.units import metric_of, metric_title, split_key
-from compression.values import Value
 from storage.records import Point
 from ui.escape import escaped
 

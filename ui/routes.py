@@ -21,8 +21,8 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from compression.errors import RecPressError, StorageError
-from compression.plain_text import TextError, read_json
+from compression.spec.errors import RecPressError, StorageError
+from compression.spec.plain_text import TextError, read_json
 from jobs.environment import plain_environment
 from storage.records import LOCAL
 from storage.store import Store

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from compression.errors import RecPressError
+from compression.spec.errors import RecPressError
+from compression.spec.values import Values, values_of
 from compression.units import MISSING, format_difference, signed
-from compression.values import Values, values_of
 from compression.verdict import ratio_at, slower_at
 from storage.records import STATES, Job, Page
 from storage.store import Store

@@ -12,8 +12,8 @@ import streamlit as st
 
 import compression
 from compression.data.samples import SAMPLES
-from compression.errors import RecPressError
-from compression.records import SampleSpec
+from compression.spec.errors import RecPressError
+from compression.spec.records import SampleSpec
 from compression.step_cache import DEFAULT_LIMIT_BYTES, GB, MOST_BYTES, cache_bytes, evict
 from jobs.devices import cpu_count, visible_gpus
 from jobs.limits import LIMITS

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from compression.data.split_csv import export_split_csv
-from compression.errors import RecPressError
+from compression.spec.errors import RecPressError
 from storage.files import Files
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from compression.errors import RecPressError
-from compression.presets import PRESETS, presets_for
-from compression.recipe import without_training_rows
-from compression.records import Recipe, RunSpec
+from compression.spec.errors import RecPressError
+from compression.spec.presets import PRESETS, presets_for
+from compression.spec.recipe import without_training_rows
+from compression.spec.records import Recipe, RunSpec
 from jobs.submit import submit_many
 from storage.records import DataRow, ModelRow
 from storage.store import Store

@@ -10,11 +10,11 @@ from typing import Any
 
 import streamlit as st
 
-from compression.errors import RecipeError
-from compression.method import METHODS
-from compression.presets import recipe_name
-from compression.recipe import check
-from compression.records import Recipe
+from compression.spec.errors import RecipeError
+from compression.spec.method import METHODS
+from compression.spec.presets import recipe_name
+from compression.spec.recipe import check
+from compression.spec.records import Recipe
 from ui.escape import escaped
 from ui.params_form import Control, controls, format_number, parse_list
 

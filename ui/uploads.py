@@ -21,8 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from compression.errors import StorageError
-from compression.records import Record
+from compression.spec.errors import StorageError
+from compression.spec.records import Record
 from storage.files import Files
 from storage.trash import Trash
 

@@ -12,7 +12,7 @@ from benchmarks.catalogue.judge import compress
 from benchmarks.catalogue.points import Job
 from benchmarks.catalogue.references import load_reference, one_thread
 from compression.measure.latency import measure_latency
-from compression.records import Target
+from compression.spec.records import Target
 
 TARGET = Target(batch_sizes=(1, 512), threads=1)
 FILE = "latency.jsonl"

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from benchmarks.catalogue.points import Job
 from benchmarks.catalogue.references import SOURCES
-from compression.method import METHODS
-from compression.recipe import FINE_TUNE
-from compression.records import Recipe, Step
+from compression.spec.method import METHODS
+from compression.spec.recipe import FINE_TUNE
+from compression.spec.records import Recipe, Step
 
 NOTE = """\
 The whole exported file counts, graph and dense layers included; the difference is the mean over the seeds tried, and

@@ -15,10 +15,10 @@ import torch
 from compression.data.description import FILE_NAME, dump_description
 from compression.data.encode import load_dataset
 from compression.data.samples import fetch_sample
-from compression.data.schema import Column, DataDescription, Label, Role, Split
 from compression.models.files import LoadedModel, save_model
 from compression.models.foreign import build
-from compression.models.signature import Input, Signature
+from compression.spec.data_description import Column, DataDescription, Label, Role, Split
+from compression.spec.signature import Input, Signature
 from compression.train.loop import train
 from compression.train.params import TrainParams
 

@@ -8,11 +8,11 @@ from benchmarks.catalogue.controls import CONTROLS, Control
 from benchmarks.catalogue.points import Job
 from benchmarks.catalogue.references import Source
 from benchmarks.catalogue.sweeps import BOTH, DENSE, SWEEPS, TABLES, Settings, Sweep
-from compression.errors import RecipeError
-from compression.method import METHODS, Method, Need
-from compression.presets import PRESETS
-from compression.recipe import FINE_TUNE, parse_step
-from compression.records import Part, Recipe, Step
+from compression.spec.errors import RecipeError
+from compression.spec.method import METHODS, Method, Need
+from compression.spec.presets import PRESETS
+from compression.spec.recipe import FINE_TUNE, parse_step
+from compression.spec.records import Part, Recipe, Step
 
 PARTS = {"movielens": (TABLES, DENSE, BOTH), "log": (TABLES,), "quick": (TABLES, DENSE, BOTH), "crosses": (),
          "convolutions": (), "attention": ()}

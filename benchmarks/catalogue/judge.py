@@ -7,15 +7,15 @@ import time
 from pathlib import Path
 
 from benchmarks.catalogue.references import Reference, score
-from compression.errors import RecPressError
 from compression.export.onnx import export_onnx
 from compression.measure.estimates import Estimate
 from compression.measure.quality import estimate
 from compression.measure.size import size_bytes
 from compression.measure.weights import external_files, read_graph
-from compression.recipe import check
-from compression.records import Recipe
 from compression.run import apply_recipe
+from compression.spec.errors import RecPressError
+from compression.spec.recipe import check
+from compression.spec.records import Recipe
 
 
 def file_bytes(path: Path) -> int:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compression.records import Recipe
+from compression.spec.records import Recipe
 
 
 @dataclass(frozen=True)

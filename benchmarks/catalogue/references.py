@@ -26,11 +26,11 @@ from compression.data.dataset import Dataset, Rows
 from compression.data.description import FILE_NAME, dump_description
 from compression.data.encode import load_dataset
 from compression.data.samples import fetch_sample
-from compression.data.schema import Column, DataDescription, Label, Role, Split
 from compression.measure.runtimes import RUNTIMES
 from compression.models.files import LoadedModel, load_model
-from compression.records import Target, TrainSpec
 from compression.run import export_baseline, train_reference, training_sentence
+from compression.spec.data_description import Column, DataDescription, Label, Role, Split
+from compression.spec.records import Target, TrainSpec
 
 ADULT = ("age", "workclass", "weight", "education", "years", "marital", "occupation", "relationship", "race", "sex",
          "gain", "loss", "hours", "country")

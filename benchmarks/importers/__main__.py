@@ -17,17 +17,17 @@ from benchmarks.importers.formats import FORMATS, write
 from benchmarks.report import table
 from benchmarks.report import write as write_result
 from compression.data.dataset import Dataset, Rows
-from compression.data.schema import Column, DataDescription, Label, Role
-from compression.errors import RecPressError
 from compression.export.onnx import export_onnx
 from compression.measure.runtimes.onnxruntime import open_session
-from compression.method import Context
 from compression.models.files import LoadedModel, load_model
 from compression.models.importers.onnx_reader import trial_inputs
 from compression.models.importers.reader import read_upload
 from compression.models.structure import table_inputs
-from compression.recipe import parse_step
-from compression.records import Step
+from compression.spec.data_description import Column, DataDescription, Label, Role
+from compression.spec.errors import RecPressError
+from compression.spec.method import Context
+from compression.spec.recipe import parse_step
+from compression.spec.records import Step
 
 IMPORT_TOLERANCE, EXPORT_TOLERANCE = 1e-5, 1e-4
 ROWS = 400

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from compression.data.schema import Column, Role
-from compression.errors import DataError
-from compression.models.signature import MAX_INPUTS
+from compression.spec.data_description import Column, Role
+from compression.spec.errors import DataError
+from compression.spec.signature import MAX_INPUTS
 
 MAX_NAME_CHARS = 200  # of a column
 FARTHEST = 1e9  # of a number as the model reads it, in standard deviations of train: products of a few stay finite

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 try:
-    from compression.errors import DataError
+    from compression.spec.errors import DataError
 except ImportError:  # in a bundle, where RecPress is not installed
 
     class DataError(ValueError):

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from compression.data.description import FILE_NAME, dump_description
-from compression.data.schema import Column, DataDescription, Label, Role, Split
+from compression.spec.data_description import Column, DataDescription, Label, Role, Split
 
 LATENT_DIM = 4
 TAGS = 24

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from compression.errors import DataError
+from compression.spec.errors import DataError
 
 MAX_UNPACKED = 4 << 30
 MAX_LINES = 50_000_000

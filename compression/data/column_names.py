@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from compression.data.known_tables import plain_name
-from compression.data.schema import Role
+from compression.spec.data_description import Role
 
 NAMES = {
     Role.LABEL: {"label", "click", "clicked", "is_click", "target", "y", "is_clicked", "purchase", "purchased",

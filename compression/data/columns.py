@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from compression.data.cells import MISSING, RESPELLED, check_finite, list_in, number, spelled, values_in
-from compression.errors import DataError
+from compression.spec.errors import DataError
 
 
 def numbers(raw: pl.Series, *, what: str) -> np.ndarray:

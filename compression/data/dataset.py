@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compression.data.schema import DataDescription
-from compression.models.signature import Signature
+from compression.spec.data_description import DataDescription
+from compression.spec.signature import Signature
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import yaml
 from pydantic import ValidationError
 
 from compression.data.bounds import check_columns
-from compression.data.schema import Column, DataDescription, Role, Split
-from compression.errors import DataError
-from compression.plain_text import TextError, read_yaml
+from compression.spec.data_description import Column, DataDescription, Role, Split
+from compression.spec.errors import DataError
+from compression.spec.plain_text import TextError, read_yaml
 
 FILE_NAME = "data.yaml"
 MAX_BYTES = 1_000_000

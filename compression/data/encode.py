@@ -17,10 +17,10 @@ from compression.data.columns import categories, multi_values, numbers, spelled_
 from compression.data.dataset import Dataset, Rows
 from compression.data.description import load_description
 from compression.data.ingest import SPLITS, label_of, read_splits
-from compression.data.schema import Column, DataDescription, Role
 from compression.data.vocabulary import Vocabulary
-from compression.errors import DataError
-from compression.models.signature import Input, Signature
+from compression.spec.data_description import Column, DataDescription, Role
+from compression.spec.errors import DataError
+from compression.spec.signature import Input, Signature
 
 MOSTLY = 0.5  # share of unknown values above which a person is warned
 MAX_LENGTH = 50  # values of a multi cell that are kept when the length is fitted

@@ -31,7 +31,6 @@ from compression.data.columns import as_text, times
 from compression.data.formats import recognise
 from compression.data.known_tables import CRITEO, names_of
 from compression.data.packed import unpacked
-from compression.data.schema import NO_LABEL, Column, DataDescription, Label, Role, Split
 from compression.data.text_file import (
     MAX_COLUMNS,
     check_different,
@@ -41,7 +40,8 @@ from compression.data.text_file import (
     split_line,
     too_many_columns,
 )
-from compression.errors import DataError
+from compression.spec.data_description import NO_LABEL, Column, DataDescription, Label, Role, Split
+from compression.spec.errors import DataError
 
 SAMPLE_BYTES = 2 << 20
 SAMPLE_ROWS = 10_000

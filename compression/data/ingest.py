@@ -13,7 +13,6 @@ from compression.data.formats import FORMATS
 from compression.data.formats.query_sizes import COLUMN, with_groups
 from compression.data.guess import guess_description
 from compression.data.packed import unpacked
-from compression.data.schema import DataDescription
 from compression.data.split import check_not_empty, cut_validation, split_rows
 from compression.data.text_file import (
     MAX_COLUMNS,
@@ -24,7 +23,8 @@ from compression.data.text_file import (
     read_first_line,
     single_delimiter,
 )
-from compression.errors import DataError
+from compression.spec.data_description import DataDescription
+from compression.spec.errors import DataError
 
 __all__ = ["guess_description", "label_of", "read_splits", "read_table"]
 

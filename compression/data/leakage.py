@@ -7,8 +7,8 @@ import polars as pl
 
 from compression.data.columns import categories, multi_values, numbers, times
 from compression.data.ingest import label_of
-from compression.data.schema import Column, DataDescription, Role
-from compression.records import Record
+from compression.spec.data_description import Column, DataDescription, Role
+from compression.spec.records import Record
 
 TELLING_AUC = 0.98  # of one column alone
 GROUPS = 51  # edges between which numbers count as equal

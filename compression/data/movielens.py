@@ -21,9 +21,9 @@ from pathlib import Path
 import polars as pl
 
 from compression.data.description import FILE_NAME, dump_description
-from compression.data.schema import Column, DataDescription, Label, Role, Split
-from compression.errors import DataError
-from compression.records import Progress, Report
+from compression.spec.data_description import Column, DataDescription, Label, Role, Split
+from compression.spec.errors import DataError
+from compression.spec.records import Progress, Report
 
 WHEEL = "recbole==1.2.1"
 WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"

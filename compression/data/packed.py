@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from compression.errors import DataError
+from compression.spec.errors import DataError
 
 KINDS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 ENDINGS = (".gz", ".zst", ".gzip", ".zstd")

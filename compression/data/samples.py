@@ -7,8 +7,8 @@ from pathlib import Path
 
 from compression.data.click_log import generate_click_log
 from compression.data.movielens import TERMS, fetch_movielens
-from compression.errors import DataError
-from compression.records import Progress, Report
+from compression.spec.errors import DataError
+from compression.spec.records import Progress, Report
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 
 from compression.data.columns import categories, times
-from compression.data.schema import DataDescription, Role
-from compression.errors import DataError
+from compression.spec.data_description import DataDescription, Role
+from compression.spec.errors import DataError
 
 
 def split_rows(frame: pl.DataFrame, description: DataDescription) -> dict[str, pl.DataFrame]:

@@ -11,7 +11,7 @@ from compression.data.cells import FORMULA
 from compression.data.columns import as_text, multi_values
 from compression.data.description import load_description
 from compression.data.ingest import read_splits
-from compression.errors import DataError
+from compression.spec.errors import DataError
 
 
 def export_split_csv(folder: Path, split: str, path: Path) -> Path:

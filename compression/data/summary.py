@@ -13,9 +13,9 @@ from compression.data.description import load_description
 from compression.data.encode import fit_transform, transform_numbers
 from compression.data.ingest import SPLITS, label_of, read_splits
 from compression.data.leakage import Leakage, find_leakage
-from compression.data.schema import Column, DataDescription, Role
-from compression.models.signature import Input
-from compression.records import Record
+from compression.spec.data_description import Column, DataDescription, Role
+from compression.spec.records import Record
+from compression.spec.signature import Input
 
 PREVIEW_ROWS = 20
 FREQUENT = 10  # most frequent values kept

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 try:
-    from compression.errors import DataError
+    from compression.spec.errors import DataError
 except ImportError:  # in a bundle, where RecPress is not installed
     from cells import DataError
 

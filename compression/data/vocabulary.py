@@ -9,7 +9,7 @@ import polars as pl
 
 from compression.data.cells import other_spellings, repeated
 from compression.data.columns import spelled_once
-from compression.errors import DataError
+from compression.spec.errors import DataError
 
 
 class Vocabulary:

@@ -28,12 +28,12 @@ from pydantic import ValidationError
 
 from compression import data
 from compression.data.cells import repeated, unique_keys
-from compression.data.schema import DataDescription, Role
-from compression.errors import ModelError
 from compression.export.card import model_card
 from compression.export.onnx import DATA_SUFFIX, Exported
-from compression.models.signature import Signature
-from compression.records import Result, Target
+from compression.spec.data_description import DataDescription, Role
+from compression.spec.errors import ModelError
+from compression.spec.records import Result, Target
+from compression.spec.signature import Signature
 
 MODEL, DATA, SUMS, NUMBERS = "model.onnx", "model.onnx" + DATA_SUFFIX, "SHA256SUMS", "measurements.json"
 SIGNATURE, VOCABULARIES, PREDICT = "signature.json", "vocabularies.json", "predict.py"

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 
-from compression.data.schema import DataDescription
 from compression.data.text_file import delimiter_name
-from compression.metrics import METRICS
-from compression.models.signature import Signature
-from compression.records import Measurement, Result
+from compression.spec.data_description import DataDescription
+from compression.spec.metrics import METRICS
+from compression.spec.records import Measurement, Result
+from compression.spec.signature import Signature
+from compression.spec.values import values_of
 from compression.tasks import TASKS
-from compression.values import values_of
 from compression.verdict import sentence
 
 Key = tuple[str, int | None]  # metric, batch size

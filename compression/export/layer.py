@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from compression.errors import ExportError
 from compression.export.fewer_nodes import fewer_nodes
 from compression.export.onnx import EXAMPLE_ROWS, IR_VERSION, OPSET, evaluating, quiet
+from compression.spec.errors import ExportError
 
 INPUT, OUTPUT = "x", "y"
 

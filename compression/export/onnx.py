@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from compression.errors import ExportError
 from compression.export.fewer_nodes import fewer_nodes
-from compression.models.signature import Input, Signature
 from compression.models.structure import read_signature
+from compression.spec.errors import ExportError
+from compression.spec.signature import Input, Signature
 
 if TYPE_CHECKING:
     import onnx

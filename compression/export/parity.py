@@ -17,13 +17,13 @@ import torch
 from torch import nn
 
 from compression.data.dataset import Rows
-from compression.errors import ExportError
 from compression.export.onnx import TORCH_DTYPES, Scored, evaluating
 from compression.measure.runtimes.onnxruntime import open_session
-from compression.metrics import PARITY_LIMIT
-from compression.models.signature import Signature
 from compression.models.structure import read_signature
-from compression.records import Target
+from compression.spec.errors import ExportError
+from compression.spec.metrics import PARITY_LIMIT
+from compression.spec.records import Target
+from compression.spec.signature import Signature
 
 FLOAT_TOLERANCE = 1e-4
 ROUNDING_TOLERANCE = PARITY_LIMIT

@@ -20,9 +20,9 @@ import onnx
 import torch
 from onnx import TensorProto, helper
 
-from compression.errors import ExportError
 from compression.export.onnx import DATA_SUFFIX
 from compression.layers.row_codes import TOP, Clipping, encode_chunk, nearest_levels
+from compression.spec.errors import ExportError
 
 PIECE_BYTES = 1 << 18  # read at a time: stays in a core's cache from reading to writing
 ALIGNMENT_BYTES = 64

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compression import records
 from compression.layers.stored_shapes import binary_tensors
+from compression.spec import records
 
 
 def binary_weight(weight: Tensor) -> Tensor:

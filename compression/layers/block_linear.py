@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compression import records
 from compression.layers.stored_shapes import block_tensors
+from compression.spec import records
 
 ACCURACY_LEVEL = 4  # inputs in 8 bits; the default computes in float and is many times slower
 

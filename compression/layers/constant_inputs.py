@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compression import records
-from compression.models.signature import Input
 from compression.models.structure import replace, table_inputs
 from compression.models.zoo.fields import Fields
+from compression.spec import records
+from compression.spec.signature import Input
 
 DTYPES = {"int64": torch.int64, "int32": torch.int32, "float32": torch.float32}
 

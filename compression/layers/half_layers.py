@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compression import records
 from compression.layers.padded_rows import PaddedRows
 from compression.layers.stored_shapes import half_tensors
+from compression.spec import records
 
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp8": torch.float8_e4m3fn}
 LARGEST_FP8 = 448.0

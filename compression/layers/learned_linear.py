@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compression import records
 from compression.layers.binary_linear import BinaryLinear, binary_weight
 from compression.layers.block_linear import BlockLinear, in_blocks, round_blocks
 from compression.layers.quantized_linear import StaticLinear
 from compression.layers.stored_shapes import binary_tensors, block_tensors, dense_tensors
+from compression.spec import records
 
 SHARES = torch.linspace(1.0, 0.2, 33).tolist()  # of the scale at which the largest weight just fits
 FLOOR = 1e-3  # of the mean scale: a block of zeros can learn to be something else

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compression import records
 from compression.layers.padded_rows import PaddedRows
 from compression.layers.quantized_rows import QuantizedRows
 from compression.layers.row_codes import LARGEST_SCALE, TOP, RowCodes, nearest_levels, pack
 from compression.layers.stored_shapes import row_tensors
+from compression.spec import records
 
 SMALLEST_SCALE = 2.0**-24  # of fp16
 FLOOR = 1e-3  # of the mean scale: a row of zeros can learn to be something else

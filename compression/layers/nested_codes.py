@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compression import records
 from compression.layers.padded_rows import PaddedRows
 from compression.layers.remapped_rows import RowMap
 from compression.layers.stored_shapes import nested_tensors
+from compression.spec import records
 
 MAX_TRAINED_ROWS = 65_536  # rows from which centroids are found; all rows are encoded
 N_ITERATIONS = 12

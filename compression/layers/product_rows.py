@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compression import records
 from compression.layers.padded_rows import PaddedRows
 from compression.layers.stored_shapes import product_tensors
+from compression.spec import records
 
 MAX_TRAINED_ROWS = 65_536  # rows from which the centroids are found; all rows are encoded
 N_ITERATIONS = 15

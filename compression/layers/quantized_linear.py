@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from compression import records
 from compression.layers.stored_shapes import dense_tensors
+from compression.spec import records
 
 
 def quantize_columns(weight: Tensor, *, n_bits: int = 8, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from compression import records
 from compression.layers.padded_rows import PaddedRows
 from compression.layers.row_codes import RowCodes, unpack
 from compression.layers.stored_shapes import row_tensors
+from compression.spec import records
 
 
 @torch.library.custom_op("recpress::lookup_rows", mutates_args=())

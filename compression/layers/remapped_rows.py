@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compression import records
+from compression.spec import records
 
 
 class RowMap(nn.Module):

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compression import records
 from compression.layers.stored_shapes import shared_tensors
+from compression.spec import records
 
 MAX_ITERATIONS = 100
 

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compression import records
 from compression.layers.padded_rows import PaddedRows
 from compression.layers.shared_linear import byte_codes
 from compression.layers.sparse_shapes import LARGEST_GAP, bitmap_tensors, bytes_of, gap_tensors, row_bitmap_tensors
+from compression.spec import records
 
 
 def pack_bits(present: np.ndarray) -> np.ndarray:

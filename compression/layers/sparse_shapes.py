@@ -5,7 +5,7 @@ Legend: n weights of a layer, k of them not zero, V rows, D columns.
 
 from __future__ import annotations
 
-from compression.records import Tensor
+from compression.spec.records import Tensor
 
 LARGEST_GAP = 255  # weights from one entry to the next that a byte can say
 

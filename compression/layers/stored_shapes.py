@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from compression.records import Tensor
+from compression.spec.records import Tensor
 
 
 def packed_width(embedding_dim: int, n_bits: int) -> int:

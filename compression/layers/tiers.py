@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from compression.layers.stored_shapes import bits_that_fit, packed_width
-from compression.records import Tensor
+from compression.spec.records import Tensor
 
 SCALE_BYTES = 2  # fp16, one a row
 N_GROUPS = 256

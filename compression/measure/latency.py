@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from compression.data.dataset import Rows
-from compression.errors import MeasureError
 from compression.measure.latency_round import ROUND, Part, Round, read_times
 from compression.measure.pairs import ROUNDS, Pairs, over_rounds, paired_ratio, typical
 from compression.measure.runtimes.onnxruntime import KEY
-from compression.records import Measurement, Progress, Report, Target
+from compression.spec.errors import MeasureError
+from compression.spec.records import Measurement, Progress, Report, Target
 
 MIN_PAIRS = 60  # over all rounds, as are the numbers below
 MAX_PAIRS = {1: 2000}  # by batch size

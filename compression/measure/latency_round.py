@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from compression.errors import MeasureError
 from compression.measure.pairs import Pairs, clock_of, opened, time_pairs
-from compression.records import Progress, Record, Target
+from compression.spec.errors import MeasureError
+from compression.spec.records import Progress, Record, Target
 
 ROUND = "round.json"
 

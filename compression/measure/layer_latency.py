@@ -11,7 +11,7 @@ from torch import nn
 
 from compression.export.layer import INPUT, export_layer
 from compression.measure.pairs import ROUNDS, clock_of, opened, paired_ratio, time_pairs
-from compression.records import Target
+from compression.spec.records import Target
 
 PAIRS_A_ROUND = {1: 100}  # by batch size
 PAIRS_A_ROUND_OTHERWISE = 16

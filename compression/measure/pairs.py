@@ -18,7 +18,7 @@ import numpy as np
 
 from compression.measure.estimates import student_t
 from compression.measure.runtimes.onnxruntime import Bound, Session, open_session
-from compression.records import Progress, Report, Target
+from compression.spec.records import Progress, Report, Target
 
 ROUNDS = 6  # sessions that a ratio is made of
 _REPORT_SECONDS = 0.5

@@ -20,11 +20,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from compression.data.dataset import Rows
-from compression.errors import MeasureError
 from compression.measure.delong import auc_components, midranks
 from compression.measure.estimates import Estimate, mean_interval, paired_interval
 from compression.measure.ranking import hit_rate, ndcg, over_users
-from compression.records import Measurement
+from compression.spec.errors import MeasureError
+from compression.spec.records import Measurement
 from compression.tasks import TASKS
 
 N_BINS = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from compression.data.description import DataDescription
-from compression.models.signature import Signature
+from compression.spec.signature import Signature
 
 
 def as_chances(scores: np.ndarray, signature: Signature, description: DataDescription) -> np.ndarray:

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from compression.data.dataset import Rows
-from compression.errors import MeasureError
 from compression.measure.weights import count_weights, external_files, read_graph
-from compression.records import GraphOptimization, Measurement, Target
+from compression.spec.errors import MeasureError
+from compression.spec.records import GraphOptimization, Measurement, Target
 
 ANSWERED_ROWS = 512
 PACKED_UP_TO = 1 << 28  # bytes, about eight seconds; larger files would hold a run up

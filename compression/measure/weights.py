@@ -22,7 +22,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from compression.errors import MeasureError
+from compression.spec.errors import MeasureError
 
 _CHUNK = 1 << 22  # bytes looked at in one go
 _FLOATS = {TensorProto.FLOAT: np.float32, TensorProto.DOUBLE: np.float64, TensorProto.FLOAT16: np.float16,

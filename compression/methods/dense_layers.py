@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from compression.layers.stored_shapes import dense_tensors
-from compression.records import Layer, Part, Tensor
+from compression.spec.records import Layer, Part, Tensor
 
 PARTS = (Part.DENSE, Part.INTERACTION, Part.OUTPUT)
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from compression.errors import RecipeError
-from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
 from compression.methods.distill_self import listening, teacher_of, unheard
-from compression.records import Part
+from compression.spec.errors import RecipeError
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.records import Part
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
 from compression.methods.distill_self import listening, teacher_of, unheard, warn_without_compression
-from compression.records import ModelDescription, Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
+from compression.spec.records import ModelDescription, Part, Step
 
 if TYPE_CHECKING:
     from torch import nn

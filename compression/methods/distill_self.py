@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from compression.errors import RecipeError
-from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
-from compression.records import Part, Step
+from compression.spec.errors import RecipeError
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
+from compression.spec.records import Part, Step
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
 from compression.methods import tables
 from compression.methods.factorize_svd import basis_of, gram_matrix
 from compression.methods.order import needs_float
-from compression.records import Layer, Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
+from compression.spec.records import Layer, Part, Step
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

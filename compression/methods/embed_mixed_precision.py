@@ -14,11 +14,11 @@ import numpy as np
 from pydantic import Field
 
 from compression.layers.tiers import choose_cuts, fixed_tensors, row_budget, widths
-from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.methods import tables
 from compression.methods.embed_prune_rows import shared_row
 from compression.methods.order import needs_float
-from compression.records import Layer, Part, Step, Tensor
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
+from compression.spec.records import Layer, Part, Step, Tensor
 
 if TYPE_CHECKING:
     from torch import nn

@@ -13,10 +13,10 @@ import numpy as np
 from pydantic import Field
 
 from compression.layers.stored_shapes import product_tensors, slices_that_fit
-from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.methods import tables
 from compression.methods.order import needs_float
-from compression.records import Layer, Part, Step, Tensor
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
+from compression.spec.records import Layer, Part, Step, Tensor
 
 if TYPE_CHECKING:
     from torch import nn

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from compression.layers.stored_shapes import bits_that_fit, has_scale_per_row, row_tensors
-from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.methods import tables
-from compression.records import Layer, Part, Step, Tensor
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
+from compression.spec.records import Layer, Part, Step, Tensor
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.method import Applied, Context, ExportForm, Gain, Need, Problem, Stage, method
 from compression.methods import tables
 from compression.methods.embed_quantize_rows import QuantizeRowsParams, estimated, quantize_table, reason_to_skip
 from compression.methods.order import needs_float
-from compression.records import Layer, Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Problem, Stage, method
+from compression.spec.records import Layer, Part, Step
 
 if TYPE_CHECKING:
     from torch import nn

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.errors import RecipeError
-from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
 from compression.methods.factorize_svd import basis_of, factors, low_rank_linear, no_saving, rank_of, saves
 from compression.methods.order import needs_float
-from compression.records import Layer, Part, Step
+from compression.spec.errors import RecipeError
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
+from compression.spec.records import Layer, Part, Step
 
 if TYPE_CHECKING:
     import torch

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.methods.factorize_svd import basis_of, factors, gram_matrix, low_rank_linear, rank_of
 from compression.methods.order import needs_float
-from compression.records import Layer, ModelDescription, Part, Step, Tensor
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
+from compression.spec.records import Layer, ModelDescription, Part, Step, Tensor
 
 if TYPE_CHECKING:
     from torch import nn

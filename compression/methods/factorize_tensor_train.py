@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from compression.layers.stored_shapes import TrainShape, train_shape
-from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.methods import tables
 from compression.methods.order import needs_float
-from compression.records import Layer, Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
+from compression.spec.records import Layer, Part, Step
 
 if TYPE_CHECKING:
     from torch import nn

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compression.errors import RecipeError
-from compression.method import Context
+from compression.spec.errors import RecipeError
+from compression.spec.method import Context
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from compression.errors import RecipeError
-from compression.method import METHODS, Problem
-from compression.records import Part, Step
+from compression.spec.errors import RecipeError
+from compression.spec.method import METHODS, Problem
+from compression.spec.records import Part, Step
 
 TABLE_CODES = ("embed.quantize_rows", "embed.train_quantized", "embed.mixed_precision", "embed.product_quantize",
                "embed.nested_codes")

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.errors import RecipeError
-from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
-from compression.records import ModelDescription, Part
+from compression.spec.errors import RecipeError
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.records import ModelDescription, Part
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from compression.models.signature import Input
+    from compression.spec.signature import Input
     from compression.train.batches import DeviceRows
 
 MEAN_ROWS = 100_000  # training rows over which means are taken

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.errors import RecipeError
-from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
 from compression.methods.order import needs_float
-from compression.records import Layer, ModelDescription, Part, Step
+from compression.spec.errors import RecipeError
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
+from compression.spec.records import Layer, ModelDescription, Part, Step
 
 if TYPE_CHECKING:
     import torch

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.method import Applied, Context, ExportForm, Params, Problem, Stage, method
 from compression.methods import unstructured
-from compression.records import Layer, Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Params, Problem, Stage, method
+from compression.spec.records import Layer, Part, Step
 
 if TYPE_CHECKING:
     import torch

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from compression.method import Applied, Context, ExportForm, Problem, Stage, method
 from compression.methods import unstructured
 from compression.methods.unstructured import SparsityParams
-from compression.records import Layer, Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Problem, Stage, method
+from compression.spec.records import Layer, Part, Step
 
 if TYPE_CHECKING:
     from torch import nn

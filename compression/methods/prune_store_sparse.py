@@ -18,9 +18,9 @@ from compression.layers.sparse_shapes import (
     most_gap_entries,
     row_bitmap_tensors,
 )
-from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.methods.order import needs_float
-from compression.records import Layer, Part, Step, Tensor
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
+from compression.spec.records import Layer, Part, Step, Tensor
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.method import Applied, Context, ExportForm, Need, Problem, Stage, method
 from compression.methods import unstructured
 from compression.methods.gradients import training_scores
-from compression.records import Layer, Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Need, Problem, Stage, method
+from compression.spec.records import Layer, Part, Step
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from compression.layers.stored_shapes import binary_tensors
-from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.methods.dense_layers import PARTS, leaf_of, reasons_to_skip
 from compression.methods.order import needs_float, trains_alone
 from compression.methods.quantize_weights import has_bias, no_saving
-from compression.recipe import FINE_TUNE
-from compression.records import Layer, Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
+from compression.spec.recipe import FINE_TUNE
+from compression.spec.records import Layer, Part, Step
 
 if TYPE_CHECKING:
     from torch import nn

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.method import Applied, Context, ExportForm, Gain, Params, Stage, method
 from compression.methods.dense_layers import PARTS, Leaf, estimated, reasons_to_skip
-from compression.records import Layer
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer
 
 if TYPE_CHECKING:
     from torch import nn

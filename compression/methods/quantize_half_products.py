@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from compression.layers.stored_shapes import half_tensors
-from compression.method import Applied, Context, ExportForm, Gain, Params, Stage, method
 from compression.methods.dense_layers import PARTS, leaf_of, reasons_to_skip
 from compression.methods.quantize_weights import has_bias
-from compression.records import Layer
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.errors import RecipeError
-from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
 from compression.methods.dense_layers import PARTS, leaf_of, reasons_to_skip
 from compression.methods.order import needs_float
 from compression.methods.quantize_weights import has_bias, size_of
-from compression.records import Layer, Step, Tensor
+from compression.spec.errors import RecipeError
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
+from compression.spec.records import Layer, Step, Tensor
 
 if TYPE_CHECKING:
     from torch import nn

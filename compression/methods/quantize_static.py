@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.errors import RecipeError
-from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
 from compression.methods.dense_layers import PARTS, estimated
 from compression.methods.quantize_dynamic import bytes_of, chosen
-from compression.records import Layer
+from compression.spec.errors import RecipeError
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.records import Layer
 
 if TYPE_CHECKING:
     import torch

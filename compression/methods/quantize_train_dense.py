@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
 from compression.methods.dense_layers import PARTS, estimated, leaf_of, reasons_to_skip
 from compression.methods.order import needs_float, trains_alone
 from compression.methods.quantize_dynamic import bytes_of, chosen
 from compression.methods.quantize_static import calibration_batches
 from compression.methods.quantize_weights import in_blocks, no_saving, size_of
-from compression.records import Layer, Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
+from compression.spec.records import Layer, Part, Step
 
 if TYPE_CHECKING:
     from torch import nn

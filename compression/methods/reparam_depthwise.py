@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.records import Layer, ModelDescription, Part, Step, Tensor
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
+from compression.spec.records import Layer, ModelDescription, Part, Step, Tensor
 
 if TYPE_CHECKING:
     from torch import nn

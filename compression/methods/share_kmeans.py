@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from compression.layers.stored_shapes import shared_tensors
-from compression.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
 from compression.methods.dense_layers import PARTS, leaf_of, reasons_to_skip
 from compression.methods.order import needs_float
-from compression.records import Layer, Step, Tensor
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
+from compression.spec.records import Layer, Step, Tensor
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from compression.method import Applied, Context
-from compression.records import Layer, Part, Tensor
+from compression.spec.method import Applied, Context
+from compression.spec.records import Layer, Part, Tensor
 
 if TYPE_CHECKING:
     from torch import nn

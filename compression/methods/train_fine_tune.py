@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compression.errors import RecipeError
-from compression.method import Applied, Context, ExportForm, Gain, Need, Stage, method
-from compression.records import Layer, Part
+from compression.spec.errors import RecipeError
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
+from compression.spec.records import Layer, Part
 from compression.train.params import TrainParams
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from compression.layers.sparse_shapes import n_zeros
-from compression.method import Applied, Context, Params, Problem
 from compression.methods.order import needs_float
-from compression.records import Layer, Part, Step, Zeros
+from compression.spec.method import Applied, Context, Params, Problem
+from compression.spec.records import Layer, Part, Step, Zeros
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

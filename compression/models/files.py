@@ -18,10 +18,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from compression.data.cells import repeated, unique_keys
-from compression.errors import ModelError
 from compression.models.foreign import FOREIGN, build, parse_config
-from compression.models.signature import MAX_INPUTS, Signature
 from compression.models.structure import declare_padding
+from compression.spec.errors import ModelError
+from compression.spec.signature import MAX_INPUTS, Signature
 
 CONFIG, WEIGHTS, VOCABULARIES = "config.json", "model.safetensors", "vocabularies.json"
 ONNX = "model.onnx"

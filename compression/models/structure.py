@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from compression.layers.padded_rows import keep_padding
-from compression.models.signature import Signature
-from compression.records import Layer, ModelDescription, Part, Tensor
+from compression.spec.records import Layer, ModelDescription, Part, Tensor
+from compression.spec.signature import Signature
 
 DTYPES = {torch.float32: "float32", torch.float64: "float32", torch.float16: "float16", torch.bfloat16: "float16",
           torch.int8: "int8", torch.uint8: "uint8", torch.int32: "int32", torch.int64: "int64", torch.bool: "bool"}

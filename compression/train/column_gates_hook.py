@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from compression.layers.gated_columns import GatedColumns
 from compression.layers.low_rank import LowRankEmbedding
 from compression.models.structure import move_table, replace
-from compression.train.hooks import Hook
+from compression.spec.hook import Hook
 
 SETTLED = 0.75  # share of the training after which an epoch can be the best: gates need time to close
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from compression.layers.learned_linear import FORMS, LearnedLinear
 from compression.models.structure import replace
-from compression.train.hooks import Hook
+from compression.spec.hook import Hook
 
 
 class DenseRoundingHook(Hook):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv1d, linear, pad
 
 from compression.models.structure import replace
-from compression.train.hooks import Hook
+from compression.spec.hook import Hook
 
 
 class ProductWeight(nn.Module):

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from compression.models.structure import part_of
-from compression.records import Part
-from compression.train.hooks import Hook
+from compression.spec.hook import Hook
+from compression.spec.records import Part
 
 
 def hidden_layers(model: nn.Module) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from compression.layers.sparse_shapes import n_zeros
-from compression.train.hooks import Hook
+from compression.spec.hook import Hook
 
 UPDATES = 100  # times the cubic schedule raises the share of zeros during one training
 RISING = 0.75  # share of the training in which it rises; the rest lets the remaining weights recover

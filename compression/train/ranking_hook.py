@@ -13,7 +13,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from compression.train.hooks import Hook
+from compression.spec.hook import Hook
 
 
 def list_logsumexp(values: Tensor, lists: Tensor, n_lists: int) -> Tensor:

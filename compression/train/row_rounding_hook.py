@@ -10,7 +10,7 @@ from torch import nn
 from compression.layers.learned_rows import LearnedRows
 from compression.layers.quantized_rows import QuantizedRows
 from compression.models.structure import replace
-from compression.train.hooks import Hook
+from compression.spec.hook import Hook
 
 
 class RowRoundingHook(Hook):

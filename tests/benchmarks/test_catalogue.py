@@ -19,8 +19,8 @@ from benchmarks.catalogue.references import SOURCES
 from benchmarks.catalogue.summary import Spot, frontier, spots_of, verdict
 from benchmarks.catalogue.svg import scatter
 from benchmarks.catalogue.write import earlier_references
-from compression.method import METHODS
-from compression.recipe import FINE_TUNE, check
+from compression.spec.method import METHODS
+from compression.spec.recipe import FINE_TUNE, check
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = {"bytes": 50, "baseline_bytes": 100, "auc": 0.79, "difference": -0.01, "low": -0.02, "high": 0.0, "n": 10}

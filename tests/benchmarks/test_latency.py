@@ -10,8 +10,8 @@ import pytest
 
 import compression.methods  # noqa: F401  (fills METHODS)
 from benchmarks.latency import Line, keep_line, read_lines, recipes, table_of, verdict
-from compression.recipe import check
-from compression.records import Measurement, Recipe, Step
+from compression.spec.recipe import check
+from compression.spec.records import Measurement, Recipe, Step
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from compression.records import Step
+from compression.spec.records import Step
 from storage.store import open_store
 from tests.browser.look import choose, go, settle, until
 

@@ -27,8 +27,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from compression.method import Applied, ExportForm, Params, Stage, method
-from compression.records import Part
+from compression.spec.method import Applied, ExportForm, Params, Stage, method
+from compression.spec.records import Part
 
 
 class DecimalsParams(Params):

@@ -13,12 +13,12 @@ import torch
 
 import compression.methods  # noqa: F401  (fills METHODS)
 from compression.export.onnx import export_onnx
-from compression.method import METHODS, Stage
 from compression.models.foreign import build
 from compression.models.structure import declare_padding, describe, leaves, part_of
-from compression.recipe import check, estimate
-from compression.records import Part
 from compression.runtime_options import session_options
+from compression.spec.method import METHODS, Stage
+from compression.spec.recipe import check, estimate
+from compression.spec.records import Part
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import TINY_CONFIG, TINY_FOREIGN, signature_of, tiny_model
 

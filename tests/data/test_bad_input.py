@@ -10,8 +10,8 @@ import yaml
 
 from compression.data.encode import load_dataset
 from compression.data.ingest import guess_description
-from compression.errors import DataError
-from compression.models.signature import Input, Signature
+from compression.spec.errors import DataError
+from compression.spec.signature import Input, Signature
 from tests.data.write import COLUMNS, click_rows, write_data
 
 pytestmark = pytest.mark.security

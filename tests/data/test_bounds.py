@@ -10,9 +10,9 @@ from compression.data.bounds import MAX_NAME_CHARS
 from compression.data.description import load_description, make_description
 from compression.data.encode import load_dataset
 from compression.data.summary import summarise
-from compression.errors import DataError
 from compression.models.files import _check_signature
-from compression.models.signature import MAX_INPUTS, Input, Signature
+from compression.spec.errors import DataError
+from compression.spec.signature import MAX_INPUTS, Input, Signature
 from tests.data.write import click_rows, write_data
 
 

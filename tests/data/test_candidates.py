@@ -15,8 +15,8 @@ from compression.data.guess import guess_description
 from compression.data.ingest import read_splits
 from compression.data.split import split_rows
 from compression.data.summary import summarise
-from compression.errors import DataError
-from compression.models.signature import Input, Signature
+from compression.spec.errors import DataError
+from compression.spec.signature import Input, Signature
 from storage.store import open_store
 from tests.data.write import COLUMNS, write_data
 from ui.preview import described, guess_files, with_companions

@@ -25,7 +25,7 @@ from compression.data.cells import (
 from compression.data.columns import categories, multi_values, numbers, spelled_once, times
 from compression.data.encode import load_dataset
 from compression.data.vocabulary import Vocabulary
-from compression.errors import DataError
+from compression.spec.errors import DataError
 from tests.data.write import click_rows, write_data
 
 SAME = [  # each line is one value, as one program or another writes it

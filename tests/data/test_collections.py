@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from compression.data.collections import recognise_collection
-from compression.errors import DataError
+from compression.spec.errors import DataError
 from tests.data.write import write_data
 
 SHARED = Path(__file__).parents[2] / "../shared/data"

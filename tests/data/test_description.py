@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from compression.data.description import dump_description, file_path, load_description
-from compression.errors import DataError
+from compression.spec.errors import DataError
 from tests.data.write import COLUMNS, write_data
 
 

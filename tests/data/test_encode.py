@@ -12,8 +12,8 @@ from compression.data.encode import fit_transform, fit_vocabulary, load_dataset,
 from compression.data.guess import guess_description
 from compression.data.split_csv import export_split_csv
 from compression.data.summary import summarise
-from compression.errors import DataError
-from compression.models.signature import Input, Signature
+from compression.spec.errors import DataError
+from compression.spec.signature import Input, Signature
 from tests.data.write import COLUMNS, click_rows, write_data
 
 

@@ -16,7 +16,7 @@ from compression.data.encode import load_dataset
 from compression.data.guess import guess_description
 from compression.data.ingest import read_splits, read_table
 from compression.data.packed import MAX_TIMES
-from compression.errors import DataError
+from compression.spec.errors import DataError
 from tests.data.write import click_rows, write_data
 
 SHARED = Path(__file__).parents[2] / "../shared/data"

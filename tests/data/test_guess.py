@@ -10,7 +10,7 @@ from compression.data.click_log import generate_click_log
 from compression.data.description import dump_description, load_description
 from compression.data.encode import load_dataset
 from compression.data.guess import cells_of, guess_delimiter, guess_description, has_header
-from compression.errors import DataError
+from compression.spec.errors import DataError
 from tests.data.write import click_rows, write_data
 
 

@@ -11,7 +11,7 @@ import pytest
 from compression.data.description import make_description
 from compression.data.guess import guess_description
 from compression.data.ingest import read_table
-from compression.errors import DataError
+from compression.spec.errors import DataError
 
 ROWS = 400
 DRAW = np.random.default_rng(0)

@@ -10,9 +10,9 @@ import pytest
 from compression.data.description import dump_description
 from compression.data.encode import load_dataset
 from compression.data.guess import guess_description
-from compression.data.schema import Role, Split
 from compression.data.summary import summarise
-from compression.errors import DataError
+from compression.spec.data_description import Role, Split
+from compression.spec.errors import DataError
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 pytestmark = pytest.mark.realdata

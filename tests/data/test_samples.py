@@ -15,7 +15,7 @@ from compression.data import movielens
 from compression.data.description import load_description
 from compression.data.encode import load_dataset
 from compression.data.samples import FALLBACK_NAME, SAMPLES, fetch_sample
-from compression.errors import DataError
+from compression.spec.errors import DataError
 
 
 def archive(members: dict[str, str | bytes]) -> bytes:

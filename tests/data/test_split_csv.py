@@ -9,7 +9,7 @@ import pytest
 
 from compression.data.cells import spelled
 from compression.data.split_csv import export_split_csv
-from compression.errors import DataError
+from compression.spec.errors import DataError
 from tests.data.write import click_rows, write_data
 
 

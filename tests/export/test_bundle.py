@@ -18,12 +18,12 @@ import torch
 
 from compression import __main__ as command_line
 from compression.data.encode import load_dataset
-from compression.errors import ModelError
 from compression.export.bundle import LARGEST_BYTES, read_bundle, read_signature, write_bundle
 from compression.export.onnx import export_onnx
-from compression.models.signature import Signature
-from compression.records import Measurement, Recipe, Result, RunSpec, Step
-from compression.values import values_of
+from compression.spec.errors import ModelError
+from compression.spec.records import Measurement, Recipe, Result, RunSpec, Step
+from compression.spec.signature import Signature
+from compression.spec.values import values_of
 from compression.verdict import sentence
 from tests.methods.given import apply
 from tests.tiny import tiny_model, write_tiny_data

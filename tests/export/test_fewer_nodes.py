@@ -13,10 +13,10 @@ import pytest
 import compression.methods  # noqa: F401  (fills METHODS)
 from compression.export import onnx as export
 from compression.export.fewer_nodes import fewer_nodes
-from compression.method import METHODS, Context
 from compression.models import zoo
-from compression.models.signature import Input, Signature
 from compression.runtime_options import session_options
+from compression.spec.method import METHODS, Context
+from compression.spec.signature import Input, Signature
 from tests.tiny import TINY_CONFIG
 
 ROWS = "embed.quantize_rows"

@@ -27,8 +27,8 @@ from compression.data.guess import guess_description
 from compression.data.split_csv import export_split_csv
 from compression.export.bundle import read_bundle, write_bundle
 from compression.export.onnx import Exported
-from compression.models.signature import Input, Signature
-from compression.records import Recipe, Result, RunSpec
+from compression.spec.records import Recipe, Result, RunSpec
+from compression.spec.signature import Input, Signature
 from tests.data.write import click_rows, write_data
 from tests.tiny import write_tiny_data
 

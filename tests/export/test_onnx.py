@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from compression.errors import ExportError
 from compression.export.onnx import Exported, export_onnx
 from compression.export.parity import FLOAT_TOLERANCE, ROUNDING_TOLERANCE, check_parity, tolerance_of
-from compression.models.signature import Input, Signature
 from compression.models.structure import describe
-from compression.records import Target
+from compression.spec.errors import ExportError
+from compression.spec.records import Target
+from compression.spec.signature import Input, Signature
 from tests.methods.given import apply, ordered_dataset
 from tests.tiny import tiny_model
 

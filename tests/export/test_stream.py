@@ -9,10 +9,10 @@ import onnx
 import onnxruntime
 import pytest
 
-from compression.errors import ExportError
 from compression.export import stream
 from compression.export.onnx import Exported, export_onnx
 from compression.export.stream import quantize_file
+from compression.spec.errors import ExportError
 from tests.tiny import tiny_dataset, tiny_model
 
 

@@ -21,10 +21,10 @@ import numpy as np
 import pytest
 import torch
 
-from compression.errors import ModelError
 from compression.models.files import LoadedModel, load_model
 from compression.models.importers import load_onnx_folder
 from compression.models.importers.reader import read_upload
+from compression.spec.errors import ModelError
 
 pytestmark = [pytest.mark.foreignlib, pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.skipif(
     os.environ.get("FOREIGN_LIBRARIES") != "1", reason="installs libraries: set FOREIGN_LIBRARIES=1 to run it")]

@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from compression.errors import DataError
-from compression.records import Progress, Report
+from compression.spec.errors import DataError
+from compression.spec.records import Progress, Report
 from jobs.records import Assignment
 from storage.files import Files
 from storage.records import Outcome

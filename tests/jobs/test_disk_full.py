@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from compression.disk import is_disk_full, is_full
-from compression.errors import DataError, ModelError, StorageError
+from compression.spec.disk import is_disk_full, is_full
+from compression.spec.errors import DataError, ModelError, StorageError
 from jobs import worker as workers
 from jobs.failures import DISK_FULL, KILLED, ended_by, explain
 from jobs.worker import Worker, work

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from compression.errors import ExportError, StorageError
+from compression.spec.errors import ExportError, StorageError
 from jobs.failures import DISK_FULL, KILLED, OUT_OF_MEMORY, ended_by, explain, memory_kills
 
 

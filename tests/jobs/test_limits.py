@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from compression.records import Progress
+from compression.spec.records import Progress
 from jobs import limits
 from jobs.limits import DURATION, STANDSTILL, STOOD_STILL, TIME_LIMIT, Watch
 from jobs.worker import work

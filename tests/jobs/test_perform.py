@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from compression.data.description import load_description
-from compression.errors import DataError, ModelError
-from compression.records import ImportDataSpec, ImportModelSpec, RunSpec, SampleSpec, TrainSpec
+from compression.spec.errors import DataError, ModelError
+from compression.spec.records import ImportDataSpec, ImportModelSpec, RunSpec, SampleSpec, TrainSpec
 from jobs.perform import KINDS, perform, plain
 from jobs.records import Assignment
 from tests.tiny import write_tiny_data

@@ -2,8 +2,8 @@
 
 import pytest
 
-from compression.errors import RecipeError
-from compression.records import Recipe, Step
+from compression.spec.errors import RecipeError
+from compression.spec.records import Recipe, Step
 from jobs.submit import submit, submit_many
 from tests.storage.given import run_spec
 

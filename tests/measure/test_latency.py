@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from compression.data.dataset import Rows
-from compression.errors import MeasureError
 from compression.measure import latency, latency_round
 from compression.measure.latency import ROUNDS, draw_batches, measure_latency
 from compression.measure.latency_round import Round, read_times
 from compression.measure.pairs import Pairs, clock_of, over_rounds, paired_ratio, time_pairs
-from compression.records import Progress, Target
+from compression.spec.errors import MeasureError
+from compression.spec.records import Progress, Target
 from tests.measure.graphs import table_file
 
 

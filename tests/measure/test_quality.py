@@ -10,10 +10,10 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss, roc_auc_score
 
 from compression.data.dataset import Rows
-from compression.errors import MeasureError
 from compression.measure.delong import auc_components, midranks
 from compression.measure.quality import measure_quality, user_auc
-from compression.records import Measurement
+from compression.spec.errors import MeasureError
+from compression.spec.records import Measurement
 
 
 def clicks(seed: int, n: int, *, n_users: int = 0, noise: float = 1.0, rounded: bool = False):

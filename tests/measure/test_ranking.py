@@ -11,7 +11,7 @@ from sklearn.metrics import ndcg_score
 from compression.data.dataset import Rows
 from compression.measure.quality import measure_quality
 from compression.measure.ranking import user_hits, user_ndcg
-from compression.records import Measurement
+from compression.spec.records import Measurement
 
 
 def candidates(seed: int, *, users: int = 60, each: int = 25, positives: int = 3, digits: int = 8):

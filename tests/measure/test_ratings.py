@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compression.data.schema import DataDescription
 from compression.measure.ratings import as_chances
-from compression.models.signature import Signature
+from compression.spec.data_description import DataDescription
+from compression.spec.signature import Signature
 
 DESCRIPTION = DataDescription.model_validate({
     "name": "ratings", "files": {"all": "r.csv"}, "label": {"column": "rating", "at_least": 4},

@@ -7,10 +7,10 @@ import onnxruntime
 import pytest
 import torch
 
-from compression.errors import MeasureError
 from compression.measure.runtimes import RUNTIMES
 from compression.measure.runtimes.onnxruntime import open_session
-from compression.records import Target
+from compression.spec.errors import MeasureError
+from compression.spec.records import Target
 from tests.measure.graphs import table_file
 from tests.tiny import tiny_model
 

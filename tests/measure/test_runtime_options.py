@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 import compression
 from compression import runtime_options
 from compression.measure.runtimes.onnxruntime import open_session
-from compression.records import GraphOptimization
 from compression.runtime_options import EXACT_PRODUCTS, LEVELS, PRODUCTS, session_options
+from compression.spec.records import GraphOptimization
 
 
 @pytest.mark.parametrize("overflow", [True, False])

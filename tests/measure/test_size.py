@@ -11,14 +11,14 @@ import torch
 from onnx import TensorProto, helper
 
 from compression.data.dataset import Rows
-from compression.errors import MeasureError
 from compression.export.onnx import export_onnx
 from compression.layers.quantized_linear import DynamicLinear, StaticLinear
 from compression.layers.row_codes import encode_rows, unpack
 from compression.measure.size import measure_size, resident_bytes
 from compression.measure.weights import WeightCount, count_weights, read_graph
-from compression.models.signature import Input, Signature
-from compression.records import Target
+from compression.spec.errors import MeasureError
+from compression.spec.records import Target
+from compression.spec.signature import Input, Signature
 from tests.measure.graphs import ids_input, save_graph, table_file
 from tests.tiny import tiny_model
 

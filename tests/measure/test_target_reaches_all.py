@@ -17,8 +17,8 @@ from compression.measure.layer_latency import time_layers
 from compression.measure.runtimes import onnxruntime as runtime
 from compression.models import zoo
 from compression.models.files import LoadedModel, save_model
-from compression.records import Recipe, RunSpec, Step, Target
 from compression.run import run
+from compression.spec.records import Recipe, RunSpec, Step, Target
 from tests.tiny import write_tiny_data
 
 CUDA = Target(device="cuda", threads=2, batch_sizes=(8,), graph_optimization="basic")

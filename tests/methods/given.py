@@ -11,10 +11,10 @@ from torch import nn
 import compression.methods  # noqa: F401  (fills METHODS)
 from compression.data.dataset import Dataset
 from compression.layers.remapped_rows import rows_occurring
-from compression.method import METHODS, Applied, Context
 from compression.models.structure import table_inputs
-from compression.recipe import parse_step
-from compression.records import Recipe, Step
+from compression.spec.method import METHODS, Applied, Context
+from compression.spec.recipe import parse_step
+from compression.spec.records import Recipe, Step
 from tests.tiny import tiny_dataset
 
 torch.set_num_threads(1)  # on matrices this small, threads only wait for one another

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from compression.errors import RecipeError
-from compression.method import METHODS
+from compression.spec.errors import RecipeError
+from compression.spec.method import METHODS
 from compression.train.distillation_hook import MeanOfTeachers
 from tests.methods.given import apply, apply_all, context, logits, ordered_dataset
 from tests.tiny import tiny_model

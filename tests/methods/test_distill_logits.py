@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from compression.errors import RecipeError
-from compression.method import METHODS, Context
 from compression.models.structure import describe
 from compression.models.zoo import build
-from compression.recipe import check, estimate
+from compression.spec.errors import RecipeError
+from compression.spec.method import METHODS, Context
+from compression.spec.recipe import check, estimate
 from compression.train.distillation_hook import DistillationHook, soft_loss
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import TINY_CONFIG, tiny_model

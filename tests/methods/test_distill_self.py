@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from compression.errors import RecipeError
-from compression.method import METHODS, Context
-from compression.recipe import check
+from compression.spec.errors import RecipeError
+from compression.spec.method import METHODS, Context
+from compression.spec.recipe import check
 from compression.train.distillation_hook import DistillationHook
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_model

@@ -10,7 +10,7 @@ from compression.layers.hashed_blocks import block_places, hash_blocks
 from compression.layers.hashed_rows import KINDS, hash_table
 from compression.methods.embed_hash import NAMES, HashParams, n_numbers, shapes_of
 from compression.models.structure import describe, table_inputs
-from compression.recipe import check, estimate
+from compression.spec.recipe import check, estimate
 from tests.contracts.test_methods import largest_difference
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_model

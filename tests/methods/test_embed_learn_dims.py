@@ -8,7 +8,7 @@ import torch
 from compression.layers.gated_columns import GAIN, GatedColumns
 from compression.layers.low_rank import LowRankEmbedding
 from compression.models.structure import describe
-from compression.recipe import check
+from compression.spec.recipe import check
 from tests.methods.given import apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
 

@@ -10,10 +10,10 @@ from torch import nn
 from compression.layers.quantized_rows import QuantizedRows
 from compression.layers.row_codes import encode_rows
 from compression.layers.tiers import choose_cuts, error_of, reachable, row_budget, weigh, widths
-from compression.method import METHODS, Context
 from compression.methods.embed_mixed_precision import in_order
 from compression.models.structure import describe
-from compression.recipe import check, estimate
+from compression.spec.method import METHODS, Context
+from compression.spec.recipe import check, estimate
 from tests.methods.given import apply, ordered_dataset, recipe_of
 from tests.tiny import tiny_dataset, tiny_model
 

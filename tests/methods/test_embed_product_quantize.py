@@ -8,7 +8,7 @@ import torch
 
 from compression.layers.product_rows import encode_product
 from compression.layers.stored_shapes import slices_that_fit
-from compression.recipe import check
+from compression.spec.recipe import check
 from tests.methods.given import apply, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
 

@@ -9,7 +9,7 @@ import torch
 from compression.layers.remapped_rows import FirstRows, RemappedRows, RowMap, rows_occurring
 from compression.methods.embed_prune_rows import kept_rows, shared_row
 from compression.models.structure import describe, leaves, table_inputs
-from compression.recipe import check, estimate
+from compression.spec.recipe import check, estimate
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_dataset, tiny_model
 

@@ -7,7 +7,7 @@ import torch
 
 from compression.layers.quantized_rows import QuantizedRows
 from compression.models.structure import leaves
-from compression.recipe import check
+from compression.spec.recipe import check
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from compression.method import METHODS, Context
 from compression.methods.embed_reduce_dim import ReduceDimParams, dims
 from compression.models.structure import leaves, table_inputs
-from compression.recipe import check
+from compression.spec.method import METHODS, Context
+from compression.spec.recipe import check
 from tests.methods.given import apply, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from compression.errors import RecipeError
 from compression.layers.input_moments import input_moments
-from compression.method import METHODS
 from compression.methods.factorize_activation_svd import ActivationSvdParams, split_by_data
+from compression.spec.errors import RecipeError
+from compression.spec.method import METHODS
 from tests.methods.given import apply, logits, ordered_dataset
 from tests.tiny import tiny_model
 

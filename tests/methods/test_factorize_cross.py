@@ -9,7 +9,7 @@ from torch import nn
 from compression.layers.low_rank import LowRankLinear, MixtureLinear
 from compression.methods.factorize_cross import CrossParams, shared_rank, split_cross
 from compression.models.structure import describe
-from compression.recipe import check, estimate
+from compression.spec.recipe import check, estimate
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
 

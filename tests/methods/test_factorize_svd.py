@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from compression.layers.low_rank import LowRankEmbedding, LowRankLinear
-from compression.method import METHODS, Context
 from compression.methods.factorize_svd import SvdParams, basis_of, gram_matrix, rank_for_energy
 from compression.models.structure import table_inputs
-from compression.recipe import check
+from compression.spec.method import METHODS, Context
+from compression.spec.recipe import check
 from tests.methods.given import apply, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
 

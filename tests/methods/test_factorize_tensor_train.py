@@ -11,9 +11,9 @@ import torch
 from compression.export.onnx import export_onnx
 from compression.layers.stored_shapes import TrainShape, train_shape
 from compression.layers.tensor_train import TensorTrainRows, decompose
-from compression.models.signature import Input, Signature
 from compression.models.structure import table_inputs
-from compression.recipe import check
+from compression.spec.recipe import check
+from compression.spec.signature import Input, Signature
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from compression.method import METHODS, Context
 from compression.methods.prune_channels import ChannelsParams, kept_width, links, most_important
-from compression.recipe import check
-from compression.records import Part
+from compression.spec.method import METHODS, Context
+from compression.spec.recipe import check
+from compression.spec.records import Part
 from tests.methods.given import apply, apply_all, context, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from compression.errors import RecipeError
 from compression.export.onnx import export_onnx
-from compression.method import METHODS
 from compression.methods.prune_heads import HeadsParams, kept_heads
 from compression.models.structure import attentions, describe
-from compression.recipe import check, estimate
+from compression.spec.errors import RecipeError
+from compression.spec.method import METHODS
+from compression.spec.recipe import check, estimate
 from compression.train.batches import to_device
 from compression.train.losses import binary_cross_entropy
 from compression.train.saliency import head_scores

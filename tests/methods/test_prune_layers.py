@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from compression.errors import RecipeError
 from compression.methods.prune_layers import Run, take_out
 from compression.models.structure import copy_structure, describe
-from compression.recipe import check, estimate
-from compression.records import Part
+from compression.spec.errors import RecipeError
+from compression.spec.recipe import check, estimate
+from compression.spec.records import Part
 from compression.train.batches import to_device
 from compression.train.importance import loss_of
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from compression.recipe import check
+from compression.spec.recipe import check
 from compression.train.pruning_hook import PruningHook, cubic_sparsity, keep_masks
 from tests.methods.given import apply, apply_all, ordered_dataset, recipe_of
 from tests.tiny import tiny_model

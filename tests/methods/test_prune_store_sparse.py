@@ -16,7 +16,7 @@ from compression.layers.sparse_layers import SparseLinear, SparseRows, gaps_of
 from compression.layers.sparse_shapes import most_gap_entries
 from compression.measure.weights import count_weights, read_graph
 from compression.models.structure import describe
-from compression.recipe import check, estimate
+from compression.spec.recipe import check, estimate
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import TINY_CONFIG, tiny_model
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from compression.recipe import check
+from compression.spec.recipe import check
 from compression.train.batches import DeviceRows
 from compression.train.movement_hook import MovementHook, ShrinkingHook, soft_threshold
 from compression.train.pruning_hook import lowest

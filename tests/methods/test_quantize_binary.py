@@ -11,7 +11,7 @@ from torch import nn
 from compression.export.onnx import export_onnx
 from compression.layers.binary_linear import BinaryLinear, binary_weight, pack_signs
 from compression.layers.learned_linear import LearnedSigns
-from compression.recipe import check
+from compression.spec.recipe import check
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
 

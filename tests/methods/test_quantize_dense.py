@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from compression.errors import RecipeError
-from compression.method import METHODS, Context
+from compression.spec.errors import RecipeError
+from compression.spec.method import METHODS, Context
 from tests.methods.given import apply, logits, ordered_dataset
 from tests.tiny import tiny_model
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from compression.errors import RecipeError
 from compression.layers.block_linear import BlockLinear
 from compression.methods.quantize_mixed import FLOAT, MixedParams, allot, budget_of, sizes_of
 from compression.models.structure import describe
-from compression.recipe import estimate
+from compression.spec.errors import RecipeError
+from compression.spec.recipe import estimate
 from tests.methods.given import apply, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from compression.errors import RecipeError
 from compression.layers.block_linear import BlockLinear
 from compression.layers.learned_linear import (
     LearnedBlocks,
@@ -17,7 +16,8 @@ from compression.layers.learned_linear import (
     static_scales,
 )
 from compression.layers.quantized_linear import StaticLinear
-from compression.recipe import check
+from compression.spec.errors import RecipeError
+from compression.spec.recipe import check
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
 

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from compression.layers.split_conv import SplitConv1d, depthwise_factors, split_conv, squeezed_factors
-from compression.method import METHODS, Context
 from compression.methods.reparam_depthwise import DepthwiseParams, shapes_of
 from compression.models.structure import describe
-from compression.recipe import check, estimate
+from compression.spec.method import METHODS, Context
+from compression.spec.recipe import check, estimate
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from compression.layers.shared_linear import SharedLinear, byte_codes, codebook_of, nearest_codes, pack_codes
-from compression.recipe import check
+from compression.spec.recipe import check
 from tests.methods.given import apply, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
 

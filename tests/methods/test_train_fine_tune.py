@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from compression.errors import RecipeError
-from compression.method import METHODS
-from compression.train.hooks import Hook
+from compression.spec.errors import RecipeError
+from compression.spec.hook import Hook
+from compression.spec.method import METHODS
 from tests.methods.given import apply, context, logits, ordered_dataset
 from tests.tiny import tiny_model
 

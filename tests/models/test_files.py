@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from compression.errors import ModelError
 from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.structure import copy_structure, replace
+from compression.spec.errors import ModelError
 from tests.tiny import tiny_dataset, tiny_model
 
 DATASET = tiny_dataset(rows=300)

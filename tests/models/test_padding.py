@@ -13,8 +13,8 @@ from compression.layers.row_codes import encode_rows
 from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.foreign import build
 from compression.models.importers.reader import read_upload
-from compression.models.signature import Input, Signature
 from compression.models.structure import declare_padding, leaves, replace
+from compression.spec.signature import Input, Signature
 
 SIGNATURE = Signature(inputs=(
     Input(name="history", kind="multi", column="history", cardinality=20, max_length=4, ids="as-is"),

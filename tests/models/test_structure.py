@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from compression.models.structure import copy_structure, describe, leaves, part_of, replace, table_inputs
-from compression.records import Part
+from compression.spec.records import Part
 from tests.tiny import tiny_dataset, tiny_model
 
 

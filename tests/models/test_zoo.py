@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from compression.errors import ModelError
-from compression.models.signature import Input, Signature
 from compression.models.zoo import ARCHITECTURES, build
 from compression.models.zoo.fields import pairwise, pool_mean, safe_keys
-from compression.records import Part
+from compression.spec.errors import ModelError
+from compression.spec.records import Part
+from compression.spec.signature import Input, Signature
 from tests.tiny import TINY_CONFIG, tiny_dataset, tiny_model
 
 DATASET = tiny_dataset(rows=300)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from compression.values import Value
+from compression.spec.values import Value
 
 
 @dataclass(frozen=True)

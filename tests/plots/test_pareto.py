@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from compression.records import Change
+from compression.spec.records import Change
 from plots.bars import byte_bars, draw_byte_bars
 from plots.pareto import _front, draw_pareto, log_ticks, pareto_points
 from tests.plots.points import FakePoint, run

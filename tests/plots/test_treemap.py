@@ -1,6 +1,6 @@
 """The treemap shows every byte once."""
 
-from compression.records import Part
+from compression.spec.records import Part
 from plots.treemap import MOST_TILES, bytes_sentence, draw_treemap, layer_detail, treemap_tiles
 from tests.ui.filled import description
 

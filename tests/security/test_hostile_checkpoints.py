@@ -10,9 +10,9 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from compression.errors import ModelError
 from compression.models.importers.inert_pickle import plain, read_pickle
 from compression.models.importers.torch_file import read_torch_file
+from compression.spec.errors import ModelError
 from tests.security.hostile import CANARY, Payload, zipped
 
 pytestmark = pytest.mark.security

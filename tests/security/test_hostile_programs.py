@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 import pytest
 
-from compression.errors import ModelError
 from compression.models.importers.pt2_file import read_pt2
 from compression.models.importers.reader import read_upload
+from compression.spec.errors import ModelError
 from tests.security.hostile import CANARY, pickled
 from tests.security.sound import program_members
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from compression.errors import ModelError
 from compression.models.files import load_model
 from compression.models.importers.reader import read_upload
+from compression.spec.errors import ModelError
 from tests.models.importers.state_dict.fuxictr import FEATURES, fuxictr_files
 from tests.models.importers.state_dict.fuxictr import Model as FuxiCTR
 from tests.models.importers.state_dict.recbole import (

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compression.errors import ModelError
 from compression.models.importers.reader import read_upload
 from compression.models.importers.sandbox import read_in_sandbox
+from compression.spec.errors import ModelError
 from tests.security.hostile import (
     CANARY,
     CONFIG,

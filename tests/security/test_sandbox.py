@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from compression.disk import is_disk_full
-from compression.errors import ModelError
 from compression.models.importers import import_model, landlock, sandbox
 from compression.models.importers.sandbox import read_in_sandbox
+from compression.spec.disk import is_disk_full
+from compression.spec.errors import ModelError
 from tests.security.hostile import CANARY, graph, pickled, torch_zip
 from tests.small_disk import fill, small_disk
 
@@ -211,7 +211,7 @@ def child_of(monkeypatch, code: str) -> None:
 
     def replaced(command, **options):
         start = ("import sys\nfrom compression.models.importers import child, reader\n"
-                 f"def probe(files, out, **options):\n    from compression.errors import ModelError\n"
+                 f"def probe(files, out, **options):\n    from compression.spec.errors import ModelError\n"
                  f"    import os, json\n    scratch = out.parent\n{textwrap.indent(code, '    ')}\n"
                  "    raise ModelError(json.dumps(seen))\n"
                  "reader.read_upload = probe\nsys.exit(child.main(sys.argv[1]))")

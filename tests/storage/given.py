@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from compression.data.schema import Column, DataDescription, Label, Role
-from compression.records import Measurement, ModelDescription, Recipe, Result, RunSpec, Step, Target
+from compression.spec.data_description import Column, DataDescription, Label, Role
+from compression.spec.records import Measurement, ModelDescription, Recipe, Result, RunSpec, Step, Target
 from storage.records import Job, NewData, NewModel, Outcome
 from storage.silence import LEASE_S
 from storage.store import Store

@@ -2,7 +2,7 @@
 
 import pytest
 
-from compression.errors import StorageError
+from compression.spec.errors import StorageError
 from storage.records import Outcome
 from tests.storage.given import add_data, add_model, finished_run, result_of, run_spec
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from compression.errors import StorageError
+from compression.spec.errors import StorageError
 from storage.files import Files
 
 DAY_S = 24 * 3600.0

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from compression.errors import StorageError
-from compression.records import SampleSpec
+from compression.spec.errors import StorageError
+from compression.spec.records import SampleSpec
 from storage.engine import sqlite_url
 from storage.home import OWNER_FILE
 from storage.store import Store, open_store

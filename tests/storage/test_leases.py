@@ -2,7 +2,7 @@
 
 import pytest
 
-from compression.records import SampleSpec
+from compression.spec.records import SampleSpec
 from storage.comparisons import FORGET_S
 from storage.silence import LEASE_S, Silence
 from storage.store import open_store

@@ -12,9 +12,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from compression.code_version import code_version
-from compression.errors import StorageError
-from compression.records import ImportDataSpec, SampleSpec
+from compression.spec.code_version import code_version
+from compression.spec.errors import StorageError
+from compression.spec.records import ImportDataSpec, SampleSpec
 from storage.engine import Database, make_engine
 from storage.migrations import HEAD
 from storage.store import open_store
@@ -167,7 +167,7 @@ def test_the_sweep_keeps_the_log_of_an_old_job_and_nothing_of_a_deleted_one(stor
 
 
 def test_the_code_version_is_the_same_in_another_process():
-    code = "from compression.code_version import code_version; import sys; sys.exit(code_version() != sys.argv[1])"
+    code = "from compression.spec.code_version import code_version; import sys; sys.exit(code_version() != sys.argv[1])"
     process = run_python(code, code_version())
     assert process.wait(60) == 0
 

@@ -4,8 +4,18 @@ import threading
 
 import pytest
 
-from compression.errors import RecipeError, StorageError
-from compression.records import Failure, ImportDataSpec, Progress, Recipe, RunSpec, SampleSpec, Step, Target, TrainSpec
+from compression.spec.errors import RecipeError, StorageError
+from compression.spec.records import (
+    Failure,
+    ImportDataSpec,
+    Progress,
+    Recipe,
+    RunSpec,
+    SampleSpec,
+    Step,
+    Target,
+    TrainSpec,
+)
 from storage.queue import TRIES
 from storage.records import Outcome
 from storage.silence import LEASE_S

@@ -2,8 +2,8 @@
 
 import pytest
 
-from compression.errors import StorageError
-from compression.records import Recipe, SampleSpec, Step, TrainSpec
+from compression.spec.errors import StorageError
+from compression.spec.records import Recipe, SampleSpec, Step, TrainSpec
 from storage.digests import manifest_digest
 from storage.records import NewData, NewModel, Outcome
 from storage.rows import families

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 import compression.methods  # noqa: F401  (fills METHODS)
-from compression.method import METHODS
+from compression.spec.hook import Hook
+from compression.spec.method import METHODS
 from compression.train.batches import to_device
-from compression.train.hooks import Hook
 from compression.train.identity import fingerprint
 from compression.train.loop import train
 from compression.train.params import TrainParams

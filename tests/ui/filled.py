@@ -6,10 +6,9 @@ import itertools
 import random
 from pathlib import Path
 
-from compression.data.schema import Column, DataDescription, Label, Role
-from compression.models.signature import Input, Signature
-from compression.presets import recipe_name
-from compression.records import (
+from compression.spec.data_description import Column, DataDescription, Label, Role
+from compression.spec.presets import recipe_name
+from compression.spec.records import (
     Change,
     Failure,
     Layer,
@@ -25,6 +24,7 @@ from compression.records import (
     Target,
     Tensor,
 )
+from compression.spec.signature import Input, Signature
 from storage.records import NewData, NewModel, Outcome
 from storage.store import Store, open_store
 

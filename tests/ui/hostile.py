@@ -11,10 +11,10 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from streamlit.testing.v1 import AppTest
 
-from compression.data.schema import Column, DataDescription, Label, Role
 from compression.data.summary import ColumnSummary, DataSummary, Leakage, ProfilePoint, ValueCount
-from compression.models.signature import Input, Signature
-from compression.records import Failure, ImportDataSpec, ModelDescription, Progress, Question, Recipe, RunSpec
+from compression.spec.data_description import Column, DataDescription, Label, Role
+from compression.spec.records import Failure, ImportDataSpec, ModelDescription, Progress, Question, Recipe, RunSpec
+from compression.spec.signature import Input, Signature
 from storage.records import NewData, NewModel
 from storage.store import Store, open_store
 from tests.ui.filled import RECIPES, WORKER, description, finish_next, spec_of

@@ -12,7 +12,7 @@ from torch import nn
 from compression.data.description import dump_description, load_description
 from compression.data.summary import summarise
 from compression.models.importers.binding_table import Line
-from compression.records import Failure, ImportModelSpec
+from compression.spec.records import Failure, ImportModelSpec
 from storage.records import NewData, NewModel, Outcome
 from storage.store import open_store
 from tests.data.write import write_data

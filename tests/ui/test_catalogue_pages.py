@@ -5,7 +5,7 @@ import json
 import pytest
 
 from compression.data.summary import ColumnSummary, DataSummary, ProfilePoint, ValueCount
-from compression.records import Failure, ImportDataSpec, ImportModelSpec, TrainSpec
+from compression.spec.records import Failure, ImportDataSpec, ImportModelSpec, TrainSpec
 from storage.records import NewData, NewModel
 from storage.store import open_store
 from tests.tiny import write_tiny_data

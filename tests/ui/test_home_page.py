@@ -2,7 +2,7 @@
 
 import pytest
 
-from compression.records import Failure, Progress, SampleSpec, TrainSpec
+from compression.spec.records import Failure, Progress, SampleSpec, TrainSpec
 from storage.records import NewData
 from storage.store import open_store
 from tests.ui.app import open_page, texts

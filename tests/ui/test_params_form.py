@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field
 from streamlit.testing.v1 import AppTest
 
-from compression.method import Params
+from compression.spec.method import Params
 from ui.params_form import control, controls, graded_values, parse_list
 
 

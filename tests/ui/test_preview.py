@@ -2,8 +2,8 @@
 
 import pytest
 
-from compression.data.schema import Column, DataDescription, Label, Role
-from compression.errors import DataError
+from compression.spec.data_description import Column, DataDescription, Label, Role
+from compression.spec.errors import DataError
 from storage.store import open_store
 from tests.tiny import write_tiny_data
 from ui.columns_editor import edited_description, editor_rows

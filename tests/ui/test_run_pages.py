@@ -2,9 +2,9 @@
 
 import pytest
 
-from compression.errors import StorageError
-from compression.recipe_link import pack
-from compression.records import Failure, Recipe, Step
+from compression.spec.errors import StorageError
+from compression.spec.link import pack
+from compression.spec.records import Failure, Recipe, Step
 from storage.records import NewData
 from storage.store import open_store
 from tests.ui import filled

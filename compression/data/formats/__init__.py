@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from compression.data.formats import candidates, json_lines, libsvm, user_lists
-from compression.data.schema import DataDescription
+from compression.spec.data_description import DataDescription
 
 LOOKED_AT = 1 << 20
 

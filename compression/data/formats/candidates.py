@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 
 from compression.data.formats.user_lists import unchosen
-from compression.data.schema import Column, DataDescription, Label, Role, Split
-from compression.errors import DataError
+from compression.spec.data_description import Column, DataDescription, Label, Role, Split
+from compression.spec.errors import DataError
 
 LINE = re.compile(r"\(\d+,\s*\d+\)(\t\d+)+\s*")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from compression.data.schema import DataDescription
-from compression.errors import DataError
+from compression.spec.data_description import DataDescription
+from compression.spec.errors import DataError
 
 LOOKED_AT = 2000  # lines
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from compression.data.schema import Column, DataDescription, Label, Role, Split
-from compression.errors import DataError
+from compression.spec.data_description import Column, DataDescription, Label, Role, Split
+from compression.spec.errors import DataError
 
 LINE = re.compile(r"[-+.\deE]+( qid:\d+)?( +\d+:[-+.\deE]+)+ *(#.*)?")
 MAX_DENSE = 1000  # numbers at more indices than this are no table

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from compression.errors import DataError
+from compression.spec.errors import DataError
 
 ENDINGS = (".query", ".group")
 COLUMN = "group"

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from compression.data.schema import Column, DataDescription, Label, Role, Split
-from compression.errors import DataError
+from compression.spec.data_description import Column, DataDescription, Label, Role, Split
+from compression.spec.errors import DataError
 
 SEED = 0
 FEWEST_LINES = 3

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compression.records import GraphOptimization
+from compression.spec.records import GraphOptimization
 
 if TYPE_CHECKING:
     from compression.measure.runtimes.onnxruntime import Session

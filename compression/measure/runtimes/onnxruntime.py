@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from compression.errors import MeasureError
-from compression.records import GraphOptimization
 from compression.runtime_options import session_options
+from compression.spec.errors import MeasureError
+from compression.spec.records import GraphOptimization
 
 KEY = "onnxruntime"
 BATCH = 4096  # rows scored in one call, where the caller doesn't say

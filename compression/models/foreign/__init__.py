@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from compression.errors import ModelError
-from compression.method import Params
 from compression.models import zoo
 from compression.models.foreign.params import (
     FieldRankerParams,
@@ -26,8 +24,10 @@ from compression.models.foreign.params import (
     TextEncoderParams,
     TowersParams,
 )
-from compression.models.signature import Signature
 from compression.models.zoo import Architecture
+from compression.spec.errors import ModelError
+from compression.spec.method import Params
+from compression.spec.signature import Signature
 
 if TYPE_CHECKING:
     from torch import nn

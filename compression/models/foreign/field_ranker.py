@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from compression.models.foreign.chain import chain
 from compression.models.foreign.params import FieldRankerParams
-from compression.models.signature import Signature
 from compression.models.zoo.dcnv2 import cross
 from compression.models.zoo.fields import Bias, Fields, RankingModel, pairwise, pool_mean
-from compression.records import Part
+from compression.spec.records import Part
+from compression.spec.signature import Signature
 
 
 class PooledFields(Fields):

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compression.errors import ModelError
 from compression.models.foreign.chain import chain
 from compression.models.foreign.params import PairParams
-from compression.models.signature import Signature
 from compression.models.zoo.fields import Bias, RankingModel
-from compression.records import Part
+from compression.spec.errors import ModelError
+from compression.spec.records import Part
+from compression.spec.signature import Signature
 
 TINY = 1e-12  # below a squared distance, so that its root has a gradient
 

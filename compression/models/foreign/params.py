@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from compression.method import Params
+from compression.spec.method import Params
 
 Activation = Literal["relu", "tanh", "sigmoid", "gelu", "leaky_relu", "elu", "silu", "none"]
 Width = Annotated[int, Field(ge=1, le=65_536)]

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from compression.models.foreign.params import RecurrentParams
 from compression.models.foreign.sequence import history_and_item, last_state, moved_to_end
-from compression.models.signature import Signature
 from compression.models.zoo.fields import RankingModel
-from compression.records import Part
+from compression.spec.records import Part
+from compression.spec.signature import Signature
 
 
 class Recurrent(RankingModel):

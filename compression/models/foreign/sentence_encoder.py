@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compression.errors import ModelError
 from compression.models.foreign.blocks import blocks
 from compression.models.foreign.chain import ACTIVATIONS, chain
 from compression.models.foreign.params import SentenceEncoderParams
 from compression.models.foreign.sequence import FAR
-from compression.models.signature import Signature
 from compression.models.zoo.fields import RankingModel
-from compression.records import Part
+from compression.spec.errors import ModelError
+from compression.spec.records import Part
+from compression.spec.signature import Signature
 
 IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
 TEXTS = ("query_", "document_")  # before the names of a pair's inputs

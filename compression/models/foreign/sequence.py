@@ -11,12 +11,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from compression.errors import ModelError
 from compression.models.foreign.blocks import blocks
 from compression.models.foreign.params import SequenceParams
-from compression.models.signature import Signature
 from compression.models.zoo.fields import RankingModel
-from compression.records import Part
+from compression.spec.errors import ModelError
+from compression.spec.records import Part
+from compression.spec.signature import Signature
 
 FAR = -1e9  # added to the weight of a place that is not looked at
 

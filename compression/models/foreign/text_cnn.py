@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from compression.models.foreign.chain import ACTIVATIONS, chain
 from compression.models.foreign.params import TextCNNParams
 from compression.models.foreign.text_encoder import tokens_of
-from compression.models.signature import Signature
 from compression.models.zoo.fields import RankingModel
-from compression.records import Part
+from compression.spec.records import Part
+from compression.spec.signature import Signature
 
 
 class TextCNN(RankingModel):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from compression.errors import ModelError
 from compression.models.foreign.blocks import blocks
 from compression.models.foreign.chain import ACTIVATIONS
 from compression.models.foreign.params import TextEncoderParams
-from compression.models.signature import Signature
 from compression.models.zoo.fields import RankingModel
-from compression.records import Part
+from compression.spec.errors import ModelError
+from compression.spec.records import Part
+from compression.spec.signature import Signature
 
 
 def tokens_of(signature: Signature, length: int) -> tuple[str, int]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compression.errors import ModelError
 from compression.models.foreign.chain import chain
 from compression.models.foreign.params import TowersParams
-from compression.models.signature import Signature
 from compression.models.zoo.fields import RankingModel
-from compression.records import Part
+from compression.spec.errors import ModelError
+from compression.spec.records import Part
+from compression.spec.signature import Signature
 
 
 class Towers(RankingModel):

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compression.records import ModelDescription
+from compression.spec.records import ModelDescription
 
 if TYPE_CHECKING:
     from compression.models.files import LoadedModel

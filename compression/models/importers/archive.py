@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from compression.errors import ModelError
+from compression.spec.errors import ModelError
 
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")  # of every file that comes in
 MAX_MEMBERS = 200

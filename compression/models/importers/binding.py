@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from compression.data.schema import DataDescription, Role
-from compression.errors import ModelError
-from compression.models.signature import Input, Signature
+from compression.spec.data_description import DataDescription, Role
+from compression.spec.errors import ModelError
+from compression.spec.signature import Input, Signature
 from compression.tasks import TASKS
 
 DEFAULT_LENGTH = 50  # values kept of a list whose length is free

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from compression.data.schema import DataDescription, Role
 from compression.data.summary import ColumnSummary, DataSummary
 from compression.models.importers.binding_table import IDS, SCALE, UNREAD, Line
 from compression.models.importers.look import Look
 from compression.models.importers.vocabularies import AS_IS, DATA, FILE
+from compression.spec.data_description import DataDescription, Role
 
 MOST_SAID = 3
 Beyond = Callable[[str, int], tuple[int, int] | None]

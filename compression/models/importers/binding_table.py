@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from compression.data.schema import DataDescription, Role
 from compression.data.summary import ColumnSummary, DataSummary
 from compression.models.importers.binding import ModelInput, propose
 from compression.models.importers.look import Look
 from compression.models.importers.vocabularies import AS_IS, DATA, FILE
-from compression.records import Record
+from compression.spec.data_description import DataDescription, Role
+from compression.spec.records import Record
 
 SCALE = "scale"  # numbers less their mean, in units of their spread, as fitted on train rows
 SOURCE_TITLES = {AS_IS: "as they are", DATA: "numbered in sorted order", FILE: "listed in the upload",

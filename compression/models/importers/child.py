@@ -55,7 +55,7 @@ def _look(request: dict, closed: list[str]) -> dict:
 
 
 def _sentence(error: Exception, memory_bytes: int) -> str:
-    from compression.errors import RecPressError
+    from compression.spec.errors import RecPressError
 
     text = " ".join(str(error).split())
     if isinstance(error, RecPressError):

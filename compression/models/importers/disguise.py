@@ -11,7 +11,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-from compression.errors import ModelError
+from compression.spec.errors import ModelError
 
 PICKLE_ENDINGS = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib", ".model", ".p", ".dill", ".th", ".sav"}
 CHECKPOINT_ENDINGS = {".pt", ".pth", ".bin", ".ckpt", ".model", ".th"}

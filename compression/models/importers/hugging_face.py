@@ -14,7 +14,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from compression.errors import ModelError
 from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.foreign import build, parse_config
 from compression.models.foreign.params import SentenceEncoderParams
@@ -22,9 +21,10 @@ from compression.models.foreign.sentence_encoder import input_names
 from compression.models.importers.binding import ModelInput, bind
 from compression.models.importers.hugging_face_settings import Encoder, read_settings
 from compression.models.importers.hugging_face_weights import read_weights
-from compression.models.signature import Input, Signature
 from compression.models.structure import describe
-from compression.records import ModelDescription
+from compression.spec.errors import ModelError
+from compression.spec.records import ModelDescription
+from compression.spec.signature import Input, Signature
 
 ARCHITECTURE = "sentence_encoder"
 _OUTPUTS = ("vector", "pair")

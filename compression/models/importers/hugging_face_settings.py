@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compression.errors import ModelError
+from compression.spec.errors import ModelError
 
 CONFIG, MODULES, LENGTHS = "config.json", "modules.json", "sentence_bert_config.json"
 MAX_CONFIG_BYTES = 2_000_000

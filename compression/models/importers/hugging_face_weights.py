@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from compression.errors import ModelError
 from compression.models.importers.hugging_face_settings import Encoder
+from compression.spec.errors import ModelError
 
 _BERT_BLOCK = {
     "attention.query": "attention.self.query", "attention.key": "attention.self.key",

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from compression.errors import ModelError
+from compression.spec.errors import ModelError
 
 MAX_PICKLE_BYTES = 64 << 20
 MAX_OPCODES = 3_000_000

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from compression.models.importers.binding import ModelInput
-from compression.records import Question
+from compression.spec.records import Question
 
 MOST_INPUTS = 5000
 NAMED_BY_COLUMNS = ("fields", "numbers")  # questions that the choice of columns answers
@@ -101,7 +101,7 @@ def _of_graph(files: dict[str, Path], name: str, out: Path) -> tuple[tuple[Model
     from compression.models.importers.onnx_check import read_checked
     from compression.models.importers.onnx_inputs import model_inputs
     from compression.models.importers.reader import signature_beside
-    from compression.models.signature import Signature
+    from compression.spec.signature import Signature
 
     said = signature_beside(files)
     if isinstance(said.get("inputs"), list):
@@ -138,7 +138,7 @@ def _convert(files: dict[str, Path], name: str, path: Path) -> None:
 def _of_config(files: dict[str, Path], name: str) -> Look:
     """A model of the zoo, which knows its columns; what is wrong with its config the import says."""
     from compression.models.importers.reader import safetensors_metadata
-    from compression.models.signature import Signature
+    from compression.spec.signature import Signature
 
     try:
         text = files["config.json"].read_bytes() if "config.json" in files else \

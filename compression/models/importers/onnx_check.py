@@ -16,11 +16,11 @@ import onnx
 from google.protobuf.message import Message
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-from compression.errors import ModelError
 from compression.models.importers.archive import PLAIN_NAME
 from compression.models.importers.onnx_bags import Bag, find_bags, with_plain_bags
 from compression.models.importers.onnx_branches import is_squeeze, without_squeezes
 from compression.models.importers.onnx_settings import check_settings
+from compression.spec.errors import ModelError
 
 MAX_NODES = 20_000
 MAX_GRAPH_BYTES = 2**31 - 1  # protobuf can't hold more

@@ -15,13 +15,13 @@ from typing import Any, Literal
 from onnx import ModelProto, TensorProto, helper
 from pydantic import ValidationError
 
-from compression.errors import ModelError
 from compression.models.files import ONNX, VOCABULARIES, LoadedModel
 from compression.models.importers.onnx_check import graph_inputs, read_checked
 from compression.models.importers.onnx_values import Unsupported
-from compression.models.names import free_name
-from compression.models.signature import OUTPUT, Signature
-from compression.records import Layer, ModelDescription, Part, Record, Tensor
+from compression.spec.errors import ModelError
+from compression.spec.names import free_name
+from compression.spec.records import Layer, ModelDescription, Part, Record, Tensor
+from compression.spec.signature import OUTPUT, Signature
 
 BINDING = "binding.json"
 ARCHITECTURE = "onnx"

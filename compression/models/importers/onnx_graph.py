@@ -23,8 +23,8 @@ from compression.models.importers.onnx_operators import OPERATORS
 from compression.models.importers.onnx_recurrent import RECURRENT, run_recurrent
 from compression.models.importers.onnx_steps import Step, read_constants, read_steps
 from compression.models.importers.onnx_values import SHAPE_ARITHMETIC, Ints, Unsupported, Value, constant_value, tensor
-from compression.models.names import attribute_name
-from compression.records import Part
+from compression.spec.names import attribute_name
+from compression.spec.records import Part
 
 _PROBABILITY_MARGIN = 1e-7
 _AFTER_SIGMOID = {"Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast"}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from compression.models.importers.onnx_steps import Step
-from compression.models.signature import Signature
+from compression.spec.signature import Signature
 
 EACH_ALONE = frozenset({
     "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Elu", "Selu", "Gelu", "Erf", "Softplus", "Softsign", "HardSigmoid",

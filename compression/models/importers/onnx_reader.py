@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import onnx
 
-from compression.errors import MeasureError, ModelError
 from compression.models.importers.binding import bind
 from compression.models.importers.onnx_check import read_checked
 from compression.models.importers.onnx_folder import (
@@ -27,8 +26,9 @@ from compression.models.importers.onnx_folder import (
 )
 from compression.models.importers.onnx_inputs import model_inputs
 from compression.models.importers.onnx_values import Unsupported
-from compression.models.signature import Input, Signature
-from compression.records import ModelDescription
+from compression.spec.errors import MeasureError, ModelError
+from compression.spec.records import ModelDescription
+from compression.spec.signature import Input, Signature
 
 TOLERANCE = 1e-4  # between ONNX Runtime and our reading of the same file, on probabilities
 _TRIED_ROWS = (3, 5)
@@ -155,9 +155,9 @@ def _why_unreadable(folder: Path, signature: Signature, expected: list[np.ndarra
 
 
 def _describe(folder: Path, signature: Signature) -> ModelDescription:
-    from compression.errors import ExportError
     from compression.models.importers.reader import exported_graph_bytes
     from compression.models.structure import describe
+    from compression.spec.errors import ExportError
 
     module = read_onnx_folder(folder).module
     try:

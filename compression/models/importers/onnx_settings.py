@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from onnx import NodeProto, helper
 
-from compression.errors import ModelError
+from compression.spec.errors import ModelError
 
 MAX_WINDOW = 4096  # width of a window, its steps, its gaps and the padding beside it
 MAX_HIDDEN = 65_536

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from compression.errors import ModelError
+from compression.spec.errors import ModelError
 
 ATEN = torch.ops.aten
 _BAGS = {ATEN.embedding_bag.padding_idx, ATEN.embedding_bag.default, ATEN._embedding_bag.default,

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from compression.errors import ModelError
 from compression.models.importers.pt2_graph import Graph
 from compression.models.importers.raw_tensors import tensor_from
+from compression.spec.errors import ModelError
 
 MAX_JSON_BYTES = 64 << 20
 MAX_MEMBERS = 20_000

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from compression.errors import ModelError
 from compression.models.importers.pt2_bags import lower_bags
 from compression.models.importers.pt2_operators import ATEN, CHECKS, PYTHON, TEXTS
-from compression.models.names import attribute_name
+from compression.spec.errors import ModelError
+from compression.spec.names import attribute_name
 
 _TARGET = re.compile(r"torch\.ops\.aten\.(\w+)\.(\w+)")
 _SCALARS = {1: torch.uint8, 2: torch.int8, 3: torch.int16, 4: torch.int32, 5: torch.int64, 6: torch.float16,

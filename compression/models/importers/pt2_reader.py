@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from compression.errors import ModelError
 from compression.models.importers.pt2_file import Pt2, Pt2Input, read_pt2
-from compression.records import ModelDescription
+from compression.spec.errors import ModelError
+from compression.spec.records import ModelDescription
 
 OPSET = 21
 _ROWS, _LENGTH = 3, 7  # of the example the graph is traced with; free axes stay free

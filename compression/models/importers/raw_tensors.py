@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compression.errors import ModelError
+from compression.spec.errors import ModelError
 
 
 def tensor_from(data: bytes | bytearray, dtype: torch.dtype, size: Any, stride: Any, offset: Any, *,

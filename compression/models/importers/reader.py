@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from compression.data.cells import repeated, unique_keys
-from compression.errors import ModelError
 from compression.models.importers.archive import PLAIN_NAME, unpack
 from compression.models.importers.disguise import (
     CHECKPOINT_ENDINGS,
@@ -27,7 +26,8 @@ from compression.models.importers.disguise import (
     refuse_dangerous,
 )
 from compression.models.importers.hugging_face_settings import MODULE_FOLDER, MODULES, is_hugging_face
-from compression.records import ModelDescription
+from compression.spec.errors import ModelError
+from compression.spec.records import ModelDescription
 
 MAX_FILES = 64
 MAX_JSON_BYTES = 256 << 20  # vocabularies of millions of ids

@@ -26,12 +26,12 @@ import psutil
 from pydantic import ValidationError
 
 from compression.data.description import load_description
-from compression.disk import is_full
-from compression.errors import ModelError, StorageError
 from compression.models.importers.archive import PLAIN_NAME
 from compression.models.importers.confine import LANDLOCK, SECCOMP
 from compression.models.importers.look import Look
-from compression.records import ModelDescription
+from compression.spec.disk import is_full
+from compression.spec.errors import ModelError, StorageError
+from compression.spec.records import ModelDescription
 
 BASE_MEMORY_BYTES = 3 << 30  # torch and ONNX Runtime themselves, with room for graphs
 MEMORY_TIMES = 5  # bytes of memory for a byte of the upload: read, mapped, exported, tried

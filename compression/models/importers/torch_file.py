@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 
-from compression.errors import ModelError
 from compression.models.importers.disguise import LEGACY_MAGIC, is_root_pickle
 from compression.models.importers.inert_pickle import (
     MAX_PICKLE_BYTES,
@@ -30,6 +29,7 @@ from compression.models.importers.inert_pickle import (
     read_pickle,
 )
 from compression.models.importers.raw_tensors import tensor_from
+from compression.spec.errors import ModelError
 
 MAX_MEMBERS = 100_000
 MAX_TENSORS = 100_000

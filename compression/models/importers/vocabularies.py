@@ -19,8 +19,8 @@ from compression.data.columns import categories, numbers
 from compression.data.description import load_description
 from compression.data.encode import fit_transform
 from compression.data.ingest import read_splits
-from compression.errors import ModelError
 from compression.models.importers.disguise import CHECKPOINT_ENDINGS
+from compression.spec.errors import ModelError
 
 AS_IS, DATA, FILE = "as-is", "data", "file"
 MAX_JSON_BYTES = 256 << 20

@@ -11,9 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from compression.errors import ModelError
-from compression.method import Params, bounds_text
-from compression.models.signature import Signature
 from compression.models.zoo.params import (
     DCNv2Params,
     DeepFMParams,
@@ -23,6 +20,9 @@ from compression.models.zoo.params import (
     LRParams,
     WideDeepParams,
 )
+from compression.spec.errors import ModelError
+from compression.spec.method import Params, bounds_text
+from compression.spec.signature import Signature
 
 if TYPE_CHECKING:
     from torch import nn

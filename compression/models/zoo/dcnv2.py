@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from compression.layers.low_rank import LowRankLinear, MixtureLinear
-from compression.models.signature import Signature
 from compression.models.zoo.fields import Fields, RankingModel, mlp
 from compression.models.zoo.params import DCNv2Params
-from compression.records import Part
+from compression.spec.records import Part
+from compression.spec.signature import Signature
 
 
 def cross(x0: Tensor, layers: nn.ModuleList) -> Tensor:

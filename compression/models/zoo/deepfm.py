@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from compression.models.signature import Signature
 from compression.models.zoo.fields import Fields, RankingModel, mlp, pairwise
 from compression.models.zoo.params import DeepFMParams
+from compression.spec.signature import Signature
 
 
 class DeepFM(RankingModel):

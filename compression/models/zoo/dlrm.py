@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from compression.models.signature import Signature
 from compression.models.zoo.fields import Fields, RankingModel, mlp
 from compression.models.zoo.params import DLRMParams
-from compression.records import Part
+from compression.spec.records import Part
+from compression.spec.signature import Signature
 
 
 class DLRM(RankingModel):

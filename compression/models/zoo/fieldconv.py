@@ -12,10 +12,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from compression.models.signature import Signature
 from compression.models.zoo.fields import Fields, RankingModel, mlp
 from compression.models.zoo.params import FieldConvParams
-from compression.records import Part
+from compression.spec.records import Part
+from compression.spec.signature import Signature
 
 
 class FieldConv(RankingModel):

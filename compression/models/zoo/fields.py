@@ -10,9 +10,9 @@ import re
 import torch
 from torch import Tensor, nn
 
-from compression.models.names import attribute_name, free_name
-from compression.models.signature import Input, Signature
-from compression.records import Part
+from compression.spec.names import attribute_name, free_name
+from compression.spec.records import Part
+from compression.spec.signature import Input, Signature
 
 EMBEDDING_STD = 0.01
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from compression.models.signature import Signature
 from compression.models.zoo.fields import Bias, Fields, RankingModel
 from compression.models.zoo.params import LRParams
-from compression.records import Part
+from compression.spec.records import Part
+from compression.spec.signature import Signature
 
 
 class LR(RankingModel):

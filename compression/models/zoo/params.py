@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from compression.method import Params
+from compression.spec.method import Params
 
 
 class LRParams(Params):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from compression.models.zoo import parse_config
-from compression.records import Layer, Part, Tensor
+from compression.spec.records import Layer, Part, Tensor
 
 Layers = tuple[Layer, ...]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from compression.models.signature import Signature
 from compression.models.zoo.fields import Fields, RankingModel, mlp
 from compression.models.zoo.params import WideDeepParams
+from compression.spec.signature import Signature
 
 
 class WideDeep(RankingModel):

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from compression.errors import ModelError
 from compression.export.bundle import LARGEST_BYTES, read_bundle
 from compression.models.importers.archive import unpack
+from compression.spec.errors import ModelError
 
 END, PLACE_OF_LIST, FIRST_BYTES = b"PK\x05\x06", 16, 60  # of the last record; of the first member
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from compression.errors import ModelError
 from compression.models.importers.binding import ModelInput, bind
+from compression.spec.errors import ModelError
 
 WIDE = [ModelInput("ids", "int64", 2, {None: 10})]
 COLUMNS = {"columns": ["a", "b"]}

@@ -7,13 +7,13 @@ import json
 import pytest
 import torch
 
-from compression.data.schema import Column, DataDescription, Label, Role
 from compression.data.summary import ColumnSummary, DataSummary, count_beyond
 from compression.models.importers.binding import ModelInput, bind
 from compression.models.importers.binding_checks import checks
 from compression.models.importers.binding_table import SCALE, binding_of, propose_lines, sources, with_column
 from compression.models.importers.look import Look, Mapping
 from compression.models.importers.sandbox import look_in_sandbox
+from compression.spec.data_description import Column, DataDescription, Label, Role
 from tests.data.write import write_data
 from tests.models.importers.graphs import Columns, export
 from tests.models.importers.state_dict.make import GMF, SASRec

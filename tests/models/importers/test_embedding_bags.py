@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from compression.errors import ModelError
 from compression.models.files import load_model
 from compression.models.importers.onnx_check import read_checked
 from compression.models.importers.onnx_graph import OnnxModel
 from compression.models.importers.pt2_file import read_pt2
 from compression.models.importers.reader import read_upload
+from compression.spec.errors import ModelError
 from tests.models.importers.graphs import export, files_of
 
 IDS = torch.tensor([[1, 2, 0, 0, 3, 4], [5, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0], [9, 9, 9, 1, 2, 3], [7, 0, 7, 0, 7, 0]])

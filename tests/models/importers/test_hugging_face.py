@@ -18,16 +18,16 @@ from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from compression.data.encode import load_dataset
-from compression.errors import ModelError
 from compression.export.onnx import export_onnx
 from compression.measure.runtimes.onnxruntime import open_session
-from compression.method import Context
 from compression.models.files import load_model
 from compression.models.importers.look import look_at
 from compression.models.importers.reader import read_upload
 from compression.models.structure import leaves
-from compression.recipe import parse_step
-from compression.records import Step
+from compression.spec.errors import ModelError
+from compression.spec.method import Context
+from compression.spec.recipe import parse_step
+from compression.spec.records import Step
 from tests.models.importers.folders import (
     CONFIG,
     DIM,

@@ -11,14 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from compression.data.dataset import Rows
-from compression.errors import ModelError
 from compression.export.bundle import write_bundle
 from compression.export.onnx import export_onnx
 from compression.measure.runtimes.onnxruntime import open_session
 from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.importers import import_model
 from compression.models.importers.reader import read_upload, vocabularies_of
-from compression.records import Measurement, Recipe, Result, RunSpec
+from compression.spec.errors import ModelError
+from compression.spec.records import Measurement, Recipe, Result, RunSpec
 from tests.models.importers.graphs import files_of
 from tests.tiny import tiny_dataset, tiny_model
 

@@ -9,17 +9,17 @@ import torch
 from torch import nn
 
 from compression.data.encode import load_dataset
-from compression.errors import ModelError
 from compression.export.onnx import export_onnx
 from compression.measure.runtimes.onnxruntime import open_session
-from compression.method import Context
 from compression.models.files import load_model
 from compression.models.importers import describe_onnx
 from compression.models.importers.reader import read_upload
 from compression.models.snapshot import read_snapshot, write_snapshot
 from compression.models.structure import leaves
-from compression.recipe import parse_step
-from compression.records import Part, Step
+from compression.spec.errors import ModelError
+from compression.spec.method import Context
+from compression.spec.recipe import parse_step
+from compression.spec.records import Part, Step
 from tests.measure.graphs import save_graph
 from tests.models.importers.graphs import Columns, SharedTable, export, files_of
 from tests.tiny import tiny_dataset, tiny_model, write_tiny_data

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from compression.errors import ModelError
 from compression.models.files import load_model
 from compression.models.importers.pt2_file import read_pt2
 from compression.models.importers.reader import read_upload
 from compression.models.structure import leaves
+from compression.spec.errors import ModelError
 from tests.methods.given import apply
 from tests.models.importers.graphs import Columns, SharedTable
 from tests.tiny import tiny_dataset, write_tiny_data

@@ -9,7 +9,6 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from compression.errors import ModelError
 from compression.export.onnx import export_onnx
 from compression.measure.runtimes.onnxruntime import open_session
 from compression.models.files import load_model
@@ -21,6 +20,7 @@ from compression.models.importers.pt2_reader import write_onnx
 from compression.models.importers.reader import read_upload
 from compression.models.snapshot import read_snapshot, write_snapshot
 from compression.models.structure import leaves
+from compression.spec.errors import ModelError
 from tests.models.importers.graphs import export, files_of
 
 N = helper.make_node

@@ -8,13 +8,13 @@ import torch
 from onnx import helper
 from torch import nn
 
-from compression.errors import ModelError
 from compression.export.onnx import export_onnx
 from compression.measure.runtimes.onnxruntime import open_session
 from compression.models.files import load_model
 from compression.models.importers.onnx_values import Unsupported
 from compression.models.importers.reader import read_upload
 from compression.models.structure import leaves
+from compression.spec.errors import ModelError
 from tests.models.importers.graphs import export, files_of
 from tests.models.importers.test_onnx_operators import agree, both
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from compression.data.description import make_description
-from compression.errors import ModelError
 from compression.models.importers.binding import ModelInput, propose
 from compression.models.importers.sandbox import look_in_sandbox
+from compression.spec.errors import ModelError
 from tests.models.importers.graphs import Columns, export, files_of
 
 DATA = make_description({

@@ -14,8 +14,8 @@ from compression.export.parity import check_parity
 from compression.models.files import load_model
 from compression.models.importers.reader import read_upload
 from compression.models.structure import describe
-from compression.recipe import estimate
-from compression.records import Target
+from compression.spec.recipe import estimate
+from compression.spec.records import Target
 from tests.methods.given import apply, logits, recipe_of
 from tests.models.importers.graphs import export, files_of
 from tests.tiny import tiny_dataset

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from compression.errors import ModelError
+from compression.spec.errors import ModelError
 
 OPSET, IR_VERSION = 21, 10
 MAX_RANK = 4

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from compression.errors import ModelError
 from compression.models.importers.archive import unpack
 from compression.models.importers.keras.weights import keras_weights, open_weights, text_attribute
+from compression.spec.errors import ModelError
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 MAX_CONFIG_BYTES = 16 << 20

@@ -14,11 +14,11 @@ from typing import Any
 
 import onnx
 
-from compression.errors import ModelError
 from compression.models.importers.keras.emit import Emitter, Layer, Value
 from compression.models.importers.keras.file import KerasModel
 from compression.models.importers.keras.layers import LAYERS
 from compression.models.importers.onnx_check import PLAIN_NAME
+from compression.spec.errors import ModelError
 
 MAX_LAYERS = 2000
 _BESIDE_BYTES = 1 << 20  # larger graphs keep their tensors in a file beside them

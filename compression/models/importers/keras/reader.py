@@ -7,7 +7,7 @@ from typing import Any
 
 from compression.models.importers.keras.file import read_keras
 from compression.models.importers.keras.graph import write_onnx
-from compression.records import ModelDescription
+from compression.spec.records import ModelDescription
 
 
 def read_keras_model(files: dict[str, Path], name: str, out: Path, *, given: dict[str, Any],

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compression.errors import ModelError
+from compression.spec.errors import ModelError
 
 if TYPE_CHECKING:
     import h5py

@@ -20,7 +20,7 @@ from compression.models.importers.state_dict.recognised import (
     with_bias,
 )
 from compression.models.importers.state_dict.skeleton import Leaf, of_kind
-from compression.records import Question
+from compression.spec.records import Question
 
 MAX_HEADS = 32
 EPS = (1e-5, 1e-6, 1e-8, 1e-12)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from compression.data.schema import DataDescription, Role
 from compression.models.importers.binding import ModelInput, bind
 from compression.models.importers.state_dict.recognised import Field
-from compression.models.signature import Signature
+from compression.spec.data_description import DataDescription, Role
+from compression.spec.signature import Signature
 
 _ROLES = {"category": (Role.USER, Role.ITEM, Role.CATEGORY), "multi": (Role.MULTI,), "number": (Role.NUMBER,)}
 
@@ -80,7 +80,7 @@ def _by_rows(fields: list[Field], columns: list[str], description: DataDescripti
              ) -> dict[str, str]:
     """The largest table for the column of the most values, and so on; in the data's order where that can't be."""
     from compression.data.ingest import read_splits
-    from compression.errors import DataError
+    from compression.spec.errors import DataError
 
     in_order = dict(zip((field.name for field in fields), columns, strict=False))
     try:

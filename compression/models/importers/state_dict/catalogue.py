@@ -6,7 +6,6 @@ from collections import Counter
 
 from torch import Tensor
 
-from compression.errors import ModelError
 from compression.models.importers.state_dict.attention import recognise_attention
 from compression.models.importers.state_dict.field_rankers import recognise_fields
 from compression.models.importers.state_dict.joint import recognise_joint
@@ -18,6 +17,7 @@ from compression.models.importers.state_dict.others import (
 from compression.models.importers.state_dict.pairs import recognise_pair
 from compression.models.importers.state_dict.recognised import Recognised, Settings
 from compression.models.importers.state_dict.skeleton import Leaf, leaves_of
+from compression.spec.errors import ModelError
 
 RECOGNISERS = (recognise_attention, recognise_recurrent, recognise_text_cnn, recognise_towers, recognise_pair,
                recognise_joint, recognise_fields)

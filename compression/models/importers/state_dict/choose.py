@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compression.errors import ModelError
 from compression.models.foreign import build
 from compression.models.foreign.chain import placed
 from compression.models.importers.state_dict.graph import mean_weights, needs_graph, propagated
 from compression.models.importers.state_dict.recognised import Recognised, Settings
 from compression.models.importers.state_dict.trial import TrialRows, calibrated_losses, form_losses, trial_rows
-from compression.models.signature import Signature
 from compression.models.zoo.fields import safe_keys
-from compression.records import Question
+from compression.spec.errors import ModelError
+from compression.spec.records import Question
+from compression.spec.signature import Signature
 
 MAX_TRIED = 48  # combinations; with more, one question is decided after the other
 TIE = 1e-7  # losses that differ by less are equal

@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor
 
-from compression.errors import ModelError
 from compression.models.importers.state_dict.field_tables import FIELD_SIZES, FieldTables, read_field_tables
 from compression.models.importers.state_dict.recognised import (
     OUTPUT_FORM,
@@ -18,7 +17,8 @@ from compression.models.importers.state_dict.recognised import (
     with_bias,
 )
 from compression.models.importers.state_dict.skeleton import Leaf, chained, of_kind
-from compression.records import Question
+from compression.spec.errors import ModelError
+from compression.spec.records import Question
 
 _TITLES = {"lr": "logistic regression", "fm": "factorisation machine", "deepfm": "DeepFM or Wide & Deep",
            "dcn": "DCN v2", "dlrm": "DLRM", "deep": "network over fields"}

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from compression.errors import ModelError
 from compression.models.importers.state_dict.recognised import Field, Settings, clean, padded_with
 from compression.models.importers.state_dict.skeleton import Leaf, of_kind
-from compression.records import Question
+from compression.spec.errors import ModelError
+from compression.spec.records import Question
 
 FIELD_SIZES = "field_sizes"
 _NUMBERS = r"float_embedding|numeric|dense_emb"

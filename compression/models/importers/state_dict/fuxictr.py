@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compression.errors import ModelError
 from compression.models.importers.state_dict.recognised import Field, Recognised, Settings, chain_parts, with_bias
 from compression.models.importers.state_dict.skeleton import Leaf, leaves_of, of_kind
 from compression.models.importers.state_dict.told import MAX_NAMES, Told, activation, common, parsed, text_of
-from compression.records import Question
+from compression.spec.errors import ModelError
+from compression.spec.records import Question
 
 MAP, VOCABULARY = "feature_map.json", "feature_vocab.json"
 MODELS = {"LR": "logistic regression", "FM": "factorisation machine", "DeepFM": "DeepFM", "WideDeep": "Wide & Deep",

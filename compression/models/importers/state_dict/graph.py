@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from compression.errors import ModelError
-from compression.records import Question
+from compression.spec.errors import ModelError
+from compression.spec.records import Question
 
 MAX_LAYERS = 4
 

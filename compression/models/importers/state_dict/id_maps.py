@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from compression.errors import DataError
 from compression.models.importers.state_dict.recognised import Field
 from compression.models.importers.vocabularies import no_mapping, ordered, values_of
-from compression.models.signature import Signature
+from compression.spec.errors import DataError
+from compression.spec.signature import Signature
 
 MAX_DEPTH = 3
 MAX_FOUND = 20

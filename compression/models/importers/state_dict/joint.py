@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compression.errors import DataError, ModelError
 from compression.models.importers.state_dict.field_rankers import recognise_fields
 from compression.models.importers.state_dict.field_tables import FIELD_SIZES, field_sizes
 from compression.models.importers.state_dict.pairs import recognise_pair
 from compression.models.importers.state_dict.recognised import Recognised, Settings, Untold
 from compression.models.importers.state_dict.skeleton import Leaf, of_kind
-from compression.records import Question
+from compression.spec.errors import DataError, ModelError
+from compression.spec.records import Question
 
 SIDES = ("user", "item")
 
@@ -92,7 +92,7 @@ def sizes_in(data_folder: Path | None, rows: int) -> Sizes | None:
 
     from compression.data.description import load_description
     from compression.data.ingest import read_splits
-    from compression.data.schema import Role
+    from compression.spec.data_description import Role
 
     description = load_description(data_folder)
     sides = [*description.by_role(Role.USER), *description.by_role(Role.ITEM)]

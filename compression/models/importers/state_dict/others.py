@@ -17,7 +17,7 @@ from compression.models.importers.state_dict.recognised import (
     with_bias,
 )
 from compression.models.importers.state_dict.skeleton import Leaf, chained, of_kind
-from compression.records import Question
+from compression.spec.records import Question
 
 GUESSED_LENGTH = 50
 SIDES = ("user", "item")

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor, tensor
 
-from compression.errors import ModelError
 from compression.models.importers.state_dict.graph import MAX_LAYERS, graph_question
 from compression.models.importers.state_dict.recognised import (
     OUTPUT_FORM,
@@ -21,7 +20,8 @@ from compression.models.importers.state_dict.recognised import (
     with_bias,
 )
 from compression.models.importers.state_dict.skeleton import Leaf, chained, of_kind
-from compression.records import Question
+from compression.spec.errors import ModelError
+from compression.spec.records import Question
 
 CONSTANT = "constant"
 _USER = r"user|uid|customer|member|_u\b|\bu_|\bu\b|_p\b"

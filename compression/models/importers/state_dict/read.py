@@ -11,7 +11,6 @@ from typing import Any
 from torch import Tensor
 
 from compression.data.cells import repeated
-from compression.errors import ModelError
 from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.importers.state_dict.bound import bound
 from compression.models.importers.state_dict.catalogue import recognise
@@ -22,9 +21,10 @@ from compression.models.importers.state_dict.joint import sizes_in
 from compression.models.importers.state_dict.recognised import Recognised, Settings, Untold
 from compression.models.importers.state_dict.told import Told
 from compression.models.importers.state_dict.trial import NOISE
-from compression.models.signature import Signature
 from compression.models.structure import describe
-from compression.records import ModelDescription, Question
+from compression.spec.errors import ModelError
+from compression.spec.records import ModelDescription, Question
+from compression.spec.signature import Signature
 
 
 def read_state_dict(state: dict[str, Tensor], name: str, out: Path, *, given: dict[str, Any],

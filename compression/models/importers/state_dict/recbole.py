@@ -17,12 +17,12 @@ from typing import Any
 
 from torch import Tensor
 
-from compression.errors import ModelError
 from compression.models.importers.state_dict.catalogue import recognise
 from compression.models.importers.state_dict.recbole_fields import Kept, settle_fields
 from compression.models.importers.state_dict.recognised import Recognised, Settings, chain_parts, with_bias
 from compression.models.importers.state_dict.skeleton import Leaf, leaves_of, of_kind
 from compression.models.importers.state_dict.told import Told, common, text_in
+from compression.spec.errors import ModelError
 
 PAIRS = {"BPR": "pair", "NeuMF": "pair", "LightGCN": "pair"}
 HISTORIES = {"SASRec": "sequence", "GRU4Rec": "recurrent"}

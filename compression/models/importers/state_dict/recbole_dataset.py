@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from compression.errors import ModelError
 from compression.models.importers.inert_pickle import MAX_PICKLE_BYTES, plain, read_pickle
 from compression.models.importers.state_dict.recbole_fields import Kept
+from compression.spec.errors import ModelError
 
 _SOURCES = ("inter", "user", "item", "user_id", "item_id")
 _KINDS = ("token", "token_seq", "float", "float_seq")

@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
-from compression.errors import ModelError
 from compression.models.importers.state_dict.recognised import Field, Settings
 from compression.models.importers.state_dict.told import names_in, text_in
+from compression.spec.errors import ModelError
 
 _SHARED = "token_embedding_table.embedding.weight"
 _NUMBERS = "float_embedding_table.embedding.weight"
@@ -171,7 +171,7 @@ def _sizes(columns: list[str], rows: int, name: str, kept: Kept | None, settings
 
 def _multi_columns(data_folder: Path) -> set[str]:
     from compression.data.description import load_description
-    from compression.data.schema import Role
+    from compression.spec.data_description import Role
 
     return {column.name for column in load_description(data_folder).columns if column.role is Role.MULTI}
 
@@ -184,7 +184,7 @@ def _counted(columns: list[str], data_folder: Path | None) -> list[int] | None:
 
     from compression.data.description import load_description
     from compression.data.ingest import read_splits
-    from compression.errors import DataError
+    from compression.spec.errors import DataError
 
     try:
         splits = list(read_splits(data_folder, load_description(data_folder)).values())

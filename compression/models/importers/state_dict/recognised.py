@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from torch import Tensor, zeros
 
-from compression.errors import ModelError
 from compression.models.importers.state_dict.skeleton import Leaf
-from compression.records import Question
+from compression.spec.errors import ModelError
+from compression.spec.records import Question
 
 
 @dataclass(frozen=True)

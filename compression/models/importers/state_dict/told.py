@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from compression.data.cells import unique_keys
-from compression.errors import ModelError
-from compression.plain_text import read_yaml
+from compression.spec.errors import ModelError
+from compression.spec.plain_text import read_yaml
 
 if TYPE_CHECKING:
     from compression.models.importers.state_dict.recognised import Recognised, Settings

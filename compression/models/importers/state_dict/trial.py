@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from compression.errors import RecPressError
-from compression.models.signature import Signature
+from compression.spec.errors import RecPressError
+from compression.spec.signature import Signature
 
 ROWS, ROWS_OF_LONG_LISTS, LONG = 4096, 1024, 50
 N_STEPS, MOST_SCALE = 25, 50.0  # of Newton's method; a scale at which separable rows stop

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from compression.errors import ModelError
 from compression.models.importers import import_model, load_onnx_folder
 from compression.models.importers.look import look_at
 from compression.models.importers.reader import read_upload
 from compression.models.structure import leaves
+from compression.spec.errors import ModelError
 from tests.models.importers.keras.make import (
     functional,
     given,

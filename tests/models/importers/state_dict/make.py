@@ -14,7 +14,7 @@ from compression.models.importers.state_dict.bound import bound
 from compression.models.importers.state_dict.catalogue import recognise
 from compression.models.importers.state_dict.choose import assembled, decided
 from compression.models.importers.state_dict.recognised import Settings
-from compression.records import Question
+from compression.spec.records import Question
 
 
 def imported(state: dict[str, Tensor], answers: dict[str, Any] | None = None, *, came: dict[str, Any] | None = None,

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compression.errors import ModelError
 from compression.export.onnx import export_onnx
 from compression.models.importers.look import look_at
+from compression.spec.errors import ModelError
 from tests.models.importers.state_dict.make import apart, imported
 
 USERS, GOODS, DIM, N = 20, 30, 8, 16

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from compression.errors import ModelError
 from compression.models.files import LoadedModel, load_model
 from compression.models.importers.look import look_at
 from compression.models.importers.reader import read_upload
-from compression.records import ModelDescription
+from compression.spec.errors import ModelError
+from compression.spec.records import ModelDescription
 from tests.models.importers.state_dict.make import NCF, apart
 from tests.models.importers.state_dict.recbole import (
     CONTEXT,

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from benchmarks.importers.__main__ import _as_read
 from benchmarks.importers.architectures import ARCHITECTURES
-from compression.errors import ModelError
 from compression.models.files import load_model
 from compression.models.importers.reader import read_upload
 from compression.models.structure import leaves
+from compression.spec.errors import ModelError
 from tests.models.importers.state_dict.make import GMF, NCF, SASRec, apart, imported
 
 

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from compression.data.description import load_description
 from compression.data.ingest import read_splits
-from compression.errors import ModelError
 from compression.export.onnx import export_onnx
 from compression.models.files import load_model
 from compression.models.importers.look import look_at
@@ -23,6 +22,7 @@ from compression.models.importers.reader import read_upload
 from compression.models.importers.state_dict import choose
 from compression.models.importers.state_dict.choose import assembled
 from compression.models.importers.vocabularies import prepare
+from compression.spec.errors import ModelError
 from tests.data.write import write_data
 from tests.models.importers.state_dict.make import SASRec, apart, imported
 from tests.models.importers.state_dict.tools import saved

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from compression.models.names import free_name
-from compression.records import Record
+from compression.spec.names import free_name
+from compression.spec.records import Record
 from compression.tasks import TaskKey
 
 OUTPUT = "score"  # what an exported file calls its output

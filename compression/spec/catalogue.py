@@ -11,10 +11,10 @@ from pathlib import Path
 
 import compression
 import compression.methods
-from compression.errors import RecipeError
-from compression.method import METHODS, Gain, Method, Need, bounds_text
-from compression.recipe import FINE_TUNE
-from compression.records import ModelDescription
+from compression.spec.errors import RecipeError
+from compression.spec.method import METHODS, Gain, Method, Need, bounds_text
+from compression.spec.recipe import FINE_TUNE
+from compression.spec.records import ModelDescription
 
 # in the order in which they are listed; a family that isn't named here comes last under its own key
 FAMILIES = {

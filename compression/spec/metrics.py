@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from compression.records import Record
+from compression.spec.records import Record
 
 PARITY_LIMIT = 5e-3  # of a score: an export that differs by more is refused
 

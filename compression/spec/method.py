@@ -26,15 +26,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
-from compression.errors import RecipeError
-from compression.records import Change, Layer, ModelDescription, Part, Report, Skip, Step, Target
+from compression.spec.errors import RecipeError
+from compression.spec.records import Change, Layer, ModelDescription, Part, Report, Skip, Step, Target
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import nn
 
-    from compression.train.hooks import Hook
+    from compression.spec.hook import Hook
 
 
 class Params(BaseModel):

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from compression.records import Record
+from compression.spec.records import Record
 from compression.tasks import TaskKey
 
 

@@ -100,7 +100,7 @@ class ImportDataSpec(Record):
     kind: Literal["import_data"] = "import_data"
     files: dict[str, str]
     name: str
-    description: dict[str, Any]  # compression.data.schema.DataDescription
+    description: dict[str, Any]  # compression.spec.data_description.DataDescription
 
 
 JobSpec = Annotated[RunSpec | TrainSpec | SampleSpec | ImportModelSpec | ImportDataSpec, Field(discriminator="kind")]
@@ -131,7 +131,7 @@ class Measurement(Record):
     Intervals are 95 %.
     """
 
-    metric: str  # a key of compression.metrics.METRICS
+    metric: str  # a key of compression.spec.metrics.METRICS
     value: float
     n: int | None = None  # rows, users or repeats behind the value
     ci_low: float | None = None
@@ -273,7 +273,7 @@ class ModelDescription(Record):
 
     architecture: str
     layers: tuple[Layer, ...]
-    signature: Any  # compression.models.signature.Signature as plain data
+    signature: Any  # compression.spec.signature.Signature as plain data
     graph_bytes: int = 0  # what the exported file weighs beyond the layers' tensors
     notes: tuple[str, ...] = ()  # sentences a reader should know, such as why a file can only be measured as it is
     questions: tuple[Question, ...] = ()  # what weights without a config left open, and how it was decided

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from compression.records import Measurement, Result
+from compression.spec.records import Measurement, Result
 
 
 class Value(NamedTuple):

@@ -9,11 +9,11 @@ import zlib
 
 import pytest
 
-from compression.errors import RecipeError
-from compression.presets import PRESETS
-from compression.recipe import MAX_RECIPE_CHARS, load_recipe
-from compression.recipe_link import MAX_TOKEN_CHARS, TOO_LONG, VERSION, pack, unpack
-from compression.records import Recipe, Step
+from compression.spec.errors import RecipeError
+from compression.spec.link import MAX_TOKEN_CHARS, TOO_LONG, VERSION, pack, unpack
+from compression.spec.presets import PRESETS
+from compression.spec.recipe import MAX_RECIPE_CHARS, load_recipe
+from compression.spec.records import Recipe, Step
 
 RECIPE = Recipe(name="größer & kleiner?", seed=7, steps=(
     Step(method="prune.channels", params={"ratio": 0.25}), Step(method="train.fine_tune", params={"epochs": 3}),

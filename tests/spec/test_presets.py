@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from compression.export.onnx import export_onnx
-from compression.method import METHODS
 from compression.models.structure import describe, read_signature
-from compression.presets import GOAL_WORDS, PRESETS, Goal, Preset, presets_for, recipe_name, step_name
-from compression.recipe import check, digest, dump_recipe, estimate, load_recipe
-from compression.records import Layer, ModelDescription, Part, Step, Tensor
 from compression.run import apply_recipe
+from compression.spec.method import METHODS
+from compression.spec.presets import GOAL_WORDS, PRESETS, Goal, Preset, presets_for, recipe_name, step_name
+from compression.spec.recipe import check, digest, dump_recipe, estimate, load_recipe
+from compression.spec.records import Layer, ModelDescription, Part, Step, Tensor
 from tests.contracts.test_methods import largest_difference, tolerance
 from tests.methods.given import ordered_dataset
 from tests.tiny import TINY_CONFIG, TINY_FOREIGN, signature_of, tiny_model

@@ -13,9 +13,9 @@ import binascii
 import json
 import zlib
 
-from compression.errors import RecipeError
-from compression.recipe import MAX_RECIPE_CHARS, load_json_recipe
-from compression.records import Recipe
+from compression.spec.errors import RecipeError
+from compression.spec.recipe import MAX_RECIPE_CHARS, load_json_recipe
+from compression.spec.records import Recipe
 
 VERSION = "1"
 MAX_TOKEN_CHARS = 4000  # addresses of 8,000 characters pass every common server and chat; the rest of one is short

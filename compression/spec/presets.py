@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import compression.methods  # noqa: F401  (fills METHODS)
-from compression.errors import RecipeError
-from compression.method import METHODS
 from compression.models.zoo import ARCHITECTURES
-from compression.records import ModelDescription, Part, Recipe, Step
+from compression.spec.errors import RecipeError
+from compression.spec.method import METHODS
+from compression.spec.records import ModelDescription, Part, Recipe, Step
 
 MAX_NAME_CHARS = 80
 

@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from compression.errors import RecipeError
-from compression.method import METHODS, Method, Need, Params, Problem, Stage
-from compression.plain_text import TextError, read_json, read_yaml
-from compression.records import ModelDescription, Part, Recipe, Step
+from compression.spec.errors import RecipeError
+from compression.spec.method import METHODS, Method, Need, Params, Problem, Stage
+from compression.spec.plain_text import TextError, read_json, read_yaml
+from compression.spec.records import ModelDescription, Part, Recipe, Step
 
 FINE_TUNE = "train.fine_tune"
 MAX_RECIPE_CHARS = 100_000

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from compression import plain_text
 from compression.data.description import load_description
-from compression.errors import DataError, RecipeError
-from compression.plain_text import MAX_DEPTH, MAX_NODES, TextError, read_json, read_yaml
-from compression.recipe import load_recipe
-from compression.recipe_link import unpack
-from tests.test_recipe_link import token_of
+from compression.spec import plain_text
+from compression.spec.errors import DataError, RecipeError
+from compression.spec.link import unpack
+from compression.spec.plain_text import MAX_DEPTH, MAX_NODES, TextError, read_json, read_yaml
+from compression.spec.recipe import load_recipe
+from tests.spec.test_link import token_of
 
 ROOT = Path(__file__).parents[2]
 LOTS = 30_000
@@ -64,7 +64,7 @@ def test_only_one_file_reads_yaml():
     for path in ROOT.rglob("*.py"):
         place = path.relative_to(ROOT)
         elsewhere = place.parts[0] in ("tests", "benchmarks") or place.parts[0].startswith(".")  # .venv
-        if elsewhere or place.as_posix() == "compression/plain_text.py":
+        if elsewhere or place.as_posix() == "compression/spec/plain_text.py":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "yaml" and node.attr in readers:
