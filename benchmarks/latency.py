@@ -35,7 +35,7 @@ from compression.spec.recipe import FINE_TUNE
 from compression.spec.records import Measurement, Recipe, Step, Target
 from compression.spec.values import Value, point_key
 from compression.step_cache import StepCache
-from compression.verdict import sentence
+from compression.tasks.verdict import sentence
 
 FOLDER = Path(__file__).resolve().parents[1] / ".cache" / "latency"
 TARGET = Target(batch_sizes=(1, 32, 512, 4096), threads=1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from compression.spec.records import Change
-from compression.units import human_bytes
+from compression.tasks.units import human_bytes
 from plots.text import literal
 from plots.theme import palette, template
 

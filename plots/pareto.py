@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from compression.recommend import RunPoint
 from compression.spec.values import Value
-from compression.units import (
+from compression.tasks.recommend import RunPoint
+from compression.tasks.units import (
     axis_title,
     format_difference,
     format_value,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from compression.spec.records import Layer, ModelDescription, Part
-from compression.units import human_bytes, human_count
+from compression.tasks.units import human_bytes, human_count
 from plots.text import literal
 from plots.theme import FONT, palette, template
 

@@ -77,7 +77,7 @@ class Results(Catalogue, Queue):
         return Result.model_validate_json(body).baseline if body else ()
 
     def projects(self, *, limit: int = 20) -> list[Project]:
-        """Projects with the newest run first. Which run of one to take, compression.recommend decides."""
+        """Projects with the newest run first. Which run of one to take, compression.tasks.recommend decides."""
         done = sa.func.sum(sa.case((JobTable.state == "done", 1), else_=0))
         active = sa.func.sum(sa.case((JobTable.state.in_(ACTIVE), 1), else_=0))
         newest = sa.func.max(JobTable.created)

@@ -7,11 +7,11 @@ from typing import Any
 
 import streamlit as st
 
-from compression.recommend import Limits, Recommendation, recommend
 from compression.spec.errors import RecipeError
 from compression.spec.recipe import parse_step
 from compression.spec.records import Recipe
-from compression.units import format_value, metric_of, metric_title
+from compression.tasks.recommend import Limits, Recommendation, recommend
+from compression.tasks.units import format_value, metric_of, metric_title
 from plots.pareto import ParetoPoint, pareto_points
 from storage.records import Point, Project
 from storage.store import Store

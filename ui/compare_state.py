@@ -8,9 +8,9 @@ from typing import Any, get_args
 
 import streamlit as st
 
-from compression.recommend import Goal, Limits
 from compression.spec.records import Target
 from compression.tasks import TASKS
+from compression.tasks.recommend import Goal, Limits
 from storage.records import Point
 from ui.escape import escaped
 from ui.state import query_text, set_query

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import streamlit as st
 
-from compression.recommend import Limits, Recommendation, limit_words
 from compression.spec.records import RunSpec
-from compression.units import metric_title, split_key
-from compression.verdict import largest_batch_key, sentence
+from compression.tasks.recommend import Limits, Recommendation, limit_words
+from compression.tasks.units import metric_title, split_key
+from compression.tasks.verdict import largest_batch_key, sentence
 from plots.pareto import ParetoPoint, draw_pareto
 from storage.records import Point, Project
 from storage.store import Store

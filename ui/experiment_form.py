@@ -12,7 +12,7 @@ from compression.spec.link import pack, unpack
 from compression.spec.recipe import check, estimate, without_training_rows
 from compression.spec.records import GraphOptimization, ModelDescription, Recipe, RunSpec, Target
 from compression.spec.signature import Signature
-from compression.units import human_bytes
+from compression.tasks.units import human_bytes
 from jobs.submit import submit_many
 from storage.records import DataRow, ModelRow
 from storage.store import Store

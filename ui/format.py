@@ -1,6 +1,6 @@
 """Numbers and times in words, with better and worse said by sign, word and colour.
 
-What figures need too (units, differences) lives in compression/units.py and is handed on from here, so that a
+What figures need too (units, differences) lives in compression/tasks/units.py and is handed on from here, so that a
 page has one place to ask.
 """
 
@@ -10,7 +10,7 @@ import time
 from datetime import datetime
 from typing import Literal
 
-from compression.units import (
+from compression.tasks.units import (
     MISSING,
     format_change,
     format_difference,

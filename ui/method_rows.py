@@ -10,7 +10,7 @@ import streamlit as st
 from compression.spec.catalogue import badges, by_family, effect, family_title, search
 from compression.spec.method import METHODS, Gain, Method
 from compression.spec.records import ModelDescription
-from compression.units import format_change, human_bytes
+from compression.tasks.units import format_change, human_bytes
 from plots.theme import FAMILY_COLOURS
 from ui.format import plural
 from ui.links import api_base

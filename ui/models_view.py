@@ -11,7 +11,7 @@ from compression.spec.errors import RecPressError
 from compression.spec.records import ModelDescription, Part
 from compression.spec.signature import Signature
 from compression.spec.values import Value, point_key, whole
-from compression.verdict import largest_batch_key
+from compression.tasks.verdict import largest_batch_key
 from plots.treemap import bytes_sentence, draw_treemap, parameter_count, treemap_tiles
 from storage.records import DataRow, ModelRow
 from storage.store import Store

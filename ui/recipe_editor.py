@@ -18,7 +18,7 @@ from compression.spec.method import METHODS, Gain, Problem
 from compression.spec.presets import GOAL_WORDS, PRESETS, Goal, presets_for, recipe_name
 from compression.spec.recipe import check, estimate
 from compression.spec.records import ModelDescription, Recipe, Step
-from compression.units import format_change, human_bytes
+from compression.tasks.units import format_change, human_bytes
 from ui.escape import escaped
 from ui.method_rows import card_url, open_picker
 from ui.params_form import params_form

@@ -9,7 +9,7 @@ import streamlit as st
 
 from compression.spec.metrics import METRICS
 from compression.spec.values import Value
-from compression.units import metric_of, metric_title, split_key
+from compression.tasks.units import metric_of, metric_title, split_key
 from storage.records import Point
 from ui.escape import escaped
 

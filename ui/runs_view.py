@@ -8,8 +8,8 @@ import streamlit as st
 
 from compression.spec.errors import RecPressError
 from compression.spec.values import Values, values_of
-from compression.units import MISSING, format_difference, signed
-from compression.verdict import ratio_at, slower_at
+from compression.tasks.units import MISSING, format_difference, signed
+from compression.tasks.verdict import ratio_at, slower_at
 from storage.records import STATES, Job, Page
 from storage.store import Store
 from ui.escape import escaped

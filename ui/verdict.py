@@ -9,8 +9,16 @@ import streamlit as st
 from compression.spec.metrics import METRICS
 from compression.spec.values import Value
 from compression.tasks import TASKS
-from compression.units import MISSING, format_difference, format_exact, format_value, metric_of, metric_title, signed
-from compression.verdict import Ratio, judge, largest_batch_key, ratio_at, slower_at, speed_of, verdict_of
+from compression.tasks.units import (
+    MISSING,
+    format_difference,
+    format_exact,
+    format_value,
+    metric_of,
+    metric_title,
+    signed,
+)
+from compression.tasks.verdict import Ratio, judge, largest_batch_key, ratio_at, slower_at, speed_of, verdict_of
 from ui.escape import escaped
 from ui.format import direction
 from ui.result_table import in_order

@@ -14,7 +14,7 @@ from compression.spec.records import Measurement, Result
 from compression.spec.signature import Signature
 from compression.spec.values import values_of
 from compression.tasks import TASKS
-from compression.verdict import sentence
+from compression.tasks.verdict import sentence
 
 Key = tuple[str, int | None]  # metric, batch size
 

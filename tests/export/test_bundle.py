@@ -24,7 +24,7 @@ from compression.spec.errors import ModelError
 from compression.spec.records import Measurement, Recipe, Result, RunSpec, Step
 from compression.spec.signature import Signature
 from compression.spec.values import values_of
-from compression.verdict import sentence
+from compression.tasks.verdict import sentence
 from tests.methods.given import apply
 from tests.tiny import tiny_model, write_tiny_data
 

@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 from compression.spec.metrics import METRICS, PARITY_LIMIT
 from compression.spec.values import Value
 from compression.tasks import TASKS
-from compression.units import factor, metric_of, metric_title, signed, split_key
+from compression.tasks.units import factor, metric_of, metric_title, signed, split_key
 
 Standing = Literal["better", "kept", "worse", "unclear", "unmeasured"]
 Speed = Literal["faster", "same", "slower", "unclear"]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from compression.recommend import Limits, recommend
-from compression.verdict import sentence
+from compression.tasks.recommend import Limits, recommend
+from compression.tasks.verdict import sentence
 from tests.plots.points import run
 
 RUNS = [run(1, 10, 0.7995, 4.0), run(2, 5, 0.797, 3.0), run(3, 30, 0.7999, 2.0), run(9, 100, 0.8, 10.0, families="")]

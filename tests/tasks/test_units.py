@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compression.spec.catalogue import FAMILIES
-from compression.units import (
+from compression.tasks.units import (
     MISSING,
     axis_title,
     format_change,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from compression.recommend import Limits, recommend
 from compression.spec.metrics import METRICS
 from compression.spec.values import Value, values_of
 from compression.tasks import TASKS
-from compression.verdict import judge, sentence, verdict_of
+from compression.tasks.recommend import Limits, recommend
+from compression.tasks.verdict import judge, sentence, verdict_of
 from tests.plots.points import FakePoint
 
 TARGET = (1, 512)

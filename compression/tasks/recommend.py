@@ -15,8 +15,8 @@ from typing import Literal, Protocol
 
 from compression.spec.values import Value
 from compression.tasks import TASKS
-from compression.units import format_value, human_bytes, metric_title, signed, split_key
-from compression.verdict import (
+from compression.tasks.units import format_value, human_bytes, metric_title, signed, split_key
+from compression.tasks.verdict import (
     largest_batch_key,
     loss_interval,
     loss_of,
