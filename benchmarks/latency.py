@@ -23,7 +23,6 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded
 
-import compression.methods  # noqa: F401  (fills METHODS)
 from benchmarks import report
 from benchmarks.catalogue.judge import auc_of, file_bytes
 from benchmarks.catalogue.references import SOURCES, Reference, load_reference, one_thread, prepare

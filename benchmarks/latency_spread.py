@@ -21,7 +21,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded
 
 import numpy as np
 
-import compression.methods  # noqa: F401  (fills METHODS)
 from benchmarks import report
 from compression.data.click_log import generate_click_log
 from compression.data.encode import load_dataset

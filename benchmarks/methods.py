@@ -26,7 +26,6 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and faiss are loaded, here and in the children
 
-import compression.methods  # noqa: F401  (fills METHODS)
 from benchmarks.catalogue.cards import write_cards
 from benchmarks.catalogue.frontier_latency import time_jobs
 from benchmarks.catalogue.goals import SEEDS, goal_jobs

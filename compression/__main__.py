@@ -83,7 +83,6 @@ def samples(options: argparse.Namespace) -> Answer:
 
 def methods(options: argparse.Namespace) -> Answer:
     """The catalogue with every parameter and its bounds."""
-    import compression.methods  # noqa: F401  (fills METHODS)
     from compression.spec.method import METHODS, bounds_text
 
     if options.markdown:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import compression.methods  # noqa: F401  (fills METHODS)
 from compression.spec import recipe as recipes
 from compression.spec.method import METHODS
 from compression.spec.records import Recipe, RunSpec, Step, Target

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import compression.methods  # noqa: F401  (fills METHODS)
 from compression.spec.catalogue import CARDS, LISTED_BY, by_family, family_title, markdown_list
 from compression.spec.method import METHODS
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-import compression.methods  # noqa: F401  (fills METHODS)
 from compression import step_cache
 from compression.models.files import LoadedModel
 from compression.models.snapshot import read_snapshot, write_snapshot

@@ -11,7 +11,6 @@ from typing import Any
 
 import streamlit as st
 
-import compression.methods  # noqa: F401  (fills METHODS)
 from compression.spec.catalogue import by_family, family_title
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS, Gain, Problem

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import compression
-import compression.methods
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS, Gain, Method, Need, bounds_text
 from compression.spec.recipe import FINE_TUNE

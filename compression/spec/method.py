@@ -8,8 +8,8 @@
             no_op={"sparsity": 0.0})
     def prune_magnitude(model, params, ctx): ...
 
-That file and its line in compression/methods/__init__.py are all: the editor, the command line, the list of
-methods and the contract tests read the rest from here.
+That file, in compression/methods, is all: the editor, the command line, the list of methods and the contract tests read
+the rest from here.
 
 A method file loads without torch (pages read its Params): torch is imported inside the function, the
 mathematics lives in compression/layers. Bounds live once, in the Params class: slider, validator,
@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 
 from compression.spec.errors import RecipeError
 from compression.spec.records import Change, Layer, ModelDescription, Part, Report, Skip, Step, Target
+from compression.spec.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
@@ -243,7 +244,7 @@ class Method:
         return parsed_params(self.params, params, owner=self.key)
 
 
-METHODS: dict[str, Method] = {}
+METHODS = Registry[Method]("method", room="compression.methods", group="recpress.methods", contract=1)
 
 
 def method(
@@ -265,13 +266,10 @@ def method(
     """Register a function as a method under its key; see Method for what each declaration means."""
 
     def register(apply: Callable[["nn.Module", Any, Context], Applied]) -> Method:
-        if key in METHODS:
-            raise ValueError(f"method {key} is registered twice")
-        METHODS[key] = Method(
+        return METHODS.register(key, Method(
             key, params, title, summary, stage, frozenset(parts), frozenset(needs), export, source, apply,
             tiny or {}, no_op, estimate_is_bound, frozenset(gains or ()),
-        )
-        return METHODS[key]
+        ))
 
     return register
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import compression.methods  # noqa: F401  (fills METHODS)
 from compression.models.zoo import ARCHITECTURES
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS

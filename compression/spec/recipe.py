@@ -27,7 +27,6 @@ MAX_STEPS = 100
 
 def parse_step(step: Step) -> tuple[Method, Params]:
     """The step's method and validated parameters. Raises RecipeError for an unknown method or a broken bound."""
-    import compression.methods  # noqa: F401  (fills METHODS)
 
     if step.method not in METHODS:
         raise RecipeError(f"There is no method {step.method!r}; known methods: {', '.join(sorted(METHODS))}.")

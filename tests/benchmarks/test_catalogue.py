@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import compression.methods  # noqa: F401  (fills METHODS)
 from benchmarks.catalogue.goals import goal_jobs
 from benchmarks.catalogue.jobs import all_sweeps, broken, jobs_of, sweep_jobs
 from benchmarks.catalogue.kept import is_known, read_kept

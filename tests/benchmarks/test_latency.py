@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import compression.methods  # noqa: F401  (fills METHODS)
 from benchmarks.latency import Line, keep_line, read_lines, recipes, table_of, verdict
 from compression.spec.recipe import check
 from compression.spec.records import Measurement, Recipe, Step

@@ -1,4 +1,4 @@
-"""A new method is its file, its card and its line in the catalogue: a copy of the project is given one.
+"""A new method is its file and its card: a copy of the project is given one.
 
 In that copy the editor offers it with its slider, the command line and the list of methods name it, and the contract
 of every method holds for it.
@@ -61,7 +61,6 @@ def round_decimals(model, params, ctx):
         applied.changes.append(ctx.change(path, 4 * leaf.weight.numel(), 4 * leaf.weight.numel(), "rounded"))
     return applied
 '''
-LINE = "from compression.methods import round_decimals as round_decimals\n"
 CARD = """\
 # Rounded weights · `round.decimals`
 
@@ -115,10 +114,10 @@ def project(tmp_path_factory) -> Path:
         shutil.copytree(ROOT / name, folder / name)
     for name in FILES:
         shutil.copy2(ROOT / name, folder / name)
-    (folder / "compression/methods/round_decimals.py").write_text(METHOD, encoding="utf-8")
+    (folder / "compression/methods/round").mkdir()
+    (folder / "compression/methods/round/__init__.py").write_text("")
+    (folder / "compression/methods/round/decimals.py").write_text(METHOD, encoding="utf-8")
     (folder / "docs/methods" / f"{KEY}.md").write_text(CARD, encoding="utf-8")
-    with (folder / "compression/methods/__init__.py").open("a", encoding="utf-8") as catalogue:
-        catalogue.write(LINE)
     return folder
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 
-import compression.methods  # noqa: F401  (fills METHODS)
 from compression.export.onnx import export_onnx
 from compression.models.foreign import build
 from compression.models.structure import declare_padding, describe, leaves, part_of

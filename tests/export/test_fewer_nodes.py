@@ -10,7 +10,6 @@ import onnx_ir
 import onnxruntime
 import pytest
 
-import compression.methods  # noqa: F401  (fills METHODS)
 from compression.export import onnx as export
 from compression.export.fewer_nodes import fewer_nodes
 from compression.models import zoo

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 
-import compression.methods  # noqa: F401  (fills METHODS)
 from compression.data.dataset import Dataset
 from compression.layers.remapped_rows import rows_occurring
 from compression.models.structure import table_inputs

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-import compression.methods  # noqa: F401  (fills METHODS)
 from compression.spec.hook import Hook
 from compression.spec.method import METHODS
 from compression.train.batches import to_device

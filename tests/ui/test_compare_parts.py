@@ -2,8 +2,8 @@
 
 import pytest
 
-import compression.methods
 from compression.spec.errors import RecipeError
+from compression.spec.method import METHODS
 from compression.spec.presets import PRESETS, recipe_name
 from compression.spec.recipe import check, parse_step
 from compression.spec.records import Recipe, Step, Target
@@ -94,7 +94,7 @@ def test_a_sweep_that_is_too_large_or_breaks_a_bound_is_refused_with_the_reason(
 
 
 def test_every_suggested_value_of_every_method_passes_its_validator():
-    for key in compression.spec.method.METHODS:
+    for key in METHODS:
         recipe = Recipe(steps=(Step(method=key),))
         for slider in sliders(recipe):
             for value in suggested(slider.control):

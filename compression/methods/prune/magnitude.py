@@ -1,0 +1,69 @@
+"""Magnitude pruning: the smallest weights become zero, at once or step by step while fine-tuning.
+
+Sources: Han et al. 2015, arXiv:1506.02626 (one-shot, then retrain with the mask held);
+Zhu & Gupta 2017, arXiv:1710.01878 (cubic schedule).
+Here: zeros are stored like any other weight, so the exported file keeps its size until prune.store_sparse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from compression.methods.prune import unstructured
+from compression.spec.method import Applied, Context, ExportForm, Problem, Stage, method
+from compression.spec.records import Layer, Part, Step
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class MagnitudeParams(unstructured.SparsityParams):
+    """How many weights become zero, where, and when."""
+
+    schedule: Literal["one-shot", "cubic"] = Field(
+        "one-shot", description="Set all zeros now, or raise the share step by step during the next fine-tuning.")
+
+
+@method("prune.magnitude", MagnitudeParams, title="Magnitude pruning",
+        summary="Sets the smallest weights to zero and holds them there while fine-tuning.",
+        stage=Stage.AFTER_TRAINING, parts=set(Part), needs=set(), export=ExportForm.PLAIN,
+        source="Han et al. 2015, arXiv:1506.02626; Zhu & Gupta 2017, arXiv:1710.01878",
+        tiny={"weights": "both"}, no_op={"sparsity": 0.0})
+def prune_magnitude(model: "nn.Module", params: MagnitudeParams, ctx: Context) -> Applied:
+    """Zero the smallest weights; with the cubic schedule the hook does it during the next fine-tuning."""
+    from compression.train.pruning_hook import PruningHook, keep_masks
+
+    applied = Applied(model)
+    idle = "" if params.sparsity else "sparsity is 0"
+    chosen = unstructured.chosen_leaves(applied, ctx, weights=params.weights, idle=idle)
+    hook = PruningHook(tuple(chosen), sparsity=params.sparsity, scope=params.scope, schedule=params.schedule)
+    if params.schedule == "one-shot" and chosen:
+        unstructured.zero(applied, ctx, chosen, keep_masks(hook.scores(model), params.sparsity, params.scope), hook)
+    elif chosen:
+        applied.hooks.append(hook)
+        for path, leaf in chosen.items():
+            unstructured.tell(applied, ctx, path, leaf,
+                              f"share of zeros will rise to {params.sparsity:.0%} during fine-tuning")
+    return applied
+
+
+@prune_magnitude.named
+def _named(params: MagnitudeParams) -> str:
+    return f"prune {params.sparsity * 100:g} %"
+
+
+@prune_magnitude.check
+def _check(params: MagnitudeParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
+    if params.schedule == "cubic" and unstructured.needs_fine_tuning(index, steps):
+        yield Problem(index, "error", "Magnitude pruning with the cubic schedule works during training: "
+                                      "add a fine-tune step after it, or choose the one-shot schedule.")
+    yield from unstructured.problems("Magnitude pruning", index, steps, weights=params.weights,
+                                     works=params.sparsity > 0)
+
+
+@prune_magnitude.estimate
+def _estimate(layers: tuple[Layer, ...], params: MagnitudeParams) -> tuple[Layer, ...]:
+    return unstructured.with_zeros(layers, params, due=params.schedule == "cubic")

@@ -1,0 +1,97 @@
+"""Dense layers in 8 bits whose input range is fixed beforehand, on calibration rows.
+
+Sources: Krishnamoorthi 2018, arXiv:1806.08342; Migacz 2017 (entropy). Here: ranges from training rows by extremes,
+percentile, least squared error or least divergence; signed weights with one scale an output; written as QuantizeLinear
+and DequantizeLinear.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from compression.methods.quantize.dense_layers import PARTS, estimated
+from compression.methods.quantize.dynamic import bytes_of, chosen
+from compression.spec.errors import RecipeError
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.records import Layer
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+BATCH_ROWS = 512
+
+
+class StaticParams(Params):
+    """Which dense layers are quantised, and how their input ranges are found."""
+
+    calibrator: Literal["minmax", "percentile", "mse", "entropy"] = Field(
+        "mse", description="Range of the inputs: their extremes, all but the outermost share, least squared error, or "
+                           "least Kullback–Leibler divergence.")
+    percentile: float = Field(99.99, ge=90, le=100, multiple_of=0.01,
+                              description="Share of values inside the range; used by the percentile calibrator.")
+    n_batches: int = Field(16, ge=1, le=256, description=f"Batches of {BATCH_ROWS} training rows to calibrate on.")
+    n_bits: Literal[8, 7] = Field(
+        8, description="Bits of a weight. 7 are stored in 8, for CPUs without VNNI, where 8 can overflow.")
+    min_features: int = Field(16, ge=1, le=4096, description="Layers narrower than this stay in float.")
+    skip_output: bool = Field(True, description="Leave the last layer, whose error goes straight into the score.")
+
+
+@method("quantize.static", StaticParams, title="Static int8",
+        summary="Multiplies dense layers in 8-bit integers, with input ranges fixed on training rows.",
+        stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs={Need.CALIBRATION}, export=ExportForm.QDQ,
+        gains={Gain.SMALLER, Gain.FASTER},
+        source="Krishnamoorthi 2018, arXiv:1806.08342; Migacz 2017, GTC S7310",
+        no_op={"min_features": 4096})
+def quantize_static(model: "nn.Module", params: StaticParams, ctx: Context) -> Applied:
+    """Observe what enters each dense layer, then replace it by int8 weights. Raises RecipeError without rows."""
+    from compression.layers.calibration import levels_of, observe
+    from compression.layers.quantized_linear import StaticLinear
+    from compression.models.structure import replace
+
+    applied = Applied(model)
+    reasons = chosen(model, min_features=params.min_features, skip_output=params.skip_output)
+    linears = {path: model.get_submodule(path) for path, reason in reasons.items() if reason is None}
+    batches = calibration_batches(model, params.n_batches, ctx) if linears else []
+    ranges = observe(model, linears, batches, ctx.generator)
+    for path, reason in reasons.items():
+        if path in linears and path not in ranges:
+            reason = "no calibration row reached it"
+        if reason is not None:
+            applied.skipped.append(ctx.skip(path, reason))
+            continue
+        scale, zero_point = levels_of(ranges[path], params.calibrator, percentile=params.percentile)
+        layer = StaticLinear(linears[path], x_scale=scale, zero_point=zero_point, n_bits=params.n_bits)
+        replace(model, path, layer.train(linears[path].training))
+        low, high = -zero_point * scale, (255 - zero_point) * scale
+        applied.changes.append(ctx.change(path, *bytes_of(linears[path], layer),
+                                          f"{params.n_bits} bits, inputs in [{low:.3g}, {high:.3g}]"))
+    return applied
+
+
+def calibration_batches(model: "nn.Module", n_batches: int, ctx: Context, *, title: str = "Static int8",
+                        instead: str = "Dynamic int8") -> "list[dict[str, torch.Tensor]]":
+    """Random training rows, without repeats, on the model's device. Raises RecipeError where there are none."""
+    import torch
+
+    rows = ctx.dataset.splits.get("train") if ctx.dataset is not None else None
+    if rows is None or len(rows) == 0:
+        raise RecipeError(f"{title} calibrates on training rows, and the dataset has none. "
+                          f"Choose a dataset with a training split, or {instead}, which needs no rows.")
+    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    order = torch.randperm(len(rows), generator=ctx.generator)[:n_batches * BATCH_ROWS]
+    return [{name: torch.from_numpy(values[index.numpy()]).to(device) for name, values in rows.inputs.items()}
+            for index in order.split(BATCH_ROWS)]
+
+
+@quantize_static.named
+def _named(params: StaticParams) -> str:
+    return "static int8 dense"
+
+
+@quantize_static.estimate
+def _estimate(layers: tuple[Layer, ...], params: StaticParams) -> tuple[Layer, ...]:
+    return estimated(layers, kind="StaticLinear", bias="int32", min_features=params.min_features,
+                     skip_output=params.skip_output)
