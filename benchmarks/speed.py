@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from benchmarks import report
-from compression.layers.product_rows import encode_product
-from compression.layers.row_codes import encode_rows
-from compression.layers.shared_linear import SharedLinear
+from compression.layers.dense.shared_linear import SharedLinear
+from compression.layers.rows.product_rows import encode_product
+from compression.layers.rows.row_codes import encode_rows
 
 MEMCPY = "memcpy"
 GOAL_PACKING, GOAL_PQ, GOAL_SHARING = 0.30, 5.0, 0.3

@@ -17,7 +17,7 @@ from compression.data.encode import load_dataset
 from compression.export.bundle import bundle_bytes, write_bundle
 from compression.export.onnx import Exported, export_onnx
 from compression.export.parity import MAX_ROWS, check_parity
-from compression.layers.remapped_rows import rows_occurring
+from compression.layers.rows.remapped_rows import rows_occurring
 from compression.machine import compute_device, environment
 from compression.measure import layer_latency
 from compression.measure.latency import measure_latency

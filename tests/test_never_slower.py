@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from compression.layers.quantized_linear import DynamicLinear
+from compression.layers.dense.quantized_linear import DynamicLinear
 from compression.measure.layer_latency import Ratio, time_layers
 from compression.models.structure import describe
 from compression.spec.method import METHODS

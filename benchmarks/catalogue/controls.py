@@ -27,7 +27,7 @@ from benchmarks.catalogue.references import Reference, prepare
 from benchmarks.catalogue.sweeps import BOTH, DENSE, TABLES
 from benchmarks.peers import Calibration
 from compression.export.onnx import export_onnx
-from compression.layers.remapped_rows import RemappedRows, RowMap
+from compression.layers.rows.remapped_rows import RemappedRows, RowMap
 from compression.methods.embed.prune_rows import row_map, shared_row
 from compression.models.structure import copy_structure, leaves, move_table, replace
 from compression.run import table_frequencies

@@ -21,7 +21,7 @@ import torch
 from onnx import TensorProto, helper
 
 from compression.export.onnx import DATA_SUFFIX
-from compression.layers.row_codes import TOP, Clipping, encode_chunk, nearest_levels
+from compression.layers.rows.row_codes import TOP, Clipping, encode_chunk, nearest_levels
 from compression.spec.errors import ExportError
 
 PIECE_BYTES = 1 << 18  # read at a time: stays in a core's cache from reading to writing

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compression.layers.padded_rows import PaddedRows
+from compression.layers.rows.padded_rows import PaddedRows
 from compression.layers.stored_shapes import half_tensors
 from compression.spec import records
 

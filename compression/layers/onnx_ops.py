@@ -15,9 +15,10 @@ import torch
 from onnxscript import opset21 as op
 from onnxscript.values import Op, Opset
 
-from compression.layers import id_digits, quantized_linear, quantized_rows  # noqa: F401  (registers the operators)
-from compression.layers.block_linear import ACCURACY_LEVEL
-from compression.layers.row_codes import byte_levels
+from compression.layers.dense import quantized_linear  # noqa: F401  (registers its operators)
+from compression.layers.dense.block_linear import ACCURACY_LEVEL
+from compression.layers.rows import id_digits, quantized_rows  # noqa: F401  (register their operators)
+from compression.layers.rows.row_codes import byte_levels
 from compression.layers.stored_shapes import packed_width
 
 FLOAT, INT8, INT32 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT8, onnx.TensorProto.INT32

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compression.layers.padded_rows import PaddedRows
-from compression.layers.shared_linear import byte_codes
+from compression.layers.dense.shared_linear import byte_codes
+from compression.layers.rows.padded_rows import PaddedRows
 from compression.layers.sparse_shapes import LARGEST_GAP, bitmap_tensors, bytes_of, gap_tensors, row_bitmap_tensors
 from compression.spec import records
 

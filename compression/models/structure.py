@@ -14,7 +14,7 @@ from itertools import chain
 import torch
 from torch import nn
 
-from compression.layers.padded_rows import keep_padding
+from compression.layers.rows.padded_rows import keep_padding
 from compression.spec.records import Layer, ModelDescription, Part, Tensor
 from compression.spec.signature import Signature
 

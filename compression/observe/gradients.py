@@ -17,10 +17,10 @@ def training_scores(model: "nn.Module", leaves: "dict[str, nn.Module]", ctx: Con
 
     Raises RecipeError without a dataset.
     """
+    from compression.data.batches import to_device
+    from compression.observe.saliency import gradient_scores
     from compression.tasks import TASKS
-    from compression.train.batches import to_device
     from compression.train.losses import LOSSES
-    from compression.train.saliency import gradient_scores
 
     if ctx.dataset is None:
         raise RecipeError(f"{title} asks the loss on training rows; run the recipe with a dataset.")

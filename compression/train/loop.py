@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from compression.data.batches import DeviceRows, auc, log_loss, score_rows, to_device
 from compression.data.dataset import Dataset
 from compression.spec.code_version import code_version
 from compression.spec.errors import DataError, ModelError
 from compression.spec.hook import Hook
 from compression.spec.records import Progress, Report
 from compression.tasks import TASKS
-from compression.train.batches import DeviceRows, auc, log_loss, score_rows, to_device
 from compression.train.checkpoint import read_checkpoint, write_checkpoint
 from compression.train.identity import fingerprint
 from compression.train.losses import LOSSES

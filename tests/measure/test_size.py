@@ -12,8 +12,8 @@ from onnx import TensorProto, helper
 
 from compression.data.dataset import Rows
 from compression.export.onnx import export_onnx
-from compression.layers.quantized_linear import DynamicLinear, StaticLinear
-from compression.layers.row_codes import encode_rows, unpack
+from compression.layers.dense.quantized_linear import DynamicLinear, StaticLinear
+from compression.layers.rows.row_codes import encode_rows, unpack
 from compression.measure.size import measure_size, resident_bytes
 from compression.measure.weights import WeightCount, count_weights, read_graph
 from compression.spec.errors import MeasureError
@@ -109,7 +109,7 @@ class OneTable(torch.nn.Module):
 @pytest.mark.parametrize("n_bits", [8, 4, 2, 1])
 @pytest.mark.parametrize("width", [8, 5])
 def test_codes_are_counted_one_by_one_and_scales_are_not(tmp_path, n_bits, width):
-    from compression.layers.quantized_rows import QuantizedRows
+    from compression.layers.rows.quantized_rows import QuantizedRows
 
     weight = torch.randn(30, width, generator=torch.Generator().manual_seed(0))
     weight[3:9] = 0

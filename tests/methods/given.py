@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from compression.data.dataset import Dataset
-from compression.layers.remapped_rows import rows_occurring
+from compression.layers.rows.remapped_rows import rows_occurring
 from compression.models.structure import table_inputs
 from compression.spec.method import METHODS, Applied, Context
 from compression.spec.recipe import parse_step

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from compression.export.onnx import export_onnx
-from compression.layers.padded_rows import PaddedRows, keep_padding
-from compression.layers.quantized_rows import QuantizedRows
-from compression.layers.row_codes import encode_rows
+from compression.layers.rows.padded_rows import PaddedRows, keep_padding
+from compression.layers.rows.quantized_rows import QuantizedRows
+from compression.layers.rows.row_codes import encode_rows
 from compression.models.files import LoadedModel, load_model, save_model
 from compression.models.foreign import build
 from compression.models.importers.reader import read_upload

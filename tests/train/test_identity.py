@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
+from compression.data.batches import to_device
 from compression.spec.hook import Hook
 from compression.spec.method import METHODS
-from compression.train.batches import to_device
+from compression.train.hooks.pruning import PruningHook
 from compression.train.identity import fingerprint
 from compression.train.loop import train
 from compression.train.params import TrainParams
-from compression.train.pruning_hook import PruningHook
 from tests.methods.given import apply, ordered_dataset
 from tests.tiny import TINY_CONFIG, TINY_FOREIGN, tiny_dataset, tiny_model
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+from compression.data.batches import auc, score_rows, to_device
 from compression.data.dataset import Dataset
 from compression.spec.errors import Cancelled, DataError, ModelError
 from compression.spec.hook import Hook
 from compression.spec.records import Progress
-from compression.train.batches import auc, score_rows, to_device
 from compression.train.loop import train
 from compression.train.params import TrainParams
 from tests.tiny import tiny_dataset, tiny_model

@@ -49,7 +49,7 @@ def distill_ensemble(model: "nn.Module", params: EnsembleParams, ctx: Context) -
 
     Raises RecipeError without rows to train on, or for a model whose inputs the zoo can't read.
     """
-    from compression.train.distillation_hook import DistillationHook, MeanOfTeachers
+    from compression.train.hooks.distillation import DistillationHook, MeanOfTeachers
 
     if params.alpha == 0:
         return unheard(model, ctx, "alpha is 0: the teachers have no say")

@@ -36,7 +36,7 @@ class FeatureParams(Params):
         gains={Gain.QUALITY}, source="Romero et al. 2015, arXiv:1412.6550", no_op={"weight": 0.0})
 def distill_features(model: "nn.Module", params: FeatureParams, ctx: Context) -> Applied:
     """Give the next fine-tuning a loss that compares hidden layers; a model without any is left as it is."""
-    from compression.train.hint_hook import HintHook, hidden_layers, pairs_of
+    from compression.train.hooks.hint import HintHook, hidden_layers, pairs_of
 
     if params.weight == 0:
         return unheard(model, ctx, "weight is 0: the hints have no say")

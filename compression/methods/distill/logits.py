@@ -80,7 +80,7 @@ def distill_logits(model: "nn.Module", params: DistillParams, ctx: Context) -> A
     Raises RecipeError for a model that isn't one of the zoo: its student can't be sized.
     """
     from compression.models import zoo
-    from compression.train.distillation_hook import DistillationHook
+    from compression.train.hooks.distillation import DistillationHook
 
     teacher = ctx.teacher
     architecture, config = getattr(model, "architecture", None), getattr(model, "config", None)

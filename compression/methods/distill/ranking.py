@@ -42,7 +42,7 @@ class RankingParams(Params):
         no_op={"weight": 0.0})
 def distill_ranking(model: "nn.Module", params: RankingParams, ctx: Context) -> Applied:
     """Give the next fine-tuning a loss over lists. Raises RecipeError for lists by user where no input is the user."""
-    from compression.train.ranking_hook import RankingHook
+    from compression.train.hooks.ranking import RankingHook
 
     if params.weight == 0:
         return unheard(model, ctx, "weight is 0: the teacher's order has no say")

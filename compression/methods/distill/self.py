@@ -37,7 +37,7 @@ class SelfParams(Params):
         no_op={"alpha": 0.0})
 def distill_self(model: "nn.Module", params: SelfParams, ctx: Context) -> Applied:
     """Give the next fine-tuning a loss that compares with the uploaded model. Raises RecipeError without one."""
-    from compression.train.distillation_hook import DistillationHook
+    from compression.train.hooks.distillation import DistillationHook
 
     if params.alpha == 0:
         return unheard(model, ctx, "alpha is 0: the uploaded model has no say")

@@ -87,8 +87,8 @@ def hash_rows(model: "nn.Module", params: HashParams, ctx: Context) -> Applied:
 def _hash_table(applied: Applied, path: str, table: "nn.Embedding", params: HashParams, ctx: Context) -> None:
     import torch
 
-    from compression.layers.hashed_blocks import hash_blocks
-    from compression.layers.hashed_rows import hash_table
+    from compression.layers.rows.hashed_blocks import hash_blocks
+    from compression.layers.rows.hashed_rows import hash_table
     from compression.models.structure import replace, table_inputs
 
     n_rows, dim = table.weight.shape

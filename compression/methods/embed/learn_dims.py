@@ -48,7 +48,7 @@ def reason_to_skip(n_rows: int, dim: int, params: LearnDimsParams) -> str | None
         tiny={"min_rows": 2, "price": 0.1}, no_op={"price": 0.0}, estimate_is_bound=True)
 def learn_dims(model: "nn.Module", params: LearnDimsParams, ctx: Context) -> Applied:
     """Change nothing now; the hook puts gates before columns during the next fine-tuning."""
-    from compression.train.column_gates_hook import ColumnGatesHook
+    from compression.train.hooks.column_gates import ColumnGatesHook
 
     applied = Applied(model)
     bases: dict[str, Tensor] = {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
-from compression.layers.tiers import choose_cuts, fixed_tensors, row_budget, widths
+from compression.layers.rows.tiers import choose_cuts, fixed_tensors, row_budget, widths
 from compression.methods.embed import tables
 from compression.methods.embed.prune_rows import shared_row
 from compression.methods.order import needs_float
@@ -76,8 +76,8 @@ def _tier_table(applied: Applied, path: str, table: "nn.Embedding", params: Mixe
                 mapped: bool) -> None:
     import torch
 
-    from compression.layers.remapped_rows import RowMap
-    from compression.layers.tiered_rows import TieredRows, row_errors, tier_rows
+    from compression.layers.rows.remapped_rows import RowMap
+    from compression.layers.rows.tiered_rows import TieredRows, row_errors, tier_rows
     from compression.models.structure import replace
 
     n_rows, dim = table.weight.shape

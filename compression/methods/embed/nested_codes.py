@@ -23,7 +23,7 @@ from compression.spec.records import Layer, Part, Step, Tensor
 if TYPE_CHECKING:
     from torch import nn
 
-    from compression.layers.nested_codes import Refined
+    from compression.layers.rows.nested_codes import Refined
 
 
 class NestedCodesParams(Params):
@@ -61,7 +61,7 @@ def nested_codes(model: "nn.Module", params: NestedCodesParams, ctx: Context) ->
     """Replace each large table by its shared row and nested codes, all within one budget of bytes."""
     from torch import nn
 
-    from compression.layers.nested_codes import share_budget
+    from compression.layers.rows.nested_codes import share_budget
     from compression.models.structure import leaves, part_of
 
     applied = Applied(model)
@@ -93,7 +93,7 @@ def nested_codes(model: "nn.Module", params: NestedCodesParams, ctx: Context) ->
 
 def _felt(model: "nn.Module", paths: list[str], params: NestedCodesParams, ctx: Context) -> dict[str, float]:
     """How much an error in a table counts; 1 each where there is no data to tell."""
-    from compression.layers.logit_gradients import logit_gradients
+    from compression.observe.logit_gradients import logit_gradients
 
     if not params.by_gradient or ctx.dataset is None or not paths:
         return dict.fromkeys(paths, 1.0)
@@ -107,7 +107,7 @@ def _encode(model: "nn.Module", path: str, felt: float, params: NestedCodesParam
     """The table by every stage, its shared row, and its ids in the order of the codes."""
     import torch
 
-    from compression.layers.nested_codes import refine
+    from compression.layers.rows.nested_codes import refine
 
     weight = model.get_submodule(path).weight.detach().cpu().float()
     counts = ctx.frequencies[path]
@@ -126,8 +126,8 @@ def _put(applied: Applied, path: str, table: "Refined", shared: np.ndarray, orde
          lengths: list[int], ctx: Context) -> None:
     import torch
 
-    from compression.layers.nested_codes import NestedCodes
-    from compression.layers.remapped_rows import RowMap
+    from compression.layers.rows.nested_codes import NestedCodes
+    from compression.layers.rows.remapped_rows import RowMap
     from compression.models.structure import replace
 
     old = applied.model.get_submodule(path)

@@ -63,7 +63,7 @@ def product_quantize(model: "nn.Module", params: ProductParams, ctx: Context) ->
 
 
 def _encode_table(applied: Applied, path: str, table: "nn.Embedding", params: ProductParams, ctx: Context) -> None:
-    from compression.layers.product_rows import encode_product
+    from compression.layers.rows.product_rows import encode_product
     from compression.models.structure import replace
 
     n_rows, dim = table.weight.shape

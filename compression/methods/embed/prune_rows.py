@@ -87,7 +87,7 @@ def _prune_table(applied: Applied, path: str, table: "nn.Embedding", params: Row
     import torch
     from torch import nn
 
-    from compression.layers.remapped_rows import FirstRows, RemappedRows, RowMap
+    from compression.layers.rows.remapped_rows import FirstRows, RemappedRows, RowMap
     from compression.models.structure import move_table, replace
 
     weight, counts = table.weight.detach(), ctx.frequencies.get(path)

@@ -63,8 +63,8 @@ def quantize_rows(model: "nn.Module", params: QuantizeRowsParams, ctx: Context) 
 def quantize_table(applied: Applied, path: str, table: "nn.Embedding", params: QuantizeRowsParams,
                    ctx: Context) -> None:
     """Put the table's codes in its place, and say so."""
-    from compression.layers.quantized_rows import QuantizedRows
-    from compression.layers.row_codes import encode_rows
+    from compression.layers.rows.quantized_rows import QuantizedRows
+    from compression.layers.rows.row_codes import encode_rows
     from compression.models.structure import replace
 
     rows = encode_rows(table.weight, n_bits=params.n_bits, granularity=params.granularity, clipping=params.clipping,

@@ -83,7 +83,7 @@ def _narrow(applied: Applied, path: str, table: "nn.Embedding", kept: int, param
     import torch
     from torch import nn
 
-    from compression.layers.low_rank import LowRankEmbedding
+    from compression.layers.dense.low_rank import LowRankEmbedding
     from compression.models.structure import move_table, replace
 
     n_rows, dim = table.weight.shape

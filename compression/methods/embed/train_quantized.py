@@ -37,7 +37,7 @@ class TrainQuantizedParams(QuantizeRowsParams):
         no_op={"min_rows": 1_000_000})
 def train_quantized(model: "nn.Module", params: TrainQuantizedParams, ctx: Context) -> Applied:
     """Put codes in the place of tables now; the hook gives them their float values back while they train."""
-    from compression.train.row_rounding_hook import RowRoundingHook
+    from compression.train.hooks.row_rounding import RowRoundingHook
 
     applied = Applied(model)
     floats: dict[str, nn.Embedding] = {}

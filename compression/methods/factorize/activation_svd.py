@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from compression.layers.input_moments import Moments
+    from compression.observe.input_moments import Moments
 
 PARTS = (Part.DENSE, Part.INTERACTION, Part.OUTPUT)
 BATCH_ROWS = 512
@@ -53,8 +53,8 @@ def factorize_activation_svd(model: "nn.Module", params: ActivationSvdParams, ct
     """Replace dense layers by two factors where that saves bytes. Raises RecipeError without rows to look at."""
     from torch import nn
 
-    from compression.layers.input_moments import input_moments
     from compression.models.structure import leaves, part_of, replace
+    from compression.observe.input_moments import input_moments
 
     applied, chosen = Applied(model), {}
     for path, leaf in leaves(model):
@@ -117,7 +117,7 @@ def split_by_data(layer: "nn.Linear", moments: "Moments", params: ActivationSvdP
 def _batches(model: "nn.Module", params: ActivationSvdParams, ctx: Context) -> "list[dict[str, torch.Tensor]]":
     import torch
 
-    from compression.train.batches import random_batches
+    from compression.data.batches import random_batches
 
     rows = ctx.dataset.splits.get("train") if ctx.dataset is not None else None
     if rows is None or len(rows) == 0:

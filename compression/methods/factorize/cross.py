@@ -85,7 +85,7 @@ def split_cross(layer: "nn.Linear", rank: int, n_experts: int) -> "tuple[nn.Modu
     import torch
     from torch import nn
 
-    from compression.layers.low_rank import MixtureLinear
+    from compression.layers.dense.low_rank import MixtureLinear
 
     weight = layer.weight.detach()
     values, basis = basis_of(gram_matrix(weight))

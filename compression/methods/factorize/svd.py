@@ -162,7 +162,7 @@ def _low_rank_table(table: "nn.Embedding", factor: "torch.Tensor", top: "torch.T
     """factor (V, r), top (D, r): row i of the table is factor[i] · topᵀ."""
     from torch import nn
 
-    from compression.layers.low_rank import LowRankEmbedding
+    from compression.layers.dense.low_rank import LowRankEmbedding
 
     rows = nn.Embedding.from_pretrained(factor.contiguous(), freeze=False, padding_idx=table.padding_idx)
     return LowRankEmbedding(rows, _linear(top, None)).train(table.training)
@@ -170,7 +170,7 @@ def _low_rank_table(table: "nn.Embedding", factor: "torch.Tensor", top: "torch.T
 
 def low_rank_linear(left: "torch.Tensor", right: "torch.Tensor", bias: "torch.Tensor | None") -> "nn.Module":
     """left (out, r), right (r, in): a layer whose weight is left · right; its bias is in the second factor."""
-    from compression.layers.low_rank import LowRankLinear
+    from compression.layers.dense.low_rank import LowRankLinear
 
     return LowRankLinear(_linear(right, None), _linear(left, bias))
 

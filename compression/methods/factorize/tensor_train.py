@@ -68,7 +68,7 @@ def _decompose_table(applied: Applied, path: str, table: "nn.Embedding", params:
                      ctx: Context) -> None:
     import torch
 
-    from compression.layers.tensor_train import decompose
+    from compression.layers.rows.tensor_train import decompose
     from compression.models.structure import replace, table_inputs
 
     n_rows, dim = table.weight.shape

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from compression.data.batches import DeviceRows
     from compression.spec.signature import Input
-    from compression.train.batches import DeviceRows
 
 MEAN_ROWS = 100_000  # training rows over which means are taken
 
@@ -49,10 +49,10 @@ class FieldsParams(Params):
         tiny={}, no_op={"n_fields": 0}, estimate_is_bound=True, gains={Gain.SMALLER, Gain.FASTER})
 def prune_fields(model: "nn.Module", params: FieldsParams, ctx: Context) -> Applied:
     """Drop inputs one after the other, least harm first. Raises RecipeError without a dataset."""
-    from compression.layers.constant_inputs import drop_input
+    from compression.data.batches import drawn_rows
+    from compression.models.constant_inputs import drop_input
     from compression.models.structure import leaves, part_of, read_signature, table_inputs
-    from compression.train.batches import drawn_rows
-    from compression.train.importance import loss_of
+    from compression.observe.importance import loss_of
 
     if ctx.dataset is None or ctx.signature is None:
         raise RecipeError("Field pruning judges inputs by validation rows; run the recipe with a dataset.")
@@ -110,7 +110,7 @@ def _means(model: "nn.Module", item: "Input", ctx: Context) -> "tuple[dict[str, 
     """The mean row of each of an input's tables, and the mean of a number."""
     import torch
 
-    from compression.layers.constant_inputs import mean_rows, tables_of
+    from compression.models.constant_inputs import mean_rows, tables_of
 
     values = ctx.dataset.splits["train"].inputs[item.name][:MEAN_ROWS]
     mean = float(values.mean()) if item.kind == "number" else 0.0
@@ -119,7 +119,7 @@ def _means(model: "nn.Module", item: "Input", ctx: Context) -> "tuple[dict[str, 
 
 def _rise(model: "nn.Module", item: "Input", means: "tuple[dict[str, torch.Tensor], float]", rows: "DeviceRows",
           params: FieldsParams, generator: "torch.Generator") -> float:
-    from compression.train.importance import loss_of, permutation_importance
+    from compression.observe.importance import loss_of, permutation_importance
 
     if params.judged_by == "mean":
         return loss_of(_without(model, item, means), rows) - loss_of(model, rows)
@@ -127,7 +127,7 @@ def _rise(model: "nn.Module", item: "Input", means: "tuple[dict[str, torch.Tenso
 
 
 def _without(model: "nn.Module", item: "Input", means: "tuple[dict[str, torch.Tensor], float]") -> "nn.Module":
-    from compression.layers.constant_inputs import drop_input
+    from compression.models.constant_inputs import drop_input
     from compression.models.structure import copy_structure
 
     trial = copy_structure(model)

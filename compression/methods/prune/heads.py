@@ -96,10 +96,10 @@ def cut(model: "nn.Module", path: str, keep: "torch.Tensor") -> None:
 def _scores(model: "nn.Module", chosen: "dict[str, Attention]", params: HeadsParams,
             ctx: Context) -> "dict[str, torch.Tensor]":
     """Path of each attention → what each of its heads is worth, (heads,)."""
+    from compression.data.batches import to_device
+    from compression.observe.saliency import head_scores
     from compression.tasks import TASKS
-    from compression.train.batches import to_device
     from compression.train.losses import LOSSES
-    from compression.train.saliency import head_scores
 
     if params.criterion == "norm" or not chosen:
         return {path: norms(attention) for path, attention in chosen.items()}

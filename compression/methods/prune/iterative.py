@@ -35,7 +35,7 @@ class IterativeParams(unstructured.SparsityParams):
         tiny={"weights": "both"}, no_op={"sparsity": 0.0})
 def prune_iterative(model: "nn.Module", params: IterativeParams, ctx: Context) -> Applied:
     """Change nothing now; the hook prunes and rewinds during the next fine-tuning."""
-    from compression.train.rewinding_hook import RewindingHook
+    from compression.train.hooks.rewinding import RewindingHook
 
     applied = Applied(model)
     idle = "" if params.sparsity else "sparsity is 0"

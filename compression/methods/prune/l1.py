@@ -35,7 +35,7 @@ class L1Params(Params):
         tiny={"weights": "both"}, no_op={"strength": 0.0})
 def prune_l1(model: "nn.Module", params: L1Params, ctx: Context) -> Applied:
     """Change nothing now; the hook pulls during the next fine-tuning."""
-    from compression.train.movement_hook import ShrinkingHook
+    from compression.train.hooks.movement import ShrinkingHook
 
     applied = Applied(model)
     idle = "" if params.strength else "strength is 0"

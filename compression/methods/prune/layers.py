@@ -21,7 +21,7 @@ from compression.spec.records import Layer, ModelDescription, Part, Step
 if TYPE_CHECKING:
     from torch import nn
 
-    from compression.train.batches import DeviceRows
+    from compression.data.batches import DeviceRows
 
 PARTS = frozenset({Part.DENSE, Part.INTERACTION})
 
@@ -170,8 +170,8 @@ def _behind(model: "nn.Module", path: str) -> list[str]:
 def _harm(trial: "nn.Module", model: "nn.Module", rows: "DeviceRows", params: LayersParams) -> float:
     import numpy as np
 
-    from compression.train.batches import score_rows
-    from compression.train.importance import loss_of
+    from compression.data.batches import score_rows
+    from compression.observe.importance import loss_of
 
     if params.judged_by == "loss":
         return loss_of(trial, rows) - loss_of(model, rows)
@@ -179,7 +179,7 @@ def _harm(trial: "nn.Module", model: "nn.Module", rows: "DeviceRows", params: La
 
 
 def _validation(ctx: Context, params: LayersParams) -> "DeviceRows":
-    from compression.train.batches import drawn_rows
+    from compression.data.batches import drawn_rows
 
     if ctx.dataset is None:
         raise RecipeError("Layer pruning judges layers by validation rows; run the recipe with a dataset, "

@@ -34,7 +34,7 @@ class MagnitudeParams(unstructured.SparsityParams):
         tiny={"weights": "both"}, no_op={"sparsity": 0.0})
 def prune_magnitude(model: "nn.Module", params: MagnitudeParams, ctx: Context) -> Applied:
     """Zero the smallest weights; with the cubic schedule the hook does it during the next fine-tuning."""
-    from compression.train.pruning_hook import PruningHook, keep_masks
+    from compression.train.hooks.pruning import PruningHook, keep_masks
 
     applied = Applied(model)
     idle = "" if params.sparsity else "sparsity is 0"

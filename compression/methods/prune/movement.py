@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         tiny={"weights": "both"}, no_op={"sparsity": 0.0})
 def prune_movement(model: "nn.Module", params: SparsityParams, ctx: Context) -> Applied:
     """Change nothing now; the hook prunes during the next fine-tuning."""
-    from compression.train.movement_hook import MovementHook
+    from compression.train.hooks.movement import MovementHook
 
     applied = Applied(model)
     idle = "" if params.sparsity else "sparsity is 0"

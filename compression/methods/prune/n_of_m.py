@@ -35,7 +35,7 @@ class PatternParams(Params):
         tiny={"min_features": 1}, no_op={"min_features": 4096})
 def prune_n_of_m(model: "nn.Module", params: PatternParams, ctx: Context) -> Applied:
     """Zero all but N of M weights in every dense layer that is wide enough."""
-    from compression.train.pruning_hook import PruningHook
+    from compression.train.hooks.pruning import PruningHook
 
     applied = Applied(model)
     kept, group = map(int, params.pattern.split(":"))

@@ -26,7 +26,7 @@ def prune_random(model: "nn.Module", params: SparsityParams, ctx: Context) -> Ap
     """Zero weights by lot, the same for the same seed."""
     import torch
 
-    from compression.train.pruning_hook import PruningHook, keep_masks
+    from compression.train.hooks.pruning import PruningHook, keep_masks
 
     applied = Applied(model)
     idle = "" if params.sparsity else "sparsity is 0"

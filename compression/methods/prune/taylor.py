@@ -36,7 +36,7 @@ class TaylorParams(unstructured.SparsityParams):
         tiny={"weights": "both", "n_batches": 4}, no_op={"sparsity": 0.0})
 def prune_taylor(model: "nn.Module", params: TaylorParams, ctx: Context) -> Applied:
     """Zero the weights of the lowest score. Raises RecipeError without a dataset."""
-    from compression.train.pruning_hook import PruningHook, keep_masks
+    from compression.train.hooks.pruning import PruningHook, keep_masks
 
     applied = Applied(model)
     idle = "" if params.sparsity else "sparsity is 0"

@@ -18,7 +18,7 @@ from compression.spec.records import Layer, Part, Step, Zeros
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from compression.train.pruning_hook import PruningHook
+    from compression.train.hooks.pruning import PruningHook
 
 STORE = "prune.store_sparse"
 FINE_TUNE = "train.fine_tune"

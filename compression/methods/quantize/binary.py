@@ -39,10 +39,10 @@ class BinaryParams(Params):
         tiny={"min_features": 4}, no_op={"min_features": 4096})
 def quantize_binary(model: "nn.Module", params: BinaryParams, ctx: Context) -> Applied:
     """Replace dense layers by packed signs; the hook gives them their float weights back while they train."""
-    from compression.layers.binary_linear import BinaryLinear
+    from compression.layers.dense.binary_linear import BinaryLinear
     from compression.methods.quantize.dynamic import bytes_of, chosen
     from compression.models.structure import replace
-    from compression.train.dense_rounding_hook import DenseRoundingHook
+    from compression.train.hooks.dense_rounding import DenseRoundingHook
 
     applied, floats = Applied(model), {}
     for path, reason in chosen(model, min_features=params.min_features, skip_output=params.skip_output).items():

@@ -36,7 +36,7 @@ class DynamicParams(Params):
         no_op={"min_features": 4096})
 def quantize_dynamic(model: "nn.Module", params: DynamicParams, ctx: Context) -> Applied:
     """Replace dense layers by int8 weights."""
-    from compression.layers.quantized_linear import DynamicLinear
+    from compression.layers.dense.quantized_linear import DynamicLinear
 
     return replaced(model, ctx, lambda linear: DynamicLinear(linear, n_bits=params.n_bits),
                     f"{params.n_bits} bits, one scale an output", min_features=params.min_features,

@@ -118,8 +118,8 @@ def _harms(model: "nn.Module", sizes: Sizes, params: MixedParams, ctx: Context) 
     """What each layer alone does at each of its widths, the others in float."""
     import numpy as np
 
+    from compression.data.batches import drawn_rows, log_loss, score_rows
     from compression.models.structure import copy_structure, replace
-    from compression.train.batches import drawn_rows, log_loss, score_rows
 
     if ctx.dataset is None:
         raise RecipeError("Mixed precision measures each layer on validation rows; run the recipe with a dataset, or "
@@ -139,8 +139,8 @@ def _harms(model: "nn.Module", sizes: Sizes, params: MixedParams, ctx: Context) 
 
 
 def _in_blocks(linear: "nn.Linear", bits: int, params: MixedParams) -> "nn.Module":
-    from compression.layers.block_linear import BlockLinear
-    from compression.layers.learned_linear import block_scales
+    from compression.layers.dense.block_linear import BlockLinear
+    from compression.layers.dense.learned_linear import block_scales
 
     return BlockLinear(linear.weight, linear.bias, n_bits=bits, block_size=params.block_size,
                        scale=block_scales(linear.weight, bits, params.block_size))

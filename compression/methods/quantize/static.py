@@ -47,9 +47,9 @@ class StaticParams(Params):
         no_op={"min_features": 4096})
 def quantize_static(model: "nn.Module", params: StaticParams, ctx: Context) -> Applied:
     """Observe what enters each dense layer, then replace it by int8 weights. Raises RecipeError without rows."""
-    from compression.layers.calibration import levels_of, observe
-    from compression.layers.quantized_linear import StaticLinear
+    from compression.layers.dense.quantized_linear import StaticLinear
     from compression.models.structure import replace
+    from compression.observe.calibration import levels_of, observe
 
     applied = Applied(model)
     reasons = chosen(model, min_features=params.min_features, skip_output=params.skip_output)

@@ -52,7 +52,7 @@ def train_dense(model: "nn.Module", params: TrainDenseParams, ctx: Context) -> A
     Raises RecipeError at 8 bits without training rows.
     """
     from compression.models.structure import replace
-    from compression.train.dense_rounding_hook import DenseRoundingHook
+    from compression.train.hooks.dense_rounding import DenseRoundingHook
 
     applied, floats = Applied(model), {}
     reasons = chosen(model, min_features=params.min_features, skip_output=params.skip_output)
@@ -77,9 +77,9 @@ def train_dense(model: "nn.Module", params: TrainDenseParams, ctx: Context) -> A
 def _by_outputs(model: "nn.Module", linears: "dict[str, nn.Linear]", params: TrainDenseParams,
                 ctx: Context) -> "dict[str, nn.Module | str]":
     """Path → the layer in int8 with the range that its inputs start from, or why it stays in float."""
-    from compression.layers.calibration import levels_of, observe
-    from compression.layers.learned_linear import static_scales
-    from compression.layers.quantized_linear import StaticLinear
+    from compression.layers.dense.learned_linear import static_scales
+    from compression.layers.dense.quantized_linear import StaticLinear
+    from compression.observe.calibration import levels_of, observe
 
     batches = calibration_batches(model, N_BATCHES, ctx, title=TITLE, instead="4 bits") if linears else []
     ranges = observe(model, linears, batches, ctx.generator)
@@ -97,8 +97,8 @@ def _by_outputs(model: "nn.Module", linears: "dict[str, nn.Linear]", params: Tra
 def _by_blocks(model: "nn.Module", linears: "dict[str, nn.Linear]", params: TrainDenseParams,
                ctx: Context) -> "dict[str, nn.Module | str]":
     """Path → the layer in blocks of codes, or why it stays in float."""
-    from compression.layers.block_linear import BlockLinear
-    from compression.layers.learned_linear import block_scales
+    from compression.layers.dense.block_linear import BlockLinear
+    from compression.layers.dense.learned_linear import block_scales
 
     bits, size = params.n_bits, params.block_size
     found: "dict[str, nn.Module | str]" = {}

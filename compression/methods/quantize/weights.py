@@ -38,7 +38,7 @@ class WeightsParams(Params):
         tiny={"min_features": 4, "block_size": 16}, no_op={"min_features": 4096})
 def quantize_weights(model: "nn.Module", params: WeightsParams, ctx: Context) -> Applied:
     """Replace dense layers by blocks of codes."""
-    from compression.layers.block_linear import BlockLinear
+    from compression.layers.dense.block_linear import BlockLinear
     from compression.methods.quantize.dynamic import chosen
     from compression.models.structure import replace
 

@@ -73,7 +73,7 @@ def _product(shape: tuple[int, ...]) -> int:
         no_op={"form": "squeeze", "squeeze_ratio": 1.0})
 def reparam_depthwise(model: "nn.Module", params: DepthwiseParams, ctx: Context) -> Applied:
     """Replace one-dimensional convolutions by two cheaper ones where that saves bytes."""
-    from compression.layers.split_conv import depthwise_factors, split_conv, squeezed_factors
+    from compression.layers.dense.split_conv import depthwise_factors, split_conv, squeezed_factors
     from compression.models.structure import leaves, part_of, replace
 
     applied = Applied(model)

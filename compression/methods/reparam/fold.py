@@ -44,7 +44,7 @@ def reparam_fold(model: "nn.Module", params: FoldParams, ctx: Context) -> Applie
     """Take every BatchNorm out whose neighbour can hold it; those that stay say why."""
     from torch import nn
 
-    from compression.layers.batch_norm import with_norm_before, with_norm_behind
+    from compression.layers.dense.batch_norm import with_norm_before, with_norm_behind
     from compression.models.structure import leaves, part_of, replace
 
     applied = Applied(model)

@@ -40,7 +40,7 @@ class OverparameterizeParams(Params):
 def overparameterize(model: "nn.Module", params: OverparameterizeParams, ctx: Context) -> Applied:
     """Leave the model as it is and give the next fine-tuning the hook that expands and merges its layers."""
     from compression.models.structure import leaves, part_of
-    from compression.train.expansion_hook import ExpansionHook, expandable
+    from compression.train.hooks.expansion import ExpansionHook, expandable
 
     applied, paths = Applied(model), []
     what = "a product" if params.form == "product" else "a sum of branches"

@@ -48,7 +48,7 @@ def tensors_of(shape: tuple[int, ...], params: ShareParams, *, has_bias: bool) -
         tiny={"n_bits": 4, "min_features": 2}, no_op={"min_features": 4096})
 def share_kmeans(model: "nn.Module", params: ShareParams, ctx: Context) -> Applied:
     """Replace dense layers by codes and codebooks."""
-    from compression.layers.shared_linear import SharedLinear
+    from compression.layers.dense.shared_linear import SharedLinear
     from compression.methods.quantize.dynamic import chosen
     from compression.models.structure import replace
 

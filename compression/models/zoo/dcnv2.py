@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from compression.layers.low_rank import LowRankLinear, MixtureLinear
+from compression.layers.dense.low_rank import LowRankLinear, MixtureLinear
 from compression.models.zoo.fields import Fields, RankingModel, mlp
 from compression.models.zoo.params import DCNv2Params
 from compression.spec.records import Part

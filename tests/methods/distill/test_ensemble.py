@@ -7,7 +7,7 @@ import torch
 
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS
-from compression.train.distillation_hook import MeanOfTeachers
+from compression.train.hooks.distillation import MeanOfTeachers
 from tests.methods.given import apply, apply_all, context, logits, ordered_dataset
 from tests.tiny import tiny_model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from compression.train.hint_hook import HintHook, hidden_layers, hint_loss, pairs_of
+from compression.train.hooks.hint import HintHook, hidden_layers, hint_loss, pairs_of
 from tests.methods.given import apply, apply_all, logits, ordered_dataset
 from tests.tiny import tiny_model
 

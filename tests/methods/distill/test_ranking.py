@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from compression.spec.errors import RecipeError
-from compression.train.ranking_hook import softmax_loss, top_k_loss
+from compression.train.hooks.ranking import softmax_loss, top_k_loss
 from tests.methods.given import apply, apply_all, logits, ordered_dataset
 from tests.tiny import tiny_model
 

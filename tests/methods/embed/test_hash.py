@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from compression.export.onnx import export_onnx
-from compression.layers.hashed_blocks import block_places, hash_blocks
-from compression.layers.hashed_rows import KINDS, hash_table
+from compression.layers.rows.hashed_blocks import block_places, hash_blocks
+from compression.layers.rows.hashed_rows import KINDS, hash_table
 from compression.methods.embed.hash import NAMES, HashParams, n_numbers, shapes_of
 from compression.models.structure import describe, table_inputs
 from compression.spec.recipe import check, estimate

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from compression.layers.gated_columns import GAIN, GatedColumns
-from compression.layers.low_rank import LowRankEmbedding
+from compression.layers.dense.low_rank import LowRankEmbedding
+from compression.layers.rows.gated_columns import GAIN, GatedColumns
 from compression.models.structure import describe
 from compression.spec.recipe import check
 from tests.methods.given import apply_all, logits, ordered_dataset, recipe_of

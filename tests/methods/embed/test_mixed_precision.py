@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from compression.layers.quantized_rows import QuantizedRows
-from compression.layers.row_codes import encode_rows
-from compression.layers.tiers import choose_cuts, error_of, reachable, row_budget, weigh, widths
+from compression.layers.rows.quantized_rows import QuantizedRows
+from compression.layers.rows.row_codes import encode_rows
+from compression.layers.rows.tiers import choose_cuts, error_of, reachable, row_budget, weigh, widths
 from compression.methods.embed.mixed_precision import in_order
 from compression.models.structure import describe
 from compression.spec.method import METHODS, Context

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from compression.layers.logit_gradients import logit_gradients
-from compression.layers.nested_codes import refine, share_budget
-from compression.layers.product_rows import encode_product
+from compression.layers.rows.nested_codes import refine, share_budget
+from compression.layers.rows.product_rows import encode_product
 from compression.layers.stored_shapes import centroids_for, nested_tensors
+from compression.observe.logit_gradients import logit_gradients
 from tests.methods.given import apply, ordered_dataset
 from tests.tiny import tiny_model
 

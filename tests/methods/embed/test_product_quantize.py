@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from compression.layers.product_rows import encode_product
+from compression.layers.rows.product_rows import encode_product
 from compression.layers.stored_shapes import slices_that_fit
 from compression.spec.recipe import check
 from tests.methods.given import apply, ordered_dataset, recipe_of
@@ -53,7 +53,7 @@ def test_counting_rows_by_popularity_lowers_the_error_of_what_is_read():
 
 
 def test_centroids_of_a_large_table_come_from_a_sample_and_all_rows_are_encoded(monkeypatch):
-    from compression.layers import product_rows
+    from compression.layers.rows import product_rows
 
     weight = normal_rows()
     whole = (encoded(weight).dequantized().detach() - weight).square().mean()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from compression.layers.remapped_rows import FirstRows, RemappedRows, RowMap, rows_occurring
+from compression.layers.rows.remapped_rows import FirstRows, RemappedRows, RowMap, rows_occurring
 from compression.methods.embed.prune_rows import kept_rows, shared_row
 from compression.models.structure import describe, leaves, table_inputs
 from compression.spec.recipe import check, estimate

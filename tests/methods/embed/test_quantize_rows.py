@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from compression.layers.quantized_rows import QuantizedRows
+from compression.layers.rows.quantized_rows import QuantizedRows
 from compression.models.structure import leaves
 from compression.spec.recipe import check
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from compression.layers.learned_rows import LearnedRows
-from compression.layers.quantized_rows import QuantizedRows
-from compression.layers.row_codes import encode_rows
+from compression.layers.rows.learned_rows import LearnedRows
+from compression.layers.rows.quantized_rows import QuantizedRows
+from compression.layers.rows.row_codes import encode_rows
 from compression.spec.recipe import check
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_model

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from compression.layers.input_moments import input_moments
 from compression.methods.factorize.activation_svd import ActivationSvdParams, split_by_data
+from compression.observe.input_moments import input_moments
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS
 from tests.methods.given import apply, logits, ordered_dataset

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from compression.layers.low_rank import LowRankLinear, MixtureLinear
+from compression.layers.dense.low_rank import LowRankLinear, MixtureLinear
 from compression.methods.factorize.cross import CrossParams, shared_rank, split_cross
 from compression.models.structure import describe
 from compression.spec.recipe import check, estimate

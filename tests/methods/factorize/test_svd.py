@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from compression.layers.low_rank import LowRankEmbedding, LowRankLinear
+from compression.layers.dense.low_rank import LowRankEmbedding, LowRankLinear
 from compression.methods.factorize.svd import SvdParams, basis_of, gram_matrix, rank_for_energy
 from compression.models.structure import table_inputs
 from compression.spec.method import METHODS, Context

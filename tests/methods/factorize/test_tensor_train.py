@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from compression.export.onnx import export_onnx
+from compression.layers.rows.tensor_train import TensorTrainRows, decompose
 from compression.layers.stored_shapes import TrainShape, train_shape
-from compression.layers.tensor_train import TensorTrainRows, decompose
 from compression.models.structure import table_inputs
 from compression.spec.recipe import check
 from compression.spec.signature import Input, Signature

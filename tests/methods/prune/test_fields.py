@@ -15,20 +15,20 @@ import pytest
 import torch
 from torch import nn
 
+from compression.data.batches import to_device
 from compression.data.dataset import Dataset, Rows
 from compression.data.encode import load_dataset
 from compression.export.onnx import export_onnx
 from compression.export.parity import check_parity
-from compression.layers.constant_inputs import drop_input, mean_rows, tables_of, without_columns
 from compression.models import zoo
+from compression.models.constant_inputs import drop_input, mean_rows, tables_of, without_columns
 from compression.models.files import LoadedModel, save_model
 from compression.models.snapshot import read_snapshot, write_snapshot
 from compression.models.structure import leaves, read_signature
+from compression.observe.importance import permutation_importance
 from compression.run import run
 from compression.spec.records import Recipe, RunSpec, Step, Target
 from compression.spec.signature import Signature
-from compression.train.batches import to_device
-from compression.train.importance import permutation_importance
 from tests.methods.given import apply, apply_all, logits, ordered_dataset
 from tests.tiny import TINY_CONFIG, tiny_model, write_tiny_data
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
+from compression.data.batches import to_device
 from compression.export.onnx import export_onnx
 from compression.methods.prune.heads import HeadsParams, kept_heads
 from compression.models.structure import attentions, describe
+from compression.observe.saliency import head_scores
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS
 from compression.spec.recipe import check, estimate
-from compression.train.batches import to_device
 from compression.train.losses import binary_cross_entropy
-from compression.train.saliency import head_scores
 from tests.contracts.test_methods import largest_difference
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import TINY_FOREIGN, signature_of, tiny_model

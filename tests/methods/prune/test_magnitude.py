@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from compression.spec.recipe import check
-from compression.train.pruning_hook import PruningHook, cubic_sparsity, keep_masks
+from compression.train.hooks.pruning import PruningHook, cubic_sparsity, keep_masks
 from tests.methods.given import apply, apply_all, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from compression.data.batches import DeviceRows
+from compression.observe.saliency import gradient_scores
 from compression.spec.recipe import check
-from compression.train.batches import DeviceRows
-from compression.train.movement_hook import MovementHook, ShrinkingHook, soft_threshold
-from compression.train.pruning_hook import lowest
-from compression.train.rewinding_hook import RewindingHook, sparsity_after
-from compression.train.saliency import gradient_scores
+from compression.train.hooks.movement import MovementHook, ShrinkingHook, soft_threshold
+from compression.train.hooks.pruning import lowest
+from compression.train.hooks.rewinding import RewindingHook, sparsity_after
 from tests.methods.given import apply, apply_all, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
 
@@ -75,8 +75,8 @@ def test_a_taylor_score_is_the_squared_change_of_the_loss_when_the_weight_goes()
 
 
 def test_taylor_pruning_hurts_the_loss_less_than_random(model, dataset):
-    from compression.train.batches import to_device
-    from compression.train.importance import loss_of
+    from compression.data.batches import to_device
+    from compression.observe.importance import loss_of
 
     rows = to_device(dataset.splits["train"])
     after = {key: loss_of(apply(key, model, dataset, sparsity=0.5, weights="both").model, rows)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from compression.export.onnx import export_onnx
-from compression.layers.binary_linear import BinaryLinear, binary_weight, pack_signs
-from compression.layers.learned_linear import LearnedSigns
+from compression.layers.dense.binary_linear import BinaryLinear, binary_weight, pack_signs
+from compression.layers.dense.learned_linear import LearnedSigns
 from compression.spec.recipe import check
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_model

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from compression.layers.block_linear import BlockLinear
+from compression.layers.dense.block_linear import BlockLinear
 from compression.methods.quantize.mixed import FLOAT, MixedParams, allot, budget_of, sizes_of
 from compression.models.structure import describe
 from compression.spec.errors import RecipeError
@@ -70,7 +70,7 @@ def test_a_layer_that_the_scores_hang_on_keeps_more_bits(model, dataset):
 
 
 def _harm_at_two_bits(model, dataset, path: str) -> float:
-    from compression.layers.learned_linear import block_scales
+    from compression.layers.dense.learned_linear import block_scales
     from compression.models.structure import copy_structure, replace
     from tests.methods.given import logits
 

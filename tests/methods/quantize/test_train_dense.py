@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from compression.layers.block_linear import BlockLinear
-from compression.layers.learned_linear import (
+from compression.layers.dense.block_linear import BlockLinear
+from compression.layers.dense.learned_linear import (
     LearnedBlocks,
     LearnedStatic,
     block_scales,
@@ -15,7 +15,7 @@ from compression.layers.learned_linear import (
     round_to_steps,
     static_scales,
 )
-from compression.layers.quantized_linear import StaticLinear
+from compression.layers.dense.quantized_linear import StaticLinear
 from compression.spec.errors import RecipeError
 from compression.spec.recipe import check
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from compression.layers.block_linear import BlockLinear, block_levels
+from compression.layers.dense.block_linear import BlockLinear, block_levels
 from tests.methods.given import apply, logits, ordered_dataset
 from tests.tiny import tiny_model
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from compression.layers.split_conv import SplitConv1d, depthwise_factors, split_conv, squeezed_factors
+from compression.layers.dense.split_conv import SplitConv1d, depthwise_factors, split_conv, squeezed_factors
 from compression.methods.reparam.depthwise import DepthwiseParams, shapes_of
 from compression.models.structure import describe
 from compression.spec.method import METHODS, Context

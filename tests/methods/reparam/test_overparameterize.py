@@ -8,7 +8,7 @@ from torch import nn
 
 from compression.models.structure import describe
 from compression.spec.recipe import check
-from compression.train.expansion_hook import ExpandedLayer, ExpansionHook, ProductWeight
+from compression.train.hooks.expansion import ExpandedLayer, ExpansionHook, ProductWeight
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_model
 

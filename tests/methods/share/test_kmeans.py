@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from compression.layers.shared_linear import SharedLinear, byte_codes, codebook_of, nearest_codes, pack_codes
+from compression.layers.dense.shared_linear import SharedLinear, byte_codes, codebook_of, nearest_codes, pack_codes
 from compression.spec.recipe import check
 from tests.methods.given import apply, ordered_dataset, recipe_of
 from tests.tiny import tiny_model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from compression.train.batches import DeviceRows, log_loss, score_rows
+from compression.data.batches import DeviceRows, log_loss, score_rows
 
 
 def loss_of(model: nn.Module, rows: DeviceRows) -> float:

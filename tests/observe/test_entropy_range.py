@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import entropy
 
-from compression.layers.entropy_range import EMPTY, N_BINS, N_LEVELS, least_divergence
+from compression.observe.entropy_range import EMPTY, N_BINS, N_LEVELS, least_divergence
 
 
 def plain_threshold(values: np.ndarray, high: float) -> float:
@@ -29,8 +29,8 @@ def plain_threshold(values: np.ndarray, high: float) -> float:
 
 
 def test_it_finds_the_threshold_of_the_paper(monkeypatch):
-    monkeypatch.setattr("compression.layers.entropy_range.N_BINS", 160)
-    monkeypatch.setattr("compression.layers.entropy_range.N_LEVELS", 16)
+    monkeypatch.setattr("compression.observe.entropy_range.N_BINS", 160)
+    monkeypatch.setattr("compression.observe.entropy_range.N_LEVELS", 16)
     monkeypatch.setitem(globals(), "N_BINS", 160)
     monkeypatch.setitem(globals(), "N_LEVELS", 16)
     for seed in range(5):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from compression.layers.low_rank import LowRankEmbedding
+from compression.layers.dense.low_rank import LowRankEmbedding
 from compression.spec import records
 
 GAIN = 50.0  # how far a gate moves when its parameter does: a hundred steps of Adam can close it

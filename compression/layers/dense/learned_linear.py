@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from compression.layers.binary_linear import BinaryLinear, binary_weight
-from compression.layers.block_linear import BlockLinear, in_blocks, round_blocks
-from compression.layers.quantized_linear import StaticLinear
+from compression.layers.dense.binary_linear import BinaryLinear, binary_weight
+from compression.layers.dense.block_linear import BlockLinear, in_blocks, round_blocks
+from compression.layers.dense.quantized_linear import StaticLinear
 from compression.layers.stored_shapes import binary_tensors, block_tensors, dense_tensors
 from compression.spec import records
 

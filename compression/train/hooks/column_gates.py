@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from compression.layers.gated_columns import GatedColumns
-from compression.layers.low_rank import LowRankEmbedding
+from compression.layers.dense.low_rank import LowRankEmbedding
+from compression.layers.rows.gated_columns import GatedColumns
 from compression.models.structure import move_table, replace
 from compression.spec.hook import Hook
 

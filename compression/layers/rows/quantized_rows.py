@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from compression.layers.padded_rows import PaddedRows
-from compression.layers.row_codes import RowCodes, unpack
+from compression.layers.rows.padded_rows import PaddedRows
+from compression.layers.rows.row_codes import RowCodes, unpack
 from compression.layers.stored_shapes import row_tensors
 from compression.spec import records
 

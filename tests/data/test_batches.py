@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from compression.train.batches import auc, log_loss, score_rows, to_device
+from compression.data.batches import auc, log_loss, score_rows, to_device
 from compression.train.losses import binary_cross_entropy
 from tests.tiny import tiny_dataset, tiny_model
 

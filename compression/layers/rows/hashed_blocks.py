@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from compression.layers.hashed_rows import FACTOR, PRIME
-from compression.layers.padded_rows import PaddedRows
+from compression.layers.rows.hashed_rows import FACTOR, PRIME
+from compression.layers.rows.padded_rows import PaddedRows
 
 
 def block_places(ids: Tensor, n_pieces: int, n_blocks: int) -> Tensor:

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compression.layers.padded_rows import PaddedRows
-from compression.layers.quantized_rows import QuantizedRows
-from compression.layers.row_codes import LARGEST_SCALE, TOP, RowCodes, nearest_levels, pack
+from compression.layers.rows.padded_rows import PaddedRows
+from compression.layers.rows.quantized_rows import QuantizedRows
+from compression.layers.rows.row_codes import LARGEST_SCALE, TOP, RowCodes, nearest_levels, pack
 from compression.layers.stored_shapes import row_tensors
 from compression.spec import records
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compression.layers.padded_rows import PaddedRows
-from compression.layers.remapped_rows import RowMap
+from compression.layers.rows.padded_rows import PaddedRows
+from compression.layers.rows.remapped_rows import RowMap
 from compression.layers.stored_shapes import nested_tensors
 from compression.spec import records
 

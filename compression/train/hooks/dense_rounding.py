@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from compression.layers.learned_linear import FORMS, LearnedLinear
+from compression.layers.dense.learned_linear import FORMS, LearnedLinear
 from compression.models.structure import replace
 from compression.spec.hook import Hook
 

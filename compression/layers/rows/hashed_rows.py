@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from compression.layers.id_digits import id_digit
-from compression.layers.padded_rows import PaddedRows
+from compression.layers.rows.id_digits import id_digit
+from compression.layers.rows.padded_rows import PaddedRows
 
 N_SWEEPS = 20
 PRIME = 2_147_483_647  # 2³¹ − 1; with a factor below it and ids below it, the product stays within int64

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from compression.layers import row_codes
-from compression.layers.quantized_rows import QuantizedRows
-from compression.layers.row_codes import LEVELS, byte_levels, encode_rows, pack, unpack
+from compression.layers.rows import row_codes
+from compression.layers.rows.quantized_rows import QuantizedRows
+from compression.layers.rows.row_codes import LEVELS, byte_levels, encode_rows, pack, unpack
 from compression.layers.stored_shapes import bits_that_fit, packed_width
 
 
@@ -126,7 +126,7 @@ def test_ids_of_any_shape_are_looked_up():
 
 
 def test_chunks_do_not_change_the_codes(monkeypatch):
-    from compression.layers import row_codes
+    from compression.layers.rows import row_codes
 
     whole = encode_rows(normal_rows(), n_bits=4, clipping="search")
     monkeypatch.setattr(row_codes, "CHUNK_VALUES", 100)

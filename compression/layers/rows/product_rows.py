@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compression.layers.padded_rows import PaddedRows
+from compression.layers.rows.padded_rows import PaddedRows
 from compression.layers.stored_shapes import product_tensors
 from compression.spec import records
 

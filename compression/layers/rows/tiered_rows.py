@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compression.layers.padded_rows import PaddedRows
-from compression.layers.quantized_rows import QuantizedRows, lookup_rows
-from compression.layers.remapped_rows import RowMap
-from compression.layers.row_codes import encode_rows
-from compression.layers.tiers import fixed_tensors
+from compression.layers.rows.padded_rows import PaddedRows
+from compression.layers.rows.quantized_rows import QuantizedRows, lookup_rows
+from compression.layers.rows.remapped_rows import RowMap
+from compression.layers.rows.row_codes import encode_rows
+from compression.layers.rows.tiers import fixed_tensors
 from compression.spec import records
 
 

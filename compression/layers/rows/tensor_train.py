@@ -11,8 +11,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from compression.layers.id_digits import id_digit
-from compression.layers.padded_rows import PaddedRows
+from compression.layers.rows.id_digits import id_digit
+from compression.layers.rows.padded_rows import PaddedRows
 from compression.layers.stored_shapes import TrainShape
 
 N_ROUNDS = 5  # of the fit by frequency; each costs as much as the first decomposition

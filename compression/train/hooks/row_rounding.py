@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import nn
 
-from compression.layers.learned_rows import LearnedRows
-from compression.layers.quantized_rows import QuantizedRows
+from compression.layers.rows.learned_rows import LearnedRows
+from compression.layers.rows.quantized_rows import QuantizedRows
 from compression.models.structure import replace
 from compression.spec.hook import Hook
 

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from compression.layers.entropy_range import least_divergence
+from compression.observe.entropy_range import least_divergence
 
 Calibrator = Literal["minmax", "percentile", "mse", "entropy"]
 SAMPLE_VALUES = 8192  # kept of each batch and layer

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from compression.layers.calibration import levels_of, observe
-from compression.layers.quantized_linear import DynamicLinear, StaticLinear, dynamic_range, quantize_columns
+from compression.layers.dense.quantized_linear import DynamicLinear, StaticLinear, dynamic_range, quantize_columns
+from compression.observe.calibration import levels_of, observe
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compression.train.pruning_hook import PruningHook
+from compression.train.hooks.pruning import PruningHook
 
 
 class RewindingHook(PruningHook):

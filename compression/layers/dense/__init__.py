@@ -1,0 +1,1 @@
+"""Layers in place of dense ones: vectors in, vectors out."""

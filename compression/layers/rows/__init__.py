@@ -1,0 +1,1 @@
+"""Layers in place of embedding tables: ids in, vectors out."""

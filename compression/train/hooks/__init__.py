@@ -1,0 +1,1 @@
+"""What lives through a training: each hook is called by the training loop at every step."""
