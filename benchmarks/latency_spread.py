@@ -27,7 +27,7 @@ from compression.data.encode import load_dataset
 from compression.export.onnx import export_onnx
 from compression.measure.latency import ROUNDS, measure_latency
 from compression.models import zoo
-from compression.models.files import LoadedModel
+from compression.models.folder import LoadedModel
 from compression.run import apply_recipe
 from compression.spec.records import Measurement, Recipe, Step, Target
 

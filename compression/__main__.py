@@ -252,7 +252,7 @@ def _data_folder(path: Path) -> Path:
 
 def _model_folder(path: Path, scratch: Path, data: Path | None) -> Path:
     """A model folder as it is; any other file goes through the importers, in their sandbox."""
-    from compression.models.importers.hugging_face_settings import files_of_folder, is_hugging_face
+    from compression.importers.hugging_face.settings import files_of_folder, is_hugging_face
 
     data = data and _data_folder(data)
     if path.is_dir() and is_hugging_face(files := files_of_folder(path)):
@@ -266,7 +266,7 @@ def _model_folder(path: Path, scratch: Path, data: Path | None) -> Path:
 
 
 def _imported(files: dict[str, Path], scratch: Path, data: Path | None) -> Path:
-    from compression.models.importers import import_model
+    from compression.importers import import_model
 
     folder = scratch / "imported"
     import_model(files, folder, data_folder=data, binding=None)

@@ -20,7 +20,8 @@ from compression.measure.quality import measure_quality
 from compression.measure.ratings import as_chances
 from compression.measure.runtimes import RUNTIMES
 from compression.models import zoo
-from compression.models.files import LoadedModel, load_model
+from compression.models.files import load_model
+from compression.models.folder import LoadedModel
 from compression.run import RUNTIME, SCORED_SPLIT, export_baseline
 from compression.spec.data_description import Column, DataDescription, Role
 from compression.spec.errors import DataError, MeasureError

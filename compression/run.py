@@ -26,7 +26,8 @@ from compression.measure.ratings import as_chances
 from compression.measure.runtimes import RUNTIMES
 from compression.measure.size import measure_size
 from compression.models import zoo
-from compression.models.files import LoadedModel, load_model, save_model
+from compression.models.files import load_model, save_model
+from compression.models.folder import LoadedModel
 from compression.models.structure import describe, read_signature, table_inputs
 from compression.spec.errors import RecipeError
 from compression.spec.method import Context, TimeLayers, parsed_params
@@ -299,7 +300,7 @@ def training_sentence(notes: dict[str, Any]) -> str:
 def describe_model(loaded: LoadedModel, folder: Path) -> ModelDescription:
     """The description of a model, with the bytes its exported graph adds to the weights."""
     if loaded.module is None:
-        from compression.models.importers import describe_onnx
+        from compression.importers import describe_onnx
 
         return describe_onnx(loaded)
     exported = export_baseline(loaded, folder)

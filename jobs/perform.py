@@ -92,8 +92,8 @@ def perform_import_data(assignment: Assignment, spec: ImportDataSpec, files: Fil
 def perform_import_model(assignment: Assignment, spec: ImportModelSpec, files: Files, report: Report) -> Outcome:
     """Check an uploaded model, and bind its inputs to a dataset's columns."""
     from compression.first_look import first_look
-    from compression.models.importers import import_model
-    from compression.models.importers.vocabularies import prepare
+    from compression.importers import import_model
+    from compression.importers.binding.vocabularies import prepare
 
     upload = files.materialise(spec.files, _inputs(assignment, "upload"))
     data_folder = _data_folder(assignment, files) if spec.data else None

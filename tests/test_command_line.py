@@ -13,7 +13,8 @@ from compression import __main__ as command_line
 from compression.data.encode import load_dataset
 from compression.data.samples import SAMPLES
 from compression.models import zoo
-from compression.models.files import LoadedModel, save_model
+from compression.models.files import save_model
+from compression.models.folder import LoadedModel
 from tests.tiny import write_tiny_data
 
 

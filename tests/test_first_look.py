@@ -14,10 +14,10 @@ from torch import nn
 from compression.data.description import dump_description
 from compression.data.guess import guess_description
 from compression.first_look import first_look
-from compression.models.importers.reader import read_upload
-from compression.models.importers.vocabularies import mappings_in, ordered, prepare, values_of
+from compression.importers.binding.vocabularies import mappings_in, ordered, prepare, values_of
+from compression.importers.reader import read_upload
 from tests.data.write import write_data
-from tests.models.importers.graphs import export, files_of
+from tests.importers.graphs import export, files_of
 from ui.first_look import quality_rows
 
 COLUMNS = [{"name": "click", "role": "label"}, {"name": "u", "role": "user"}, {"name": "i", "role": "item"}]

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from compression.data.description import dump_description, make_description
+from compression.importers.reader import read_upload
 from compression.models.files import load_model
-from compression.models.importers.reader import read_upload
 from compression.models.structure import leaves
 from compression.models.zoo.fields import safe_keys
 from compression.run import run, train_reference

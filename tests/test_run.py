@@ -14,7 +14,8 @@ from compression.data.description import dump_description, load_description
 from compression.data.encode import load_dataset
 from compression.first_look import first_look
 from compression.models import zoo
-from compression.models.files import LoadedModel, load_model, save_model
+from compression.models.files import load_model, save_model
+from compression.models.folder import LoadedModel
 from compression.run import apply_recipe, run
 from compression.spec.data_description import Split
 from compression.spec.errors import RecipeError

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from compression import step_cache
-from compression.models.files import LoadedModel
+from compression.models.folder import LoadedModel
 from compression.models.snapshot import read_snapshot, write_snapshot
 from compression.run import apply_recipe
 from compression.spec.method import METHODS

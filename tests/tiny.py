@@ -99,7 +99,7 @@ def write_tiny_data(folder: Path, seed: int = 0, rows: int = 2000) -> Path:
 
 def _foreign_model(architecture: str, dataset: Dataset, config: dict, seed: int):
     """A model of imported weights' kind that reads a few of the inputs; the others count as dropped."""
-    from compression.models.foreign import build
+    from compression.models.uploaded import build
 
     names, settings = TINY_FOREIGN[architecture]
     read = tuple(item for item in dataset.signature.inputs if item.name in names)

@@ -9,8 +9,8 @@ from typing import Any
 import streamlit as st
 
 from compression.data.summary import count_beyond
-from compression.models.importers.binding_checks import Check, checks
-from compression.models.importers.binding_table import (
+from compression.importers.binding.checks import Check, checks
+from compression.importers.binding.table import (
     Line,
     binding_of,
     propose_lines,
@@ -18,8 +18,8 @@ from compression.models.importers.binding_table import (
     sources,
     with_column,
 )
-from compression.models.importers.look import Look
-from compression.models.importers.sandbox import look_in_sandbox
+from compression.importers.inspection import Look
+from compression.importers.sandbox.process import look_in_sandbox
 from compression.spec.errors import RecPressError
 from compression.spec.records import Question
 from storage.records import DataRow

@@ -7,8 +7,8 @@ from typing import Any
 
 import streamlit as st
 
-from compression.models.importers.binding_table import propose_lines
-from compression.models.importers.look import Look
+from compression.importers.binding.table import propose_lines
+from compression.importers.inspection import Look
 from compression.spec.errors import RecPressError
 from compression.spec.records import ImportModelSpec
 from jobs.submit import submit

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from compression.models.foreign import title_of
+from compression.models.uploaded import title_of
 from compression.spec.errors import RecPressError
 from compression.spec.records import ModelDescription, Part
 from compression.spec.signature import Signature

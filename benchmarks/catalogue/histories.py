@@ -15,8 +15,9 @@ import torch
 from compression.data.description import FILE_NAME, dump_description
 from compression.data.encode import load_dataset
 from compression.data.samples import fetch_sample
-from compression.models.files import LoadedModel, save_model
-from compression.models.foreign import build
+from compression.models.files import save_model
+from compression.models.folder import LoadedModel
+from compression.models.uploaded import build
 from compression.spec.data_description import Column, DataDescription, Label, Role, Split
 from compression.spec.signature import Input, Signature
 from compression.train.loop import train

@@ -18,10 +18,11 @@ from benchmarks.report import table
 from benchmarks.report import write as write_result
 from compression.data.dataset import Dataset, Rows
 from compression.export.onnx import export_onnx
+from compression.importers.onnx.reader import trial_inputs
+from compression.importers.reader import read_upload
 from compression.measure.runtimes.onnxruntime import open_session
-from compression.models.files import LoadedModel, load_model
-from compression.models.importers.onnx_reader import trial_inputs
-from compression.models.importers.reader import read_upload
+from compression.models.files import load_model
+from compression.models.folder import LoadedModel
 from compression.models.structure import table_inputs
 from compression.spec.data_description import Column, DataDescription, Label, Role
 from compression.spec.errors import RecPressError

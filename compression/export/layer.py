@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from compression.export.fewer_nodes import fewer_nodes
-from compression.export.onnx import EXAMPLE_ROWS, IR_VERSION, OPSET, evaluating, quiet
+from compression.export.onnx import IR_VERSION, OPSET, quiet
+from compression.models.example import EXAMPLE_ROWS, evaluating
 from compression.spec.errors import ExportError
 
 INPUT, OUTPUT = "x", "y"

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from compression.export.fewer_nodes import fewer_nodes
+from compression.models.example import evaluating, example_batch, fixed_width
 from compression.models.structure import read_signature
 from compression.spec.errors import ExportError
 from compression.spec.signature import Input, Signature
@@ -35,9 +36,7 @@ OPSET = 21
 IR_VERSION = 10
 DATA_SUFFIX = ".data"
 EXTERNAL_FROM_BYTES = 1024  # smaller tensors stay in the graph's file
-EXAMPLE_ROWS = 3  # 0 and 1 would be taken for fixed lengths
 PREFIX = "model."  # of every weight inside Scored
-TORCH_DTYPES = {"int64": torch.int64, "int32": torch.int32, "float32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -125,27 +124,9 @@ def export_onnx(model: nn.Module, signature: Signature, path: Path) -> Exported:
     return Exported(path, files, size_bytes, size_bytes - own)
 
 
-def example_batch(signature: Signature, device: torch.device | str = "cpu") -> dict[str, Tensor]:
-    """Zeros of the right shapes, for tracing: no id is out of range."""
-    batch = {}
-    for place, item in enumerate(signature.inputs):
-        # lengths differ from one another and from the rows, so that none is taken for equal to another
-        width = _fixed_width(item) or (EXAMPLE_ROWS + 1 + place if item.kind == "multi" else None)
-        if item.length_of in batch:
-            width = batch[item.length_of].shape[1]
-        shape = (EXAMPLE_ROWS, width) if width else (EXAMPLE_ROWS,)
-        batch[item.name] = torch.zeros(shape, dtype=TORCH_DTYPES[item.dtype], device=device)
-    return batch
-
-
-def _fixed_width(item: Input) -> int | None:
-    """Columns of a wide input, or the length of lists that is fixed; None where the second axis is free or absent."""
-    return len(item.parts) or (item.max_length if item.kind == "multi" and item.fixed_length else None)
-
-
 def _free_axes(item: Input) -> dict[int, object]:
     axes: dict[int, object] = {0: torch.export.Dim.DYNAMIC}
-    if item.kind == "multi" and not _fixed_width(item):
+    if item.kind == "multi" and not fixed_width(item):
         axes[1] = torch.export.Dim.DYNAMIC
     return axes
 
@@ -240,7 +221,7 @@ def _name_axes(graph: "onnx_ir.Graph", signature: Signature) -> None:
     import onnx_ir
 
     for value, item in zip(graph.inputs, signature.inputs, strict=True):
-        width = _fixed_width(item) or (f"{item.length_of or item.name}_length" if item.kind == "multi" else None)
+        width = fixed_width(item) or (f"{item.length_of or item.name}_length" if item.kind == "multi" else None)
         value.shape = onnx_ir.Shape(["batch", width] if width else ["batch"])
     if signature.output_form != "vector":  # its width is known to the exporter
         graph.outputs[0].shape = onnx_ir.Shape(["batch"])
@@ -254,18 +235,6 @@ def _widest_first(graph: "onnx_ir.Graph") -> None:
     graph.initializers.clear()
     for value in values:
         graph.register_initializer(value)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout off and statistics fixed while exporting; each module's mode is put back."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 @contextmanager

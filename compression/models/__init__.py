@@ -1,1 +1,1 @@
-"""The zoo (one architecture a file), the signature of a model, and readers for uploads."""
+"""What a model is here: the zoo, families of uploads, interpreted graphs, and how to walk one by its leaves."""

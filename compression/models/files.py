@@ -7,7 +7,6 @@ the file, values for NaN and infinity.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +16,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from compression.data.cells import repeated, unique_keys
-from compression.models.foreign import FOREIGN, build, parse_config
+from compression.models.folder import CONFIG, ONNX, VOCABULARIES, WEIGHTS, LoadedModel, read_json, read_vocabularies
 from compression.models.structure import declare_padding
+from compression.models.uploaded import FOREIGN, build, parse_config
 from compression.spec.errors import ModelError
 from compression.spec.signature import MAX_INPUTS, Signature
 
-CONFIG, WEIGHTS, VOCABULARIES = "config.json", "model.safetensors", "vocabularies.json"
-ONNX = "model.onnx"
 FORMAT = "recpress-model"
 VERSION = 1
 MAX_CONFIG_BYTES = 2_000_000
 DTYPES = {torch.float32: "F32", torch.int64: "I64"}
-
-
-@dataclass
-class LoadedModel:
-    """A model ready to work with. `module` is None for an ONNX file that can only be measured as it is."""
-
-    module: nn.Module | None
-    signature: Signature
-    vocabularies: dict[str, list[str]]
-    architecture: str
-    config: dict[str, Any] = field(default_factory=dict)
-    onnx_path: Path | None = None
 
 
 def save_model(folder: Path, loaded: LoadedModel) -> None:
@@ -65,7 +50,7 @@ def load_model(folder: Path) -> LoadedModel:
     """The model in `folder`, in eval mode. Raises ModelError with what is wrong and what to do."""
     folder = Path(folder)
     if (folder / ONNX).exists():
-        from compression.models.importers.onnx_folder import read_onnx_folder
+        from compression.models.onnx.folder import read_onnx_folder
 
         return read_onnx_folder(folder)
     architecture, settings, signature = _read_config(folder / CONFIG)
@@ -75,7 +60,7 @@ def load_model(folder: Path) -> LoadedModel:
 
 
 def _read_config(path: Path) -> tuple[str, dict[str, Any], Signature]:
-    plain = _read_json(path, MAX_CONFIG_BYTES)
+    plain = read_json(path, MAX_CONFIG_BYTES)
     keys = {"format", "version", "architecture", "config", "signature"}
     if not isinstance(plain, dict) or set(plain) != keys:
         got = ", ".join(sorted(map(str, plain))) if isinstance(plain, dict) else type(plain).__name__
@@ -106,42 +91,6 @@ def _check_signature(signature: Signature, file: str) -> None:
         if item.kind != "number" and item.cardinality is None:
             raise ModelError(f"The input {item.name!r} in {file} is a {item.kind} and needs a cardinality: the number "
                              "of rows of its table.")
-
-
-def read_vocabularies(path: Path, signature: Signature) -> dict[str, list[str]]:
-    """Values of each column; needed for the inputs that are looked up in a vocabulary."""
-    needed = [item for item in signature.singles if item.kind != "number" and item.ids == "vocabulary"]
-    if not path.exists() and not needed:
-        return {}
-    plain = _read_json(path, None)
-    lists = list(plain.values()) if isinstance(plain, dict) else [None]
-    if not all(isinstance(values, list) and all(isinstance(value, str) for value in values) for values in lists):
-        raise ModelError(f"{path.name} must map each column to a list of texts, in the order of the table's rows "
-                         "from row 1 on.")
-    if twice := repeated(plain):
-        raise ModelError(twice)
-    for item in needed:
-        if item.column not in plain:
-            raise ModelError(f"{path.name} has no vocabulary for the column {item.column!r} of input {item.name!r}; it "
-                             f"has: {', '.join(plain) or 'none'}. Add it, or set ids to 'as-is' in {CONFIG}.")
-        count = len(plain[item.column])
-        if count + item.first_id > item.cardinality:
-            raise ModelError(f"The vocabulary of {item.column!r} has {count} values, but the table of {item.name!r} "
-                             f"has {item.cardinality} rows{', the first for unknown values' * item.first_id}. Every "
-                             "value needs a row of its own.")
-    return plain
-
-
-def _read_json(path: Path, limit: int | None) -> Any:
-    if not path.exists():
-        raise ModelError(f"The model has no {path.name}; a model of the zoo is {CONFIG}, {WEIGHTS} and {VOCABULARIES}.")
-    size = path.stat().st_size
-    if limit is not None and size > limit:
-        raise ModelError(f"{path.name} has {size:,} bytes; at most {limit:,} are allowed.")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique_keys)
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path.name} is not valid JSON in UTF-8: {error}.") from None
 
 
 def _load_weights(path: Path, architecture: str, settings: dict[str, Any], signature: Signature) -> nn.Module:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import keyword
+import re
 from collections.abc import Container
 from itertools import count
+
+PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")  # of every file that comes in
 
 
 def attribute_name(text: str) -> str:

@@ -17,7 +17,7 @@ from torch import nn
 from compression.data.ingest import read_splits
 from storage.store import open_store
 from tests.browser.look import go, picture, settle
-from tests.models.importers.graphs import export, files_of
+from tests.importers.graphs import export, files_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 USERS, ITEMS, ROWS = 400, 300, 4000

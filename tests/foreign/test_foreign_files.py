@@ -21,9 +21,10 @@ import numpy as np
 import pytest
 import torch
 
-from compression.models.files import LoadedModel, load_model
-from compression.models.importers import load_onnx_folder
-from compression.models.importers.reader import read_upload
+from compression.importers import load_onnx_folder
+from compression.importers.reader import read_upload
+from compression.models.files import load_model
+from compression.models.folder import LoadedModel
 from compression.spec.errors import ModelError
 
 pytestmark = [pytest.mark.foreignlib, pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.skipif(

@@ -16,7 +16,8 @@ from compression.measure import latency, pairs, size
 from compression.measure.layer_latency import time_layers
 from compression.measure.runtimes import onnxruntime as runtime
 from compression.models import zoo
-from compression.models.files import LoadedModel, save_model
+from compression.models.files import save_model
+from compression.models.folder import LoadedModel
 from compression.run import run
 from compression.spec.records import Recipe, RunSpec, Step, Target
 from tests.tiny import write_tiny_data

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from compression.models.files import LoadedModel, load_model, save_model
+from compression.models.files import load_model, save_model
+from compression.models.folder import LoadedModel
 from compression.models.structure import copy_structure, replace
 from compression.spec.errors import ModelError
 from tests.tiny import tiny_dataset, tiny_model

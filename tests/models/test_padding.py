@@ -7,13 +7,14 @@ import torch
 from torch import nn
 
 from compression.export.onnx import export_onnx
+from compression.importers.reader import read_upload
 from compression.layers.rows.padded_rows import PaddedRows, keep_padding
 from compression.layers.rows.quantized_rows import QuantizedRows
 from compression.layers.rows.row_codes import encode_rows
-from compression.models.files import LoadedModel, load_model, save_model
-from compression.models.foreign import build
-from compression.models.importers.reader import read_upload
+from compression.models.files import load_model, save_model
+from compression.models.folder import LoadedModel
 from compression.models.structure import declare_padding, leaves, replace
+from compression.models.uploaded import build
 from compression.spec.signature import Input, Signature
 
 SIGNATURE = Signature(inputs=(

@@ -28,10 +28,10 @@ from pathlib import Path
 from onnxscript._framework_apis import torch_2_5
 
 from benchmarks import report
-from compression.models.importers import reader
-from compression.models.importers.confine import close_doors, limit_resources
-from compression.models.importers.reader import read_upload
-from compression.models.importers.sandbox import BASE_MEMORY_BYTES
+from compression.importers import reader
+from compression.importers.reader import read_upload
+from compression.importers.sandbox.hardening import close_doors, limit_resources
+from compression.importers.sandbox.process import BASE_MEMORY_BYTES
 from compression.spec.errors import ModelError
 from tests.security.changes import changed
 from tests.security.hostile import CANARY, Files

@@ -15,13 +15,11 @@ import onnx
 import torch
 from torch import nn
 
-from compression.models.files import LoadedModel, save_model
-from tests.models.importers.folders import bert_state, write_folder
-from tests.models.importers.folders import zipped as zipped_folder
-from tests.models.importers.keras.make import keras_zip, two_fields, weights_h5
-from tests.models.importers.state_dict.fuxictr import Model as FuxiCTR
-from tests.models.importers.state_dict.fuxictr import fuxictr_files
-from tests.models.importers.state_dict.recbole import (
+from compression.models.files import save_model
+from compression.models.folder import LoadedModel
+from tests.importers.checkpoint.fuxictr import Model as FuxiCTR
+from tests.importers.checkpoint.fuxictr import fuxictr_files
+from tests.importers.checkpoint.recbole import (
     CONTEXT,
     KINDS,
     WORDS,
@@ -29,7 +27,10 @@ from tests.models.importers.state_dict.recbole import (
     recbole_checkpoint,
     recbole_dataset,
 )
-from tests.models.importers.state_dict.tools import lightning_sasrec
+from tests.importers.checkpoint.tools import lightning_sasrec
+from tests.importers.folders import bert_state, write_folder
+from tests.importers.folders import zipped as zipped_folder
+from tests.importers.keras.make import keras_zip, two_fields, weights_h5
 from tests.security.hostile import Files, Payload, graph, pickled, zipped
 from tests.tiny import tiny_dataset, tiny_model
 

@@ -10,8 +10,8 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from compression.models.importers.inert_pickle import plain, read_pickle
-from compression.models.importers.torch_file import read_torch_file
+from compression.importers.checkpoint.inert_pickle import plain, read_pickle
+from compression.importers.checkpoint.torch_file import read_torch_file
 from compression.spec.errors import ModelError
 from tests.security.hostile import CANARY, Payload, zipped
 

@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 import pytest
 
-from compression.models.importers.reader import read_upload
+from compression.importers.reader import read_upload
 from compression.spec.errors import ModelError
-from tests.models.importers.keras.make import functional, given, keras_zip, layer, ranker, weights_h5
+from tests.importers.keras.make import functional, given, keras_zip, layer, ranker, weights_h5
 from tests.security.hostile import CANARY, Files, Payload, pickled
 
 pytestmark = pytest.mark.security

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from compression.models.importers.pt2_file import read_pt2
-from compression.models.importers.reader import read_upload
+from compression.importers.pt2.file import read_pt2
+from compression.importers.reader import read_upload
 from compression.spec.errors import ModelError
 from tests.security.hostile import CANARY, pickled
 from tests.security.sound import program_members

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+from compression.importers.reader import read_upload
 from compression.models.files import load_model
-from compression.models.importers.reader import read_upload
 from compression.spec.errors import ModelError
-from tests.models.importers.state_dict.fuxictr import FEATURES, fuxictr_files
-from tests.models.importers.state_dict.fuxictr import Model as FuxiCTR
-from tests.models.importers.state_dict.recbole import (
+from tests.importers.checkpoint.fuxictr import FEATURES, fuxictr_files
+from tests.importers.checkpoint.fuxictr import Model as FuxiCTR
+from tests.importers.checkpoint.recbole import (
     CONTEXT,
     KINDS,
     WORDS,
@@ -24,7 +24,7 @@ from tests.models.importers.state_dict.recbole import (
     recbole_checkpoint,
     recbole_dataset,
 )
-from tests.models.importers.state_dict.tools import instance, lightning_checkpoint, lightning_sasrec, stranger
+from tests.importers.checkpoint.tools import instance, lightning_checkpoint, lightning_sasrec, stranger
 from tests.security.hostile import CANARY, Files, Payload
 from tests.security.test_hostile_checkpoints import KeyedPayload
 

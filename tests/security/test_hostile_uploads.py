@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compression.models.importers.reader import read_upload
-from compression.models.importers.sandbox import read_in_sandbox
+from compression.importers.reader import read_upload
+from compression.importers.sandbox.process import read_in_sandbox
 from compression.spec.errors import ModelError
 from tests.security.hostile import (
     CANARY,

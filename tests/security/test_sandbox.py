@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from compression.models.importers import import_model, landlock, sandbox
-from compression.models.importers.sandbox import read_in_sandbox
+from compression.importers import import_model
+from compression.importers.sandbox import landlock
+from compression.importers.sandbox import process as sandbox
+from compression.importers.sandbox.process import read_in_sandbox
 from compression.spec.disk import is_disk_full
 from compression.spec.errors import ModelError
 from tests.security.hostile import CANARY, graph, pickled, torch_zip
@@ -39,7 +41,7 @@ def files(folder: Path, **content: bytes) -> dict[str, Path]:
 def confined(code: str, **limits) -> subprocess.CompletedProcess:
     """Run code in a process that has confined itself as the importer's child does."""
     start = ("import socket, os, subprocess, ctypes\n"
-             "from compression.models.importers.confine import close_doors, leave_network, limit_resources\n"
+             "from compression.importers.sandbox.hardening import close_doors, leave_network, limit_resources\n"
              f"limit_resources(**{({'memory_bytes': 1 << 30, 'cpu_seconds': 20, 'file_bytes': 1 << 20} | limits)!r})\n"
              "leave_network()\nclosed = close_doors()\n")
     return subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, cwd=ROOT, timeout=60,
@@ -210,7 +212,7 @@ def child_of(monkeypatch, code: str) -> None:
     real = subprocess.Popen
 
     def replaced(command, **options):
-        start = ("import sys\nfrom compression.models.importers import child, reader\n"
+        start = ("import sys\nfrom compression.importers import child, reader\n"
                  f"def probe(files, out, **options):\n    from compression.spec.errors import ModelError\n"
                  f"    import os, json\n    scratch = out.parent\n{textwrap.indent(code, '    ')}\n"
                  "    raise ModelError(json.dumps(seen))\n"

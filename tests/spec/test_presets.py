@@ -65,7 +65,7 @@ def test_it_is_written_read_and_checked_without_an_error_and_says_why_and_when(p
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
 def test_it_runs_on_models_that_it_suits_and_weighs_what_was_estimated(preset, zoo, dataset, tmp_path):
-    from compression.models.files import LoadedModel
+    from compression.models.folder import LoadedModel
 
     suited = [key for key, (_, description) in zoo.items() if preset.suits(description)]
     if not suited:

@@ -11,13 +11,13 @@ from torch import nn
 
 from compression.data.description import dump_description, load_description
 from compression.data.summary import summarise
-from compression.models.importers.binding_table import Line
+from compression.importers.binding.table import Line
 from compression.spec.records import Failure, ImportModelSpec
 from storage.records import NewData, NewModel, Outcome
 from storage.store import open_store
 from tests.data.write import write_data
-from tests.models.importers.graphs import export
-from tests.models.importers.state_dict.make import NCF
+from tests.importers.checkpoint.make import NCF
+from tests.importers.graphs import export
 from tests.storage.test_files import lies
 from tests.ui.app import open_page, texts
 from tests.ui.filled import WORKER, description, fill

@@ -190,7 +190,7 @@ def _why_not(model: "nn.Module", link: Link) -> str:
     from torch import nn
 
     if hasattr(model, "steps"):  # a graph that was read: what lies between is there to be looked at
-        from compression.models.importers.onnx_paths import why_not_alone
+        from compression.models.onnx.paths import why_not_alone
 
         return why_not_alone(model, model.steps, model.result, link.first, link.second, link.between)
     parent, names = model.get_submodule(link.first.rpartition(".")[0]), (link.first, link.second)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from compression.models.foreign.blocks import Attention
+    from compression.models.uploaded.blocks import Attention
 
 ROWS, COLUMNS = ("query", "key", "value"), "out"
 ALL_KEPT = "all {} heads are kept"

@@ -99,7 +99,7 @@ def _neighbours(model: "nn.Module", ctx: Context) -> "dict[str, tuple[nn.Module,
     from torch import nn
 
     if hasattr(model, "steps"):  # a graph that was read: what lies beside a layer is there to be looked at
-        from compression.models.importers.onnx_paths import neighbours
+        from compression.models.onnx.paths import neighbours
 
         beside = neighbours(model, ctx.signature)
     else:

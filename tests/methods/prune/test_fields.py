@@ -22,7 +22,8 @@ from compression.export.onnx import export_onnx
 from compression.export.parity import check_parity
 from compression.models import zoo
 from compression.models.constant_inputs import drop_input, mean_rows, tables_of, without_columns
-from compression.models.files import LoadedModel, save_model
+from compression.models.files import save_model
+from compression.models.folder import LoadedModel
 from compression.models.snapshot import read_snapshot, write_snapshot
 from compression.models.structure import leaves, read_signature
 from compression.observe.importance import permutation_importance

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from compression.export.onnx import export_onnx
+from compression.importers.reader import read_upload
 from compression.methods.reparam.fold import FoldParams
 from compression.models.files import load_model
-from compression.models.importers.reader import read_upload
 from compression.models.structure import describe
 from compression.spec.method import METHODS, Context
 from compression.spec.recipe import check, estimate
+from tests.importers.graphs import export, files_of
 from tests.methods.given import apply, logits, ordered_dataset, recipe_of
-from tests.models.importers.graphs import export, files_of
 from tests.tiny import tiny_model
 
 

@@ -1,0 +1,1 @@
+"""Models of Hugging Face and sentence-transformers: a config, weights, a tokenizer."""

@@ -1,0 +1,149 @@
+"""Weights of a Hugging Face folder under the names of our encoder: names and shapes first, numbers afterwards."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from compression.importers.hugging_face.settings import Encoder
+from compression.spec.errors import ModelError
+
+_BERT_BLOCK = {
+    "attention.query": "attention.self.query", "attention.key": "attention.self.key",
+    "attention.value": "attention.self.value", "attention.out": "attention.output.dense",
+    "first_norm": "attention.output.LayerNorm", "widen": "intermediate.dense", "narrow": "output.dense",
+    "second_norm": "output.LayerNorm"}
+_DISTIL_BLOCK = {
+    "attention.query": "attention.q_lin", "attention.key": "attention.k_lin", "attention.value": "attention.v_lin",
+    "attention.out": "attention.out_lin", "first_norm": "sa_layer_norm", "widen": "ffn.lin1", "narrow": "ffn.lin2",
+    "second_norm": "output_layer_norm"}
+_TOP = {"token": "embeddings.word_embeddings", "place": "embeddings.position_embeddings",
+        "kind": "embeddings.token_type_embeddings", "embedding_norm": "embeddings.LayerNorm"}
+_HEADS = {"bert": ("pooler.dense", "classifier"), "distilbert": ("pre_classifier", "classifier")}
+_OTHER_HEADS = ("classifier.dense", "classifier.out_proj")  # RoBERTa and its like
+_LEFT_OUT = re.compile(r"(embeddings\.(position_ids|token_type_ids)|pooler\..*|cls\..*|lm_head\..*|vocab_.*)")
+_TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_OLD = {"weight": "gamma", "bias": "beta"}  # of norms, in the first BERT files
+
+
+def read_weights(encoder: Encoder, expected: dict[str, Tensor], files: dict[str, Path], weights: str
+                 ) -> dict[str, Tensor]:
+    """Our name → float32 tensor, for every name of `expected` (on meta). Raises ModelError before memory is taken."""
+    sources = {"": _Source(files, weights)}
+    for folder in encoder.dense_folders:
+        found = next((name for name in (f"{folder}.model.safetensors", f"{folder}.pytorch_model.bin") if name in files),
+                     f"{folder}.model.safetensors")
+        sources[folder] = _Source(files, found)
+    taken: dict[str, set[str]] = {folder: set() for folder in sources}
+    places = {}
+    for ours, tensor in expected.items():
+        folder, theirs = _named(ours, encoder, sources[""].names)
+        source = sources[folder]
+        if theirs not in source.shapes:
+            raise ModelError(f"{source.file} has no {theirs!r}, which its settings ask for. Save the whole model "
+                             "again.")
+        if source.shapes[theirs] != tuple(tensor.shape):
+            raise ModelError(f"{theirs} in {source.file} has shape {_times(source.shapes[theirs])}; the settings ask "
+                             f"for {_times(tensor.shape)}.")
+        taken[folder].add(theirs)
+        places[ours] = (source, theirs)
+    for folder, source in sources.items():
+        strange = sorted(name for name in source.names - taken[folder]
+                         if not _LEFT_OUT.fullmatch(_without_prefix(name, encoder.family)))
+        if strange:
+            raise ModelError(f"{source.file} holds {', '.join(strange[:3])[:200]}, which no encoder of this family "
+                             "has: its answers would be wrong. Export the model to ONNX.")
+    return {ours: source.tensor(theirs) for ours, (source, theirs) in places.items()}
+
+
+class _Source:
+    """A file of weights: shapes from its header, tensors when they are asked for."""
+
+    def __init__(self, files: dict[str, Path], file: str) -> None:
+        if file not in files:
+            raise ModelError(f"{file} was not uploaded. Upload the whole folder as a zip.")
+        self.file = file
+        self.get: Callable[[str], Tensor]
+        if file.endswith(".safetensors"):
+            self._open_safetensors(files[file])
+        else:
+            from compression.importers.checkpoint.torch_file import read_torch_file, weights_of
+
+            state = weights_of(read_torch_file(files[file], file))
+            self.shapes, self.get = {name: tuple(one.shape) for name, one in state.items()}, state.__getitem__
+        self.names = set(self.shapes)
+
+    def _open_safetensors(self, path: Path) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        from compression.importers.reader import safetensors_metadata
+
+        safetensors_metadata(path, self.file)
+        try:
+            opened = safe_open(path, framework="pt")
+            parts = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{self.file} is not a whole safetensors file ({error}). It is truncated or of another "
+                             "format; save it again.") from None
+        self.shapes = {name: tuple(part.get_shape()) for name, part in parts.items()}
+        kinds = {name: part.get_dtype() for name, part in parts.items()}
+
+        def get(name: str) -> Tensor:
+            if kinds[name] not in _TYPES:
+                raise ModelError(f"{name} in {self.file} is stored as {kinds[name]}; {', '.join(_TYPES)} are read.")
+            return opened.get_tensor(name)
+
+        self.get = get
+
+    def tensor(self, name: str) -> Tensor:
+        """A float32 tensor of its own memory. Raises ModelError for NaN and infinity."""
+        tensor = self.get(name)
+        if not tensor.is_floating_point():
+            raise ModelError(f"{name} in {self.file} holds {str(tensor.dtype).removeprefix('torch.')}; numbers are "
+                             "needed.")
+        tensor = tensor.to(torch.float32, copy=True).contiguous()
+        if not bool(torch.isfinite(tensor).all()):
+            raise ModelError(f"{name} in {self.file} has values that are NaN or infinite. Take another checkpoint.")
+        return tensor
+
+
+def _named(ours: str, encoder: Encoder, names: set[str]) -> tuple[str, str]:
+    """(folder, name in its file) of one of our weights."""
+    path, _, last = ours.rpartition(".")
+    first, _, rest = path.partition(".")
+    number, _, inner = rest.partition(".")
+    if first == "dense":
+        return encoder.dense_folders[int(number)], f"linear.{last}"
+    if first == "blocks":
+        distil = encoder.family == "distilbert"
+        block = (_DISTIL_BLOCK if distil else _BERT_BLOCK)[inner]
+        theirs = f"{'transformer' if distil else 'encoder'}.layer.{number}.{block}"
+    elif first in ("pool_layer", "output"):
+        theirs = _HEADS.get(encoder.family, _OTHER_HEADS)[first == "output"]
+    else:
+        theirs = _TOP[first]
+    return "", next(_spellings(theirs, last, encoder.family, names), f"{theirs}.{last}")
+
+
+def _spellings(theirs: str, last: str, family: str, names: set[str]) -> Iterable[str]:
+    """The ways a file may write a name, those that it has: with the family's prefix, norms in the old words."""
+    for prefix in ("", f"{_prefix(family)}."):
+        for ending in (last, _OLD[last]):
+            if f"{prefix}{theirs}.{ending}" in names:
+                yield f"{prefix}{theirs}.{ending}"
+
+
+def _prefix(family: str) -> str:
+    return "roberta" if family in ("xlm-roberta", "camembert") else family
+
+
+def _without_prefix(name: str, family: str) -> str:
+    return name.removeprefix(f"{_prefix(family)}.")
+
+
+def _times(shape: Iterable[int]) -> str:
+    return " × ".join(map(str, shape)) or "one number"

@@ -1,0 +1,1 @@
+"""ONNX files: check them, bind their inputs, write a model folder."""

@@ -1,0 +1,182 @@
+"""Read a foreign ONNX file: check, bind, try both ways of running it, and write the model folder."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from compression.importers.binding.proposal import bind
+from compression.importers.onnx.inputs import model_inputs
+from compression.models.onnx.check import read_checked
+from compression.models.onnx.folder import (
+    ARCHITECTURE,
+    RESERVED,
+    Binding,
+    describe_file,
+    ends_in_sigmoid,
+    graph_output,
+    read_onnx_folder,
+    score_name,
+    with_one_score,
+    write_onnx_folder,
+)
+from compression.models.onnx.values import Unsupported
+from compression.spec.errors import MeasureError, ModelError
+from compression.spec.records import ModelDescription
+from compression.spec.signature import Input, Signature
+
+TOLERANCE = 1e-4  # between ONNX Runtime and our reading of the same file, on probabilities
+_TRIED_ROWS = (3, 5)
+
+
+def read_onnx(path: Path, name: str, files: dict[str, Path], out: Path, *, given: dict[str, Any],
+              vocabularies: dict[str, list[str]], data_folder: Path | None) -> ModelDescription:
+    """Check and bind the file, and write it to `out`. Where our reading fails, it is kept to be measured as it is.
+
+    Raises ModelError for a file that is broken or hostile, can't be bound, or can't be run by ONNX Runtime.
+    """
+    data = {other: file for other, file in files.items() if other != name}
+    model = read_checked(path, data, name=name)
+    output = graph_output(model, given)
+    signature = bind(model_inputs(model), given, description=_description(data_folder), vocabularies=vocabularies)
+    is_probability = ends_in_sigmoid(model, output) or _said_probability(given, output)
+    kept = with_one_score(model, output, is_probability=is_probability)
+    signature = signature.model_copy(update={"output": score_name(kept), "output_form": "probability"})
+    with tempfile.TemporaryDirectory(prefix="tried-", dir=out.parent) as scratch:
+        tried = Path(scratch)
+        write_onnx_folder(tried, kept, data, Binding(signature=signature, readable=True), vocabularies)
+        scores = _scores_of_runtime(tried, signature, name)
+        _compare_with_loops(path, name, data, output, tried, signature, is_probability=is_probability)
+        reason = _why_unreadable(tried, signature, scores)
+    binding = Binding(signature=signature, readable=not reason, reason=reason)
+    write_onnx_folder(out, kept, data, binding, vocabularies)
+    if reason:
+        return describe_file(out / "model.onnx", kept, signature, reason)
+    return _describe(out, signature)
+
+
+def trial_inputs(signature: Signature, n_rows: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """Made-up rows with every id inside its table."""
+
+    def column(item: Input) -> np.ndarray:
+        if item.kind == "number":
+            return generator.normal(size=n_rows).astype(np.float32)
+        shape = (n_rows, item.max_length or 3) if item.kind == "multi" else n_rows
+        return generator.integers(0, item.cardinality or 1, shape).astype(item.dtype) + item.offset
+
+    return {item.name: np.stack([column(part) for part in item.parts], 1) if item.parts else column(item)
+            for item in signature.inputs}
+
+
+def _scores_of_runtime(folder: Path, signature: Signature, name: str) -> list[np.ndarray]:
+    """Scores of the trial rows by ONNX Runtime, for two batch sizes."""
+    from compression.measure.runtimes.onnxruntime import open_session
+
+    generator = np.random.default_rng(0)
+    try:
+        session = open_session(folder / "model.onnx")
+        scores = [session.score(trial_inputs(signature, n_rows, generator)) for n_rows in _TRIED_ROWS]
+    except MeasureError as error:
+        raise ModelError(f"{name} could not be tried: {error}") from None
+    if any((batch < 0).any() or (batch > 1).any() for batch in scores):
+        raise ModelError(f"{name} gave scores outside [0, 1], but its output was said to be a probability. "
+                         'Say {"output_form": "logit"} in the binding.')
+    return scores
+
+
+def _compare_with_loops(path: Path, name: str, data: dict[str, Path], output: str, tried: Path, signature: Signature,
+                        *, is_probability: bool) -> None:
+    """Where loops were taken for EmbeddingBags: the file as it came has to give the same scores. Raises ModelError."""
+    from compression.measure.runtimes.onnxruntime import open_session
+
+    whole = onnx.load(str(path), load_external_data=False)  # read_checked has looked at all of it
+    if not any(node.op_type == "Loop" for node in whole.graph.node):
+        return
+    for other, file in data.items():
+        if other not in RESERVED and not (tried / other).exists():
+            shutil.copyfile(file, tried / other)
+    as_it_came = tried / "as_it_came.onnx"
+    as_it_came.write_bytes(with_one_score(whole, output, is_probability=is_probability).SerializeToString())
+    generator = np.random.default_rng(0)
+    try:
+        before, after = open_session(as_it_came), open_session(tried / "model.onnx")
+        for with_padding in (False, True):
+            rows = trial_inputs(signature, _TRIED_ROWS[1], generator)
+            rows = {key: _padded(value) if with_padding else value for key, value in rows.items()}
+            if np.abs(before.score(rows) - after.score(rows)).max() > TOLERANCE:
+                raise ModelError(f"{name} holds a loop that looks like an EmbeddingBag, but pools in a way that is not "
+                                 "read. Export the model without loops that depend on the data.")
+    except MeasureError as error:
+        raise ModelError(f"{name} could not be tried: {error}") from None
+    finally:
+        as_it_came.unlink()
+
+
+def _padded(values: np.ndarray) -> np.ndarray:
+    """Lists with zeros at the end, one of them all zeros; other inputs as they are."""
+    if values.ndim < 2 or values.dtype.kind != "i":
+        return values
+    values = values.copy()
+    for row in range(len(values)):
+        values[row, max(0, values.shape[1] - row):] = 0
+    values[-1] = 0
+    return values
+
+
+def _why_unreadable(folder: Path, signature: Signature, expected: list[np.ndarray]) -> str:
+    """Why our reading of the file can't be used; empty where it agrees with ONNX Runtime."""
+    import torch
+
+    from compression.models.onnx.graph import OnnxModel
+
+    generator = np.random.default_rng(0)
+    as_it_is = "The file can be measured as it is, but no method can change it."
+    try:
+        data = {file.name: file for file in folder.iterdir()}
+        module = OnnxModel(read_checked(folder / "model.onnx", data), data).eval()
+        with torch.no_grad():
+            for n_rows, scores in zip(_TRIED_ROWS, expected, strict=True):
+                rows = trial_inputs(signature, n_rows, generator)
+                batch = {key: torch.from_numpy(value) for key, value in rows.items()}
+                ours = torch.sigmoid(module(batch)).numpy()
+                if ours.shape != scores.shape or np.abs(ours - scores).max() > TOLERANCE:
+                    return f"RecPress reads this graph differently from ONNX Runtime. {as_it_is}"
+    except Unsupported as error:
+        return f"{str(error)[:1].upper()}{str(error)[1:]}. {as_it_is}"
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:  # what torch says of a bad graph
+        reason = " ".join(str(error).split())[:200]
+        return f"RecPress can't run this graph ({reason}). {as_it_is}"
+    return ""
+
+
+def _describe(folder: Path, signature: Signature) -> ModelDescription:
+    from compression.importers.reader import exported_graph_bytes
+    from compression.models.structure import describe
+    from compression.spec.errors import ExportError
+
+    module = read_onnx_folder(folder).module
+    try:
+        graph_bytes = exported_graph_bytes(module, signature, folder.parent)
+    except ExportError as error:
+        raise ModelError(f"The model was read, but can't be written again: {error}") from None
+    return describe(module, signature, architecture=ARCHITECTURE, graph_bytes=graph_bytes)
+
+
+def _said_probability(given: dict[str, Any], output: str) -> bool:
+    form = given.get("output_form")
+    if form not in (None, "probability", "logit"):
+        raise ModelError(f"output_form of a binding is probability or logit; got {str(form)[:40]!r}.")
+    return form == "probability" or (form is None and "prob" in output.lower())
+
+
+def _description(data_folder: Path | None) -> Any:
+    if data_folder is None:
+        return None
+    from compression.data.description import load_description
+
+    return load_description(data_folder)

@@ -1,0 +1,1 @@
+"""Exported programs of torch.export, read without running them."""

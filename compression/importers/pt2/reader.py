@@ -1,0 +1,65 @@
+"""Read a `.pt2`: its graph, checked, is written as ONNX by our own exporter and goes the way of every ONNX file."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compression.importers.pt2.file import Pt2, Pt2Input, read_pt2
+from compression.spec.errors import ModelError
+from compression.spec.records import ModelDescription
+
+OPSET = 21
+_ROWS, _LENGTH = 3, 7  # of the example the graph is traced with; free axes stay free
+_INPUT_DTYPES = (torch.int64, torch.int32, torch.float32)
+
+
+def read_exported_program(path: Path, name: str, out: Path, *, given: dict[str, Any],
+                          vocabularies: dict[str, list[str]], data_folder: Path | None) -> ModelDescription:
+    """Check, convert and bind an exported program, and write the model folder. Raises ModelError."""
+    from compression.importers.onnx.reader import read_onnx
+
+    program = read_pt2(path, name)
+    graph = out.parent / "converted.onnx"
+    write_onnx(program, graph, name)
+    data = {file.name: file for file in out.parent.glob("converted.onnx.data")}
+    return read_onnx(graph, "converted.onnx", {"converted.onnx": graph, **data}, out, given=given,
+                     vocabularies=vocabularies, data_folder=data_folder)
+
+
+def write_onnx(program: Pt2, path: Path, name: str) -> None:
+    """The program as an ONNX file; weights above a few bytes lie beside it. Raises ModelError."""
+    for item in program.inputs:
+        if item.dtype not in _INPUT_DTYPES:
+            dtype = str(item.dtype).removeprefix("torch.")
+            raise ModelError(f"Input {item.name!r} of {name} is {dtype}; columns can be bound to int64, int32 and "
+                             "float32.")
+        if item.axes and item.axes[0] is not None:
+            raise ModelError(f"Input {item.name!r} of {name} has a fixed batch of {item.axes[0]}. Export with a "
+                             "dynamic first axis: torch.export.export(…, dynamic_shapes=…).")
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+            converted = torch.onnx.export(
+                program.module, tuple(_example(item) for item in program.inputs), dynamo=True, optimize=True,
+                verbose=False, opset_version=OPSET, input_names=[item.name for item in program.inputs],
+                dynamic_shapes=tuple({place: torch.export.Dim.DYNAMIC for place, length in enumerate(item.axes)
+                                      if length is None} for item in program.inputs))
+            converted.save(str(path), external_data=True)
+    except ModelError:
+        raise
+    except Exception as error:  # the exporter raises whatever its passes raise
+        reason = str(error.__cause__ or error).strip().splitlines()[0][:300]
+        raise ModelError(f"{name} was read, but its graph can't be written as ONNX ({reason}). Export the model to "
+                         "ONNX instead.") from None
+
+
+def _example(item: Pt2Input) -> torch.Tensor:
+    """Zeros of the input's shape: no id is out of range."""
+    axes = [(_ROWS if place == 0 else _LENGTH) if length is None else length for place, length in enumerate(item.axes)]
+    return torch.zeros(axes, dtype=item.dtype)

@@ -1,0 +1,1 @@
+"""A child process that has made itself harmless reads what a stranger made."""

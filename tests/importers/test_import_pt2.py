@@ -1,0 +1,102 @@
+"""A `.pt2` of torch.export becomes the same ordinary layers as an ONNX file, without torch.export.load."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from compression.importers.pt2.file import read_pt2
+from compression.importers.reader import read_upload
+from compression.models.files import load_model
+from compression.models.structure import leaves
+from compression.spec.errors import ModelError
+from tests.importers.graphs import Columns, SharedTable
+from tests.methods.given import apply
+from tests.tiny import tiny_dataset, write_tiny_data
+
+
+class TwoTowers(nn.Module):
+    """Two inputs of one id each, a dot product of what two towers make of them: logits (B,)."""
+
+    def __init__(self, users=31, items=41, dim=4):
+        super().__init__()
+        self.user_table, self.item_table = nn.Embedding(users, dim), nn.Embedding(items, dim)
+        self.user_tower = nn.Sequential(nn.Linear(dim, 8), nn.ReLU(), nn.Linear(8, 4))
+        self.item_tower = nn.Sequential(nn.Linear(dim, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 4))
+
+    def forward(self, user, item):
+        return (self.user_tower(self.user_table(user)) * self.item_tower(self.item_table(item))).sum(-1)
+
+
+ONE_ID_EACH = {"user": torch.arange(5), "item": torch.arange(5) + 3}
+MODELS = {
+    "towers": (TwoTowers, ONE_ID_EACH, {}),
+    "shared table": (SharedTable, {"ids": torch.randint(0, 7, (5, 3))},
+                     {"inputs": {"ids": {"columns": ["user", "item", "genres"]}}, "output_form": "probability"}),
+    "wide inputs": (Columns, {"cat": torch.randint(0, 31, (5, 2)), "dense": torch.randn(5, 2)},
+                    {"inputs": {"cat": {"columns": ["user", "item"]}, "dense": {"columns": ["age", "age"]}}}),
+}
+
+
+def export(model: nn.Module, arguments: dict[str, torch.Tensor], path: Path, *, dynamic: bool = True) -> Path:
+    axes = tuple({0: torch.export.Dim.DYNAMIC} if dynamic else {} for _ in arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(torch.export.export(model.eval(), tuple(arguments.values()), dynamic_shapes=axes), path)
+    return path
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_graph_gives_the_very_outputs_of_the_model(name, tmp_path):
+    make, arguments, _ = MODELS[name]
+    model = make()
+    program = read_pt2(export(model, arguments, tmp_path / "m.pt2"), "m.pt2")
+    assert [item.name for item in program.inputs] == list(arguments)
+    with torch.no_grad():
+        assert torch.equal(program.module(*arguments.values()), model(*arguments.values()))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_it_is_imported_as_ordinary_layers_with_the_same_scores(name, tmp_path):
+    make, arguments, binding = MODELS[name]
+    model = make()
+    path = export(model, arguments, tmp_path / "m.pt2")
+    described = read_upload({"m.pt2": path}, tmp_path / "imported", binding=binding)
+    loaded = load_model(tmp_path / "imported")
+    with torch.no_grad():
+        expected = model(*arguments.values()).reshape(-1)
+        expected = expected if binding.get("output_form") == "probability" else torch.sigmoid(expected)
+        assert torch.allclose(torch.sigmoid(loaded.module(arguments)), expected, atol=1e-5)
+    count = {kind: sum(isinstance(part, kind) for _, part in leaves(loaded.module))
+             for kind in (nn.Embedding, nn.Linear)}
+    assert count == {kind: sum(isinstance(part, kind) for part in model.modules()) for kind in count}
+    assert described.size_bytes > 0 and described.architecture == "onnx"
+
+
+def test_a_method_works_on_an_imported_program(tmp_path):
+    dataset = tiny_dataset()
+    data = write_tiny_data(tmp_path / "data")
+    path = export(TwoTowers(), ONE_ID_EACH, tmp_path / "m.pt2")
+    read_upload({"m.pt2": path}, tmp_path / "imported", data_folder=data)
+    given = apply("embed.quantize_rows", load_model(tmp_path / "imported").module, dataset, min_rows=2)
+    assert len(given.changes) == 2
+
+
+def test_a_fixed_batch_is_refused_with_what_to_do(tmp_path):
+    path = export(TwoTowers(), ONE_ID_EACH, tmp_path / "m.pt2", dynamic=False)
+    with pytest.raises(ModelError, match=r"Input 'user' of m.pt2 has a fixed batch of 5\. Export with a dynamic"):
+        read_upload({"m.pt2": path}, tmp_path / "imported")
+
+
+def test_an_operator_that_is_not_on_the_list_is_named(tmp_path):
+    class Odd(TwoTowers):
+        def forward(self, user, item):
+            return torch.special.bessel_j0(super().forward(user, item))
+
+    path = export(Odd(), ONE_ID_EACH, tmp_path / "m.pt2")
+    with pytest.raises(ModelError, match=r"calls 'torch\.ops\.aten\.special_bessel_j0\.default', which is not among"):
+        read_upload({"m.pt2": path}, tmp_path / "imported")
