@@ -27,7 +27,7 @@ from compression.data.dataset import Rows
 from compression.measure.estimates import Estimate
 from compression.measure.quality import estimate
 from compression.spec.metrics import METRICS
-from compression.tasks import TASKS
+from compression.spec.task import TASKS
 
 ALL = TASKS["ctr"].metrics
 TRUTH_USERS = 40_000

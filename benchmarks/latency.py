@@ -29,11 +29,11 @@ from benchmarks.catalogue.references import SOURCES, Reference, load_reference, 
 from compression.export.onnx import export_onnx
 from compression.measure.latency import SECONDS, measure_latency
 from compression.measure.layer_latency import time_layers
-from compression.run import apply_recipe
+from compression.running.run import apply_recipe
+from compression.running.step_cache import StepCache
 from compression.spec.recipe import FINE_TUNE
 from compression.spec.records import Measurement, Recipe, Step, Target
 from compression.spec.values import Value, point_key
-from compression.step_cache import StepCache
 from compression.tasks.verdict import sentence
 
 FOLDER = Path(__file__).resolve().parents[1] / ".cache" / "latency"

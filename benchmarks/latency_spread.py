@@ -28,7 +28,7 @@ from compression.export.onnx import export_onnx
 from compression.measure.latency import ROUNDS, measure_latency
 from compression.models import zoo
 from compression.models.folder import LoadedModel
-from compression.run import apply_recipe
+from compression.running.run import apply_recipe
 from compression.spec.records import Measurement, Recipe, Step, Target
 
 ROWS = 60_000

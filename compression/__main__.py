@@ -119,7 +119,7 @@ def inspect(options: argparse.Namespace) -> Answer:
     with tempfile.TemporaryDirectory() as scratch:
         folder = _model_folder(options.model, Path(scratch), options.data)
         from compression.models.files import load_model
-        from compression.run import describe_model
+        from compression.running.run import describe_model
 
         description = describe_model(load_model(folder), Path(scratch) / "export")
     lines = [f"{description.architecture}, {description.size_bytes:,} bytes exported"]
@@ -134,7 +134,7 @@ def inspect(options: argparse.Namespace) -> Answer:
 def train(options: argparse.Namespace) -> Answer:
     """Train a reference model on a dataset."""
     from compression.models.zoo import ARCHITECTURES
-    from compression.run import train_reference, training_sentence
+    from compression.running.run import train_reference, training_sentence
 
     if options.architecture not in ARCHITECTURES:
         raise ModelError(
@@ -157,7 +157,7 @@ def train(options: argparse.Namespace) -> Answer:
 
 def run(options: argparse.Namespace) -> Answer:
     """Apply a recipe, export, measure beside the baseline."""
-    from compression.run import run as run_recipe
+    from compression.running.run import run as run_recipe
     from compression.spec.recipe import load_recipe
 
     if not options.recipe.is_file():
@@ -182,7 +182,7 @@ def run(options: argparse.Namespace) -> Answer:
 
 def bundle(options: argparse.Namespace) -> Answer:
     """Check a bundle's digests; with data, measure its file again."""
-    from compression.export.bundle import read_bundle
+    from compression.export.bundle.files import read_bundle
 
     with tempfile.TemporaryDirectory() as scratch:
         folder, result = read_bundle(options.bundle, Path(scratch))
@@ -202,9 +202,9 @@ def bundle(options: argparse.Namespace) -> Answer:
 
 def _quality_again(folder: Path, target: Target, data: Path) -> list[Measurement]:
     from compression.data.encode import load_dataset
-    from compression.export.bundle import read_signature
+    from compression.export.bundle.files import read_signature
     from compression.measure.quality import measure_quality
-    from compression.measure.runtimes import RUNTIMES
+    from compression.runtimes import RUNTIMES
 
     signature, vocabularies = read_signature(folder)
     dataset = load_dataset(_data_folder(data), signature=signature, vocabularies=vocabularies)

@@ -36,9 +36,9 @@ def perform(assignment: Assignment, report: Report) -> Outcome:
 
 def perform_run(assignment: Assignment, spec: RunSpec, files: Files, report: Report) -> Outcome:
     """Compress, export and measure."""
-    from compression.machine import cache_origin
-    from compression.run import run
-    from compression.step_cache import StepCache
+    from compression.running.machine import cache_origin
+    from compression.running.run import run
+    from compression.running.step_cache import StepCache
 
     origin = cache_origin(spec.model, spec.data, code=code_version())
     cache = (StepCache(assignment.cache, origin, assignment.cache_bytes, spec.target)
@@ -53,7 +53,7 @@ def perform_run(assignment: Assignment, spec: RunSpec, files: Files, report: Rep
 def perform_train(assignment: Assignment, spec: TrainSpec, files: Files, report: Report) -> Outcome:
     """Train a reference model."""
     from compression.models.zoo import ARCHITECTURES
-    from compression.run import train_reference
+    from compression.running.run import train_reference
 
     folder, description, notes = train_reference(spec, data_folder=_data_folder(assignment, files),
                                                  folder=assignment.work, report=report)
@@ -91,9 +91,9 @@ def perform_import_data(assignment: Assignment, spec: ImportDataSpec, files: Fil
 
 def perform_import_model(assignment: Assignment, spec: ImportModelSpec, files: Files, report: Report) -> Outcome:
     """Check an uploaded model, and bind its inputs to a dataset's columns."""
-    from compression.first_look import first_look
     from compression.importers import import_model
     from compression.importers.binding.vocabularies import prepare
+    from compression.running.first_look import first_look
 
     upload = files.materialise(spec.files, _inputs(assignment, "upload"))
     data_folder = _data_folder(assignment, files) if spec.data else None

@@ -16,10 +16,10 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from compression.running.step_cache import DEFAULT_LIMIT_BYTES
 from compression.spec.disk import is_disk_full
 from compression.spec.errors import StorageError
 from compression.spec.records import Failure
-from compression.step_cache import DEFAULT_LIMIT_BYTES
 from jobs.devices import cpu_count, worker_devices
 from jobs.failures import DISK_FULL, disk_full
 from jobs.limits import STOOD_STILL, Watch

@@ -9,7 +9,7 @@ from compression.spec.code_version import code_version
 from compression.spec.data_description import DataDescription
 from compression.spec.errors import StorageError
 from compression.spec.records import Measurement, Result, RunSpec, Target
-from compression.tasks import TASKS
+from compression.spec.task import TASKS
 from storage.catalogue import Catalogue
 from storage.digests import device_kind, spec_digest
 from storage.queue import Queue, existing_job, held_job

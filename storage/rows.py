@@ -8,8 +8,8 @@ from pydantic import TypeAdapter
 
 from compression.spec.metrics import METRICS
 from compression.spec.records import Failure, JobSpec, Progress, Recipe, Result
+from compression.spec.task import Task
 from compression.spec.values import whole
-from compression.tasks import Task
 from storage.records import Job
 from storage.tables import JobTable
 

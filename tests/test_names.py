@@ -20,7 +20,7 @@ from compression.importers.reader import read_upload
 from compression.models.files import load_model
 from compression.models.structure import leaves
 from compression.models.zoo.fields import safe_keys
-from compression.run import run, train_reference
+from compression.running.run import run, train_reference
 from compression.spec.names import attribute_name, free_name
 from compression.spec.records import Recipe, RunSpec, Step, Target, TrainSpec
 from compression.spec.signature import Input, Signature

@@ -12,7 +12,7 @@ import streamlit as st
 
 from compression.data.description import make_description
 from compression.spec.data_description import Column, DataDescription, Role
-from compression.tasks import TASKS
+from compression.spec.task import TASKS
 
 ROLE_HELP = {
     Role.LABEL: "what the model predicts", Role.USER: "who; groups rows for GAUC, HR@10 and NDCG@10",

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import streamlit as st
 
 from compression.spec.records import Target
-from compression.tasks import TASKS
+from compression.spec.task import TASKS
 from compression.tasks.recommend import Goal, Limits
 from storage.records import Point
 from ui.escape import escaped

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
+from compression.running.step_cache import taken_sentence
 from compression.spec.errors import RecPressError
 from compression.spec.recipe import dump_recipe
 from compression.spec.records import Result, RunSpec
 from compression.spec.values import values_of
-from compression.step_cache import taken_sentence
 from plots.bars import byte_bars, draw_byte_bars
 from storage.records import Job
 from storage.store import Store

@@ -12,9 +12,9 @@ import streamlit as st
 
 import compression
 from compression.data.samples import SAMPLES
+from compression.running.step_cache import DEFAULT_LIMIT_BYTES, GB, MOST_BYTES, cache_bytes, evict
 from compression.spec.errors import RecPressError
 from compression.spec.records import SampleSpec
-from compression.step_cache import DEFAULT_LIMIT_BYTES, GB, MOST_BYTES, cache_bytes, evict
 from jobs.devices import cpu_count, visible_gpus
 from jobs.limits import LIMITS
 from jobs.records import CACHE_BYTES

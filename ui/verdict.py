@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import streamlit as st
 
 from compression.spec.metrics import METRICS
+from compression.spec.task import TASKS
 from compression.spec.values import Value
-from compression.tasks import TASKS
 from compression.tasks.units import (
     MISSING,
     format_difference,

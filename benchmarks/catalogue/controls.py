@@ -29,8 +29,9 @@ from benchmarks.peers import Calibration
 from compression.export.onnx import export_onnx
 from compression.layers.rows.remapped_rows import RemappedRows, RowMap
 from compression.methods.embed.prune_rows import row_map, shared_row
-from compression.models.structure import copy_structure, leaves, move_table, replace
-from compression.run import table_frequencies
+from compression.models.structure import leaves, move_table, replace
+from compression.running.run import table_frequencies
+from compression.spec.method import copy_structure
 
 MIN_ROWS = 100  # smaller tables stay whole, as in the methods
 Make = Callable[[Reference, Any, Path, Path], Path]  # reference, value, scratch, the benchmark's folder → file

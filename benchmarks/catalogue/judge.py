@@ -12,7 +12,7 @@ from compression.measure.estimates import Estimate
 from compression.measure.quality import estimate
 from compression.measure.size import size_bytes
 from compression.measure.weights import external_files, read_graph
-from compression.run import apply_recipe
+from compression.running.run import apply_recipe
 from compression.spec.errors import RecPressError
 from compression.spec.recipe import check
 from compression.spec.records import Recipe

@@ -26,10 +26,10 @@ from compression.data.dataset import Dataset, Rows
 from compression.data.description import FILE_NAME, dump_description
 from compression.data.encode import load_dataset
 from compression.data.samples import fetch_sample
-from compression.measure.runtimes import RUNTIMES
 from compression.models.files import load_model
 from compression.models.folder import LoadedModel
-from compression.run import export_baseline, train_reference, training_sentence
+from compression.running.run import export_baseline, train_reference, training_sentence
+from compression.runtimes import RUNTIMES
 from compression.spec.data_description import Column, DataDescription, Label, Role, Split
 from compression.spec.records import Target, TrainSpec
 

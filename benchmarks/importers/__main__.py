@@ -20,10 +20,10 @@ from compression.data.dataset import Dataset, Rows
 from compression.export.onnx import export_onnx
 from compression.importers.onnx.reader import trial_inputs
 from compression.importers.reader import read_upload
-from compression.measure.runtimes.onnxruntime import open_session
 from compression.models.files import load_model
 from compression.models.folder import LoadedModel
 from compression.models.structure import table_inputs
+from compression.runtimes.onnxruntime import open_session
 from compression.spec.data_description import Column, DataDescription, Label, Role
 from compression.spec.errors import RecPressError
 from compression.spec.method import Context

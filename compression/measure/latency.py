@@ -20,7 +20,7 @@ import numpy as np
 from compression.data.dataset import Rows
 from compression.measure.latency_round import ROUND, Part, Round, read_times
 from compression.measure.pairs import ROUNDS, Pairs, over_rounds, paired_ratio, typical
-from compression.measure.runtimes.onnxruntime import KEY
+from compression.runtimes.onnxruntime import KEY
 from compression.spec.errors import MeasureError
 from compression.spec.records import Measurement, Progress, Report, Target
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from compression.measure.estimates import student_t
-from compression.measure.runtimes.onnxruntime import Bound, Session, open_session
+from compression.runtimes.onnxruntime import Bound, Session, open_session
 from compression.spec.records import Progress, Report, Target
 
 ROUNDS = 6  # sessions that a ratio is made of

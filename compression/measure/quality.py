@@ -25,7 +25,7 @@ from compression.measure.estimates import Estimate, mean_interval, paired_interv
 from compression.measure.ranking import hit_rate, ndcg, over_users
 from compression.spec.errors import MeasureError
 from compression.spec.records import Measurement
-from compression.tasks import TASKS
+from compression.spec.task import TASKS
 
 N_BINS = 20
 _EPS = float(np.finfo(np.float32).eps)  # probabilities are kept this far from 0 and 1, as scikit-learn does for float32

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compression.measure.runtimes.onnxruntime import open_session
+from compression.runtimes.onnxruntime import open_session
 
 
 def main(path: str, inputs_path: str, threads: str, graph_optimization: str) -> None:

@@ -7,7 +7,6 @@ because the copy shares its tensors with the original.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from itertools import chain
 
@@ -20,15 +19,6 @@ from compression.spec.signature import Signature
 
 DTYPES = {torch.float32: "float32", torch.float64: "float32", torch.float16: "float16", torch.bfloat16: "float16",
           torch.int8: "int8", torch.uint8: "uint8", torch.int32: "int32", torch.int64: "int64", torch.bool: "bool"}
-
-
-def copy_structure(model: nn.Module) -> nn.Module:
-    """The same model in new module objects; parameters and buffers are the very same tensors.
-
-    Training writes into tensors: deep-copy the model instead of training a copied structure.
-    """
-    shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    return copy.deepcopy(model, shared)
 
 
 def leaves(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

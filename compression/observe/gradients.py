@@ -19,7 +19,7 @@ def training_scores(model: "nn.Module", leaves: "dict[str, nn.Module]", ctx: Con
     """
     from compression.data.batches import to_device
     from compression.observe.saliency import gradient_scores
-    from compression.tasks import TASKS
+    from compression.spec.task import TASKS
     from compression.train.losses import LOSSES
 
     if ctx.dataset is None:

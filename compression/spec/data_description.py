@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from compression.spec.records import Record
-from compression.tasks import TaskKey
+from compression.spec.task import TaskKey
 
 
 class Role(StrEnum):

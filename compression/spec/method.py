@@ -18,9 +18,11 @@ search space and docs are read from it.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -138,6 +140,15 @@ class Problem:
     message: str
 
 
+def copy_structure(model: "nn.Module") -> "nn.Module":
+    """The same model in new module objects; parameters and buffers are the very same tensors.
+
+    Training writes into tensors: deep-copy the model instead of training a copied structure.
+    """
+    shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    return copy.deepcopy(model, shared)
+
+
 SHOWN_CHARS = 80  # of a wrong value, in the sentence that refuses it
 
 # (old layer, new layer, in_features, target) → batch size → (ratio, low, high): measure.layer_latency.time_layers
@@ -181,14 +192,7 @@ class Method:
         return self.key.split(".")[0]
 
     def __call__(self, model: "nn.Module", params: Params, ctx: Context) -> Applied:
-        from compression.models.structure import copy_structure
-
-        applied = self.apply(copy_structure(model), params, ctx)
-        if Gain.FASTER not in self.gains or ctx.time_layers is None:
-            return applied
-        from compression.never_slower import put_slower_layers_back
-
-        return put_slower_layers_back(model, applied, ctx)
+        return self.apply(copy_structure(model), params, ctx)
 
     def estimate(self, function: Estimate) -> Estimate:
         """Decorator: layers before → layers after, by shapes alone. Without one, shapes stay as they are."""

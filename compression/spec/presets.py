@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from compression.models.zoo import ARCHITECTURES
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS
 from compression.spec.records import ModelDescription, Part, Recipe, Step
@@ -96,8 +95,8 @@ def has_deep_tables(description: ModelDescription) -> bool:
 
 
 def is_zoo(description: ModelDescription) -> bool:
-    """One of our architectures, whose student can be sized; deep enough to have one."""
-    return description.architecture in ARCHITECTURES and is_deep(description)
+    """A model whose student can be sized, as the method says itself; deep enough to have one."""
+    return is_deep(description) and not METHODS["distill.logits"].why_not(description)
 
 
 def _part_bytes(description: ModelDescription, part: Part) -> int:

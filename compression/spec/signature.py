@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from compression.spec.names import free_name
 from compression.spec.records import Record
-from compression.tasks import TaskKey
+from compression.spec.task import TaskKey
 
 OUTPUT = "score"  # what an exported file calls its output
 MAX_INPUTS = 1000  # of a model, and columns of a dataset that are inputs

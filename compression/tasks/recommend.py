@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from compression.spec.task import TASKS
 from compression.spec.values import Value
-from compression.tasks import TASKS
 from compression.tasks.units import format_value, human_bytes, metric_title, signed, split_key
 from compression.tasks.verdict import (
     largest_batch_key,

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from compression.spec.metrics import METRICS, PARITY_LIMIT
+from compression.spec.task import TASKS
 from compression.spec.values import Value
-from compression.tasks import TASKS
 from compression.tasks.units import factor, metric_of, metric_title, signed, split_key
 
 Standing = Literal["better", "kept", "worse", "unclear", "unmeasured"]

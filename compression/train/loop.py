@@ -25,7 +25,7 @@ from compression.spec.code_version import code_version
 from compression.spec.errors import DataError, ModelError
 from compression.spec.hook import Hook
 from compression.spec.records import Progress, Report
-from compression.tasks import TASKS
+from compression.spec.task import TASKS
 from compression.train.checkpoint import read_checkpoint, write_checkpoint
 from compression.train.identity import fingerprint
 from compression.train.losses import LOSSES

@@ -14,7 +14,7 @@ import torch
 from compression.export.onnx import export_onnx
 from compression.models.structure import declare_padding, describe, leaves, part_of
 from compression.models.uploaded import build
-from compression.runtime_options import session_options
+from compression.runtimes.options import session_options
 from compression.spec.method import METHODS, Stage
 from compression.spec.recipe import check, estimate
 from compression.spec.records import Part

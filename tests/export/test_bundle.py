@@ -18,7 +18,7 @@ import torch
 
 from compression import __main__ as command_line
 from compression.data.encode import load_dataset
-from compression.export.bundle import LARGEST_BYTES, read_bundle, read_signature, write_bundle
+from compression.export.bundle.files import LARGEST_BYTES, read_bundle, read_signature, write_bundle
 from compression.export.onnx import export_onnx
 from compression.spec.errors import ModelError
 from compression.spec.records import Measurement, Recipe, Result, RunSpec, Step

@@ -13,7 +13,7 @@ import pytest
 from compression.export import onnx as export
 from compression.export.fewer_nodes import fewer_nodes
 from compression.models import zoo
-from compression.runtime_options import session_options
+from compression.runtimes.options import session_options
 from compression.spec.method import METHODS, Context
 from compression.spec.signature import Input, Signature
 from tests.tiny import TINY_CONFIG

@@ -25,7 +25,7 @@ from compression.data.description import dump_description
 from compression.data.encode import load_dataset
 from compression.data.guess import guess_description
 from compression.data.split_csv import export_split_csv
-from compression.export.bundle import read_bundle, write_bundle
+from compression.export.bundle.files import read_bundle, write_bundle
 from compression.export.onnx import Exported
 from compression.spec.records import Recipe, Result, RunSpec
 from compression.spec.signature import Input, Signature

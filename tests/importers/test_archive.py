@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from compression.export.bundle import LARGEST_BYTES, read_bundle
+from compression.export.bundle.files import LARGEST_BYTES, read_bundle
 from compression.importers.archive import unpack
 from compression.spec.errors import ModelError
 

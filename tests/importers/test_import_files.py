@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from compression.data.dataset import Rows
-from compression.export.bundle import write_bundle
+from compression.export.bundle.files import write_bundle
 from compression.export.onnx import export_onnx
 from compression.importers import import_model
 from compression.importers.reader import read_upload, vocabularies_of
-from compression.measure.runtimes.onnxruntime import open_session
 from compression.models.files import load_model, save_model
 from compression.models.folder import LoadedModel
+from compression.runtimes.onnxruntime import open_session
 from compression.spec.errors import ModelError
 from compression.spec.records import Measurement, Recipe, Result, RunSpec
 from tests.importers.graphs import files_of

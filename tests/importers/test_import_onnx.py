@@ -12,10 +12,10 @@ from compression.data.encode import load_dataset
 from compression.export.onnx import export_onnx
 from compression.importers import describe_onnx
 from compression.importers.reader import read_upload
-from compression.measure.runtimes.onnxruntime import open_session
 from compression.models.files import load_model
 from compression.models.snapshot import read_snapshot, write_snapshot
 from compression.models.structure import leaves
+from compression.runtimes.onnxruntime import open_session
 from compression.spec.errors import ModelError
 from compression.spec.method import Context
 from compression.spec.recipe import parse_step

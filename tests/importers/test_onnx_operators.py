@@ -8,10 +8,10 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from compression.measure.runtimes.onnxruntime import open_session
 from compression.models.onnx.graph import OnnxModel
 from compression.models.onnx.operators import OPERATORS
 from compression.models.onnx.values import Unsupported
+from compression.runtimes.onnxruntime import open_session
 
 N = helper.make_node
 UNARY = ["Relu", "Sigmoid", "Tanh", "Exp", "Neg", "Abs", "Erf", "Softplus", "Softsign", "Floor", "Ceil", "Round", "Sin",

@@ -13,13 +13,13 @@ from compression.export.onnx import export_onnx
 from compression.importers.pt2.file import read_pt2
 from compression.importers.pt2.reader import write_onnx
 from compression.importers.reader import read_upload
-from compression.measure.runtimes.onnxruntime import open_session
 from compression.models.files import load_model
 from compression.models.onnx.check import read_checked
 from compression.models.onnx.graph import OnnxModel
 from compression.models.onnx.values import Unsupported
 from compression.models.snapshot import read_snapshot, write_snapshot
 from compression.models.structure import leaves
+from compression.runtimes.onnxruntime import open_session
 from compression.spec.errors import ModelError
 from tests.importers.graphs import export, files_of
 

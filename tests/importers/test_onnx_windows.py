@@ -10,10 +10,10 @@ from torch import nn
 
 from compression.export.onnx import export_onnx
 from compression.importers.reader import read_upload
-from compression.measure.runtimes.onnxruntime import open_session
 from compression.models.files import load_model
 from compression.models.onnx.values import Unsupported
 from compression.models.structure import leaves
+from compression.runtimes.onnxruntime import open_session
 from compression.spec.errors import ModelError
 from tests.importers.graphs import export, files_of
 from tests.importers.test_onnx_operators import agree, both

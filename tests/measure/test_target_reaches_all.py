@@ -14,11 +14,11 @@ from compression.export import parity
 from compression.export.parity import exact_products
 from compression.measure import latency, pairs, size
 from compression.measure.layer_latency import time_layers
-from compression.measure.runtimes import onnxruntime as runtime
 from compression.models import zoo
 from compression.models.files import save_model
 from compression.models.folder import LoadedModel
-from compression.run import run
+from compression.running.run import run
+from compression.runtimes import onnxruntime as runtime
 from compression.spec.records import Recipe, RunSpec, Step, Target
 from tests.tiny import write_tiny_data
 

@@ -9,8 +9,9 @@ from torch import nn
 
 from compression.models.files import load_model, save_model
 from compression.models.folder import LoadedModel
-from compression.models.structure import copy_structure, replace
+from compression.models.structure import replace
 from compression.spec.errors import ModelError
+from compression.spec.method import copy_structure
 from tests.tiny import tiny_dataset, tiny_model
 
 DATASET = tiny_dataset(rows=300)

@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from compression.models.structure import copy_structure, describe, leaves, part_of, replace, table_inputs
+from compression.models.structure import describe, leaves, part_of, replace, table_inputs
+from compression.spec.method import copy_structure
 from compression.spec.records import Part
 from tests.tiny import tiny_dataset, tiny_model
 

@@ -6,7 +6,7 @@ import pytest
 
 from compression.export.onnx import export_onnx
 from compression.models.structure import describe, read_signature
-from compression.run import apply_recipe
+from compression.running.run import apply_recipe
 from compression.spec.method import METHODS
 from compression.spec.presets import GOAL_WORDS, PRESETS, Goal, Preset, presets_for, recipe_name, step_name
 from compression.spec.recipe import check, digest, dump_recipe, estimate, load_recipe

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from compression.spec.metrics import METRICS
+from compression.spec.task import TASKS
 from compression.spec.values import Value, values_of
-from compression.tasks import TASKS
 from compression.tasks.recommend import Limits, recommend
 from compression.tasks.verdict import judge, sentence, verdict_of
 from tests.plots.points import FakePoint

@@ -2,7 +2,7 @@
 
 import pytest
 
-from compression.step_cache import DEFAULT_LIMIT_BYTES, GB
+from compression.running.step_cache import DEFAULT_LIMIT_BYTES, GB
 from jobs.records import CACHE_BYTES
 from jobs.worker import assignment
 from storage.store import open_store

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from compression.spec.data_description import DataDescription, Role
 from compression.spec.errors import ModelError
 from compression.spec.signature import Input, Signature
-from compression.tasks import TASKS
+from compression.spec.task import TASKS
 
 DEFAULT_LENGTH = 50  # values kept of a list whose length is free
 MAX_WIDTH = 1000

@@ -75,7 +75,7 @@ def trial_inputs(signature: Signature, n_rows: int, generator: np.random.Generat
 
 def _scores_of_runtime(folder: Path, signature: Signature, name: str) -> list[np.ndarray]:
     """Scores of the trial rows by ONNX Runtime, for two batch sizes."""
-    from compression.measure.runtimes.onnxruntime import open_session
+    from compression.runtimes.onnxruntime import open_session
 
     generator = np.random.default_rng(0)
     try:
@@ -92,7 +92,7 @@ def _scores_of_runtime(folder: Path, signature: Signature, name: str) -> list[np
 def _compare_with_loops(path: Path, name: str, data: dict[str, Path], output: str, tried: Path, signature: Signature,
                         *, is_probability: bool) -> None:
     """Where loops were taken for EmbeddingBags: the file as it came has to give the same scores. Raises ModelError."""
-    from compression.measure.runtimes.onnxruntime import open_session
+    from compression.runtimes.onnxruntime import open_session
 
     whole = onnx.load(str(path), load_external_data=False)  # read_checked has looked at all of it
     if not any(node.op_type == "Loop" for node in whole.graph.node):

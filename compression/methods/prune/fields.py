@@ -128,7 +128,7 @@ def _rise(model: "nn.Module", item: "Input", means: "tuple[dict[str, torch.Tenso
 
 def _without(model: "nn.Module", item: "Input", means: "tuple[dict[str, torch.Tensor], float]") -> "nn.Module":
     from compression.models.constant_inputs import drop_input
-    from compression.models.structure import copy_structure
+    from compression.spec.method import copy_structure
 
     trial = copy_structure(model)
     drop_input(trial, item, *means)

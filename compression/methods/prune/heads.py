@@ -98,7 +98,7 @@ def _scores(model: "nn.Module", chosen: "dict[str, Attention]", params: HeadsPar
     """Path of each attention → what each of its heads is worth, (heads,)."""
     from compression.data.batches import to_device
     from compression.observe.saliency import head_scores
-    from compression.tasks import TASKS
+    from compression.spec.task import TASKS
     from compression.train.losses import LOSSES
 
     if params.criterion == "norm" or not chosen:

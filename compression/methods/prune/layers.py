@@ -114,7 +114,7 @@ def prune_layers(model: "nn.Module", params: LayersParams, ctx: Context) -> Appl
 
 def _shorten(model: "nn.Module", run: Run, params: LayersParams, rows: "DeviceRows | None") -> dict[str, str]:
     """Take the run's layers out, one after the other; path of each place that falls empty → what went."""
-    from compression.models.structure import copy_structure
+    from compression.spec.method import copy_structure
 
     blocks, details = run.blocks, {}
     names = [block[0] for block in blocks]

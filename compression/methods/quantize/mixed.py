@@ -119,7 +119,8 @@ def _harms(model: "nn.Module", sizes: Sizes, params: MixedParams, ctx: Context) 
     import numpy as np
 
     from compression.data.batches import drawn_rows, log_loss, score_rows
-    from compression.models.structure import copy_structure, replace
+    from compression.models.structure import replace
+    from compression.spec.method import copy_structure
 
     if ctx.dataset is None:
         raise RecipeError("Mixed precision measures each layer on validation rows; run the recipe with a dataset, or "

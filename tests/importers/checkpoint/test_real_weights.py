@@ -9,8 +9,8 @@ import pytest
 
 from compression.export.onnx import export_onnx
 from compression.importers.reader import read_upload
-from compression.measure.runtimes.onnxruntime import open_session
 from compression.models.files import load_model
+from compression.runtimes.onnxruntime import open_session
 
 pytestmark = pytest.mark.realdata
 MODELS = Path(__file__).parents[4] / "shared" / "data" / "models"

@@ -27,7 +27,7 @@ from compression.models.folder import LoadedModel
 from compression.models.snapshot import read_snapshot, write_snapshot
 from compression.models.structure import leaves, read_signature
 from compression.observe.importance import permutation_importance
-from compression.run import run
+from compression.running.run import run
 from compression.spec.records import Recipe, RunSpec, Step, Target
 from compression.spec.signature import Signature
 from tests.methods.given import apply, apply_all, logits, ordered_dataset

@@ -8,9 +8,10 @@ from torch import nn
 
 from compression.data.batches import to_device
 from compression.methods.prune.layers import Run, take_out
-from compression.models.structure import copy_structure, describe
+from compression.models.structure import describe
 from compression.observe.importance import loss_of
 from compression.spec.errors import RecipeError
+from compression.spec.method import copy_structure
 from compression.spec.recipe import check, estimate
 from compression.spec.records import Part
 from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of

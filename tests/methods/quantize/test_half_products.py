@@ -8,7 +8,7 @@ from torch import nn
 
 from compression.export.layer import export_layer
 from compression.layers.half_layers import HalfProduct
-from compression.measure.runtimes import RUNTIMES
+from compression.runtimes import RUNTIMES
 from compression.spec.records import Target
 from tests.methods.given import apply, logits, ordered_dataset
 from tests.tiny import tiny_model

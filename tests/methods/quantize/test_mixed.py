@@ -71,7 +71,8 @@ def test_a_layer_that_the_scores_hang_on_keeps_more_bits(model, dataset):
 
 def _harm_at_two_bits(model, dataset, path: str) -> float:
     from compression.layers.dense.learned_linear import block_scales
-    from compression.models.structure import copy_structure, replace
+    from compression.models.structure import replace
+    from compression.spec.method import copy_structure
     from tests.methods.given import logits
 
     trial, linear = copy_structure(model), model.get_submodule(path)

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from compression import step_cache
 from compression.models.folder import LoadedModel
 from compression.models.snapshot import read_snapshot, write_snapshot
-from compression.run import apply_recipe
+from compression.running import step_cache
+from compression.running.run import apply_recipe
+from compression.running.step_cache import Kept, StepCache, cache_bytes, entries, evict, taken_sentence
 from compression.spec.method import METHODS
 from compression.spec.records import Recipe
-from compression.step_cache import Kept, StepCache, cache_bytes, entries, evict, taken_sentence
 from compression.train.identity import fingerprint
 from tests.methods.given import apply, logits, ordered_dataset, recipe_of
 from tests.tiny import tiny_model

@@ -9,9 +9,10 @@ from torch import nn
 from compression.layers.dense.quantized_linear import DynamicLinear
 from compression.measure.layer_latency import Ratio, time_layers
 from compression.models.structure import describe
+from compression.running.gate import apply_gated
+from compression.running.step_cache import StepCache
 from compression.spec.method import METHODS
 from compression.spec.records import Recipe, Step, Target
-from compression.step_cache import StepCache
 from tests.methods.given import context, logits, ordered_dataset
 from tests.tiny import tiny_model
 
@@ -50,7 +51,8 @@ def model(dataset):
 
 def gated(key: str, model: nn.Module, dataset, timer: Timer | None, **params):
     method = METHODS[key]
-    return method(model, method.parse(params), context(model, dataset, method=key, target=TARGET, time_layers=timer))
+    ctx = context(model, dataset, method=key, target=TARGET, time_layers=timer)
+    return apply_gated(method, model, method.parse(params), ctx)
 
 
 def test_a_layer_that_is_slower_at_one_batch_size_stays_float_and_the_run_says_so(model, dataset):

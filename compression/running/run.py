@@ -14,21 +14,23 @@ from torch import nn
 
 from compression.data.dataset import Dataset, Rows
 from compression.data.encode import load_dataset
-from compression.export.bundle import bundle_bytes, write_bundle
+from compression.export.bundle.files import bundle_bytes, write_bundle
 from compression.export.onnx import Exported, export_onnx
 from compression.export.parity import MAX_ROWS, check_parity
 from compression.layers.rows.remapped_rows import rows_occurring
-from compression.machine import compute_device, environment
 from compression.measure import layer_latency
 from compression.measure.latency import measure_latency
 from compression.measure.quality import measure_quality
 from compression.measure.ratings import as_chances
-from compression.measure.runtimes import RUNTIMES
 from compression.measure.size import measure_size
 from compression.models import zoo
 from compression.models.files import load_model, save_model
 from compression.models.folder import LoadedModel
 from compression.models.structure import describe, read_signature, table_inputs
+from compression.running.gate import apply_gated
+from compression.running.machine import compute_device, environment
+from compression.running.step_cache import Kept, StepCache, taken_sentence
+from compression.runtimes import RUNTIMES
 from compression.spec.errors import RecipeError
 from compression.spec.method import Context, TimeLayers, parsed_params
 from compression.spec.recipe import FINE_TUNE, check, dump_recipe, parse_step, without_training_rows
@@ -46,7 +48,6 @@ from compression.spec.records import (
     Target,
     TrainSpec,
 )
-from compression.step_cache import Kept, StepCache, taken_sentence
 from compression.train.loop import train
 from compression.train.params import TrainParams
 
@@ -190,7 +191,7 @@ def apply_recipe(
             target=target or Target(),
             time_layers=time_layers,
         )
-        applied = chosen(outcome.model, params, context)
+        applied = apply_gated(chosen, outcome.model, params, context)
         outcome.model = applied.model
         outcome.changes += applied.changes
         outcome.skipped += applied.skipped

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from compression.spec.records import GraphOptimization
 
 if TYPE_CHECKING:
-    from compression.measure.runtimes.onnxruntime import Session
+    from compression.runtimes.onnxruntime import Session
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Runtime:
 
 
 def _open_onnxruntime(path: Path, *, device: str, threads: int, graph_optimization: GraphOptimization) -> "Session":
-    from compression.measure.runtimes.onnxruntime import open_session
+    from compression.runtimes.onnxruntime import open_session
 
     return open_session(path, device=device, threads=threads, graph_optimization=graph_optimization)
 

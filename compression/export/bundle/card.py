@@ -12,8 +12,8 @@ from compression.spec.data_description import DataDescription
 from compression.spec.metrics import METRICS
 from compression.spec.records import Measurement, Result
 from compression.spec.signature import Signature
+from compression.spec.task import TASKS
 from compression.spec.values import values_of
-from compression.tasks import TASKS
 from compression.tasks.verdict import sentence
 
 Key = tuple[str, int | None]  # metric, batch size

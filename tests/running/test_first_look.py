@@ -13,9 +13,9 @@ from torch import nn
 
 from compression.data.description import dump_description
 from compression.data.guess import guess_description
-from compression.first_look import first_look
 from compression.importers.binding.vocabularies import mappings_in, ordered, prepare, values_of
 from compression.importers.reader import read_upload
+from compression.running.first_look import first_look
 from tests.data.write import write_data
 from tests.importers.graphs import export, files_of
 from ui.first_look import quality_rows

@@ -15,19 +15,19 @@ from compression.data.dataset import Dataset, Rows
 from compression.data.encode import load_dataset
 from compression.data.ingest import read_splits
 from compression.data.vocabulary import Vocabulary
-from compression.machine import compute_device
 from compression.measure.quality import measure_quality
 from compression.measure.ratings import as_chances
-from compression.measure.runtimes import RUNTIMES
 from compression.models import zoo
 from compression.models.files import load_model
 from compression.models.folder import LoadedModel
-from compression.run import RUNTIME, SCORED_SPLIT, export_baseline
+from compression.running.machine import compute_device
+from compression.running.run import RUNTIME, SCORED_SPLIT, export_baseline
+from compression.runtimes import RUNTIMES
 from compression.spec.data_description import Column, DataDescription, Role
 from compression.spec.errors import DataError, MeasureError
 from compression.spec.records import Measurement, Progress, Record, Report, Target
 from compression.spec.signature import Signature
-from compression.tasks import TASKS
+from compression.spec.task import TASKS
 from compression.train.loop import train
 from compression.train.params import TrainParams
 

@@ -7,8 +7,8 @@ import onnxruntime
 import pytest
 import torch
 
-from compression.measure.runtimes import RUNTIMES
-from compression.measure.runtimes.onnxruntime import open_session
+from compression.runtimes import RUNTIMES
+from compression.runtimes.onnxruntime import open_session
 from compression.spec.errors import MeasureError
 from compression.spec.records import Target
 from tests.measure.graphs import table_file

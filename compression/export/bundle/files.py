@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from compression import data
 from compression.data.cells import repeated, unique_keys
-from compression.export.card import model_card
+from compression.export.bundle.card import model_card
 from compression.export.onnx import DATA_SUFFIX, Exported
 from compression.spec.data_description import DataDescription, Role
 from compression.spec.errors import ModelError

@@ -12,11 +12,11 @@ import pytest
 from compression import __main__ as command_line
 from compression.data.description import dump_description, load_description
 from compression.data.encode import load_dataset
-from compression.first_look import first_look
 from compression.models import zoo
 from compression.models.files import load_model, save_model
 from compression.models.folder import LoadedModel
-from compression.run import apply_recipe, run
+from compression.running.first_look import first_look
+from compression.running.run import apply_recipe, run
 from compression.spec.data_description import Split
 from compression.spec.errors import RecipeError
 from compression.spec.records import Measurement, Progress, Recipe, Result, RunSpec, Step, Target

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from compression.runtime_options import session_options
+from compression.runtimes.options import session_options
 from compression.spec.errors import MeasureError
 from compression.spec.records import GraphOptimization
 

@@ -12,10 +12,10 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-import compression
-from compression import runtime_options
-from compression.measure.runtimes.onnxruntime import open_session
-from compression.runtime_options import EXACT_PRODUCTS, LEVELS, PRODUCTS, session_options
+from compression.export import bundle
+from compression.runtimes import options as runtime_options
+from compression.runtimes.onnxruntime import open_session
+from compression.runtimes.options import EXACT_PRODUCTS, LEVELS, PRODUCTS, session_options
 from compression.spec.records import GraphOptimization
 
 
@@ -67,7 +67,7 @@ def test_a_level_says_how_far_the_graph_is_rewritten(level, ran, tmp_path):
 
 
 def test_the_shipped_script_knows_the_same_levels():
-    script = ast.parse(Path(compression.__file__).with_name("export").joinpath("predict.py").read_text("utf-8"))
+    script = ast.parse(Path(bundle.__file__).with_name("predict.py").read_text("utf-8"))
     told = {node.targets[0].id: node.value for node in script.body
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)}
     assert ast.literal_eval(told["LEVELS"]) == LEVELS

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from compression.spec.method import Applied, Gain, copy_structure
 from compression.spec.records import Change, Progress, Target
 
 if TYPE_CHECKING:
     from torch import nn
 
     from compression.measure.layer_latency import Ratio
-    from compression.spec.method import Applied, Context
+    from compression.spec.method import Context, Method, Params
 
     Ratios = dict[int, Ratio]  # by batch size
     Pair = tuple[nn.Linear, nn.Module]  # the float layer, what stands in its place
@@ -27,13 +28,20 @@ SLOWER = 1.05
 ALONE_US = 2.0  # microseconds that being run without the rest of the model may add to a call
 
 
-def put_slower_layers_back(model: "nn.Module", applied: "Applied", ctx: "Context") -> "Applied":
+def apply_gated(method: "Method", model: "nn.Module", params: "Params", ctx: "Context") -> Applied:
+    """Apply a method; where it claims speed and the Context carries a timer, undo what measures slower."""
+    applied = method(model, params, ctx)
+    if Gain.FASTER not in method.gains or ctx.time_layers is None:
+        return applied
+    return put_slower_layers_back(model, applied, ctx)
+
+
+def put_slower_layers_back(model: "nn.Module", applied: Applied, ctx: "Context") -> Applied:
     """Time the layers that `applied` put into `model`: those of an MLP together, and each alone where that is slower.
 
     Layers of equal form are timed once.
     """
-    from compression.models.structure import copy_structure, replace
-    from compression.spec.method import Applied
+    from compression.models.structure import replace
 
     before = copy_structure(model)
     pairs = {change.module: pair for change in applied.changes if (pair := _replaced(before, applied.model, change))}
