@@ -11,7 +11,6 @@ import os
 import secrets
 import signal
 import sys
-import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from jobs.limits import STOOD_STILL, Watch
 from jobs.local import LocalJob, clean, make_room, note
 from jobs.processes import die_with_parent, is_orphan
 from jobs.records import CACHE_BYTES, Assignment
+from jobs.stopping import Stop
 from storage.records import Job, Outcome
 from storage.silence import LEASE_S
 from storage.store import Store, open_store
@@ -50,7 +50,7 @@ class Worker:
     parent: int | None = None  # ends with this process
     sign_to: int | None = None  # descriptor of the supervisor's pipe: a byte there says that this worker goes on
     name: str = field(default_factory=lambda: f"{secrets.token_hex(4)}-{os.getpid()}")
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: Stop = field(default_factory=Stop)
 
     def __post_init__(self) -> None:
         self._signed = -SIGN_S
@@ -239,7 +239,7 @@ def main() -> int:
     parser.add_argument("--perform", default=PERFORM, help=argparse.SUPPRESS)  # another table of kinds, for tests
     given = parser.parse_args()
     os.umask(0o077)  # what jobs write is for the owner alone
-    stop = threading.Event()
+    stop = Stop()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda number, frame: stop.set())
     if given.parent is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,7 +32,8 @@ def test_files_are_narrowed_first_and_the_end_is_bounded_before_workers_are_wait
         async with app.lifespan(app.app):
             done.append("serving")
 
-    asyncio.run(live())
+    with ThreadPoolExecutor(1) as thread:  # Playwright leaves a running loop in the thread of its tests
+        thread.submit(asyncio.run, live()).result()
     assert done == ["umask 77", "bound_open_requests", "import_pages", "workers start", "serving", "end_in_time",
                     "workers end"]
 
