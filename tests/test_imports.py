@@ -25,7 +25,7 @@ TORCH_FREE = (
     "compression.spec.records",
     "compression.spec.errors",
     "compression.spec.metrics",
-    "compression.tasks",
+    "compression.spec.task",
     "compression.tasks.recommend",
     "compression.tasks.verdict",
     "compression.spec.method",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
+from compression.data.roles import described_frame
 from compression.spec.data_description import DataDescription
 from compression.spec.errors import DataError
 
@@ -20,8 +21,6 @@ def looks_like(lines: list[str]) -> bool:
 
 def describe(lines: list[str], file: str, name: str) -> DataDescription:
     """Roles guessed from the keys and values, as for a table."""
-    from compression.data.guess import described_frame
-
     parsed = (_parsed(line) for line in lines[:LOOKED_AT])
     rows = [row for row in parsed if isinstance(row, dict)]
     frame = pl.DataFrame(rows, infer_schema_length=None, strict=False)
