@@ -31,7 +31,7 @@ from compression.measure.latency import SECONDS, measure_latency
 from compression.measure.layer_latency import time_layers
 from compression.running.run import apply_recipe
 from compression.running.step_cache import StepCache
-from compression.spec.recipe import FINE_TUNE
+from compression.spec.recipe import fine_tune_step
 from compression.spec.records import Measurement, Recipe, Step, Target
 from compression.spec.values import Value, point_key
 from compression.tasks.verdict import sentence
@@ -52,7 +52,8 @@ LOW_RANK: Steps = (("factorize.activation_svd", {"rank_ratio": 0.2}),)
 
 def recipes(source_key: str) -> dict[str, Steps]:
     """Name → steps; an epoch is one of fine-tuning as the benchmark of all methods does it."""
-    tune: Steps = ((FINE_TUNE, SOURCES[source_key].fine_tune),)
+    epoch = fine_tune_step(**SOURCES[source_key].fine_tune)
+    tune: Steps = ((epoch.method, epoch.params),)
     rows8: Steps = (("embed.quantize_rows", {"n_bits": 8}),)
     rows4: Steps = (("embed.quantize_rows", {"n_bits": 4}),)
     return {

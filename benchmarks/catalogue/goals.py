@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from benchmarks.catalogue.points import Job
 from benchmarks.catalogue.references import SOURCES
 from compression.spec.method import METHODS
-from compression.spec.recipe import FINE_TUNE
+from compression.spec.recipe import fine_tune_step, trains
 from compression.spec.records import Recipe, Step
 
 NOTE = """\
@@ -32,7 +32,8 @@ Steps = tuple[tuple[str, dict], ...]
 INT8: Steps = (("quantize.dynamic", {}),)
 INT8_ROWS: Steps = (("embed.quantize_rows", {"n_bits": 8}),)
 INT4_ROWS: Steps = (("embed.quantize_rows", {"n_bits": 4}),)
-TUNE: Steps = ((FINE_TUNE, SOURCES["log"].fine_tune),)
+EPOCH = fine_tune_step(**SOURCES["log"].fine_tune)
+TUNE: Steps = ((EPOCH.method, EPOCH.params),)
 
 
 @dataclass(frozen=True)
@@ -102,4 +103,4 @@ def goal_jobs() -> Iterator[Job]:
                 recipe = Recipe(name=name[:80], seed=seed,
                                 steps=tuple(Step(method=method, params=params) for method, params in steps))
                 yield Job(dataset="log", seed=seed, series=name, on=SERIES, method=SERIES, setting=goal.key,
-                          tuned=any(method == FINE_TUNE for method, _ in steps), recipe=recipe)
+                          tuned=any(map(trains, recipe.steps)), recipe=recipe)

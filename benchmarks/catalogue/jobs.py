@@ -11,7 +11,7 @@ from benchmarks.catalogue.sweeps import BOTH, DENSE, SWEEPS, TABLES, Settings, S
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS, Method, Need
 from compression.spec.presets import PRESETS
-from compression.spec.recipe import FINE_TUNE, parse_step
+from compression.spec.recipe import fine_tune_step, parse_step, trains
 from compression.spec.records import Part, Recipe, Step
 
 PARTS = {"movielens": (TABLES, DENSE, BOTH), "log": (TABLES,), "quick": (TABLES, DENSE, BOTH), "crosses": (),
@@ -45,7 +45,7 @@ def ready_recipes(source: Source, seed: int) -> Iterator[Job]:
     for preset in PRESETS.values():
         recipe = preset.recipe.model_copy(update={"seed": seed})
         yield Job(dataset=source.key, seed=seed, series=f"recipe {recipe.name}", on=BOTH, method=RECIPES,
-                  setting=preset.key, recipe=recipe, tuned=any(step.method == FINE_TUNE for step in recipe.steps))
+                  setting=preset.key, recipe=recipe, tuned=any(map(trains, recipe.steps)))
 
 
 def control_job(source: Source, seed: int, control: Control, value: object) -> Job:
@@ -56,12 +56,12 @@ def control_job(source: Source, seed: int, control: Control, value: object) -> J
 def sweep_jobs(source: Source, seed: int, sweep: Sweep, settings: Settings, *, both: bool = True) -> Iterator[Job]:
     """The recipe without and with an epoch of fine-tuning, as the sweep says; without it alone where not `both`."""
     for tuned in {"never": (False,), "both": (False, True)[:1 + both], "always": (True,)}[sweep.tuned]:
-        steps = [step for step in sweep.steps(settings) if step[0] != FINE_TUNE]
+        steps = [Step(method=method, params=params) for method, params in sweep.steps(settings)]
+        steps = [step for step in steps if not trains(step)]
         if tuned:
-            steps.insert(len(steps) - sweep.last, (FINE_TUNE, source.fine_tune))
-        steps += [step for step in sweep.after if step[0] in METHODS]
-        recipe = Recipe(name=sweep.name, seed=seed,
-                        steps=tuple(Step(method=method, params=params) for method, params in steps))
+            steps.insert(len(steps) - sweep.last, fine_tune_step(**source.fine_tune))
+        steps += [Step(method=method, params=params) for method, params in sweep.after if method in METHODS]
+        recipe = Recipe(name=sweep.name, seed=seed, steps=tuple(steps))
         yield Job(dataset=source.key, seed=seed, series=sweep.name, on=sweep.on, method=sweep.method,
                   setting=setting_text(settings), tuned=tuned, recipe=recipe)
 

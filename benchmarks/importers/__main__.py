@@ -27,7 +27,7 @@ from compression.runtimes.onnxruntime import open_session
 from compression.spec.data_description import Column, DataDescription, Label, Role
 from compression.spec.errors import RecPressError
 from compression.spec.method import Context
-from compression.spec.recipe import parse_step
+from compression.spec.recipe import fine_tune_step, parse_step
 from compression.spec.records import Step
 
 IMPORT_TOLERANCE, EXPORT_TOLERANCE = 1e-5, 1e-4
@@ -95,12 +95,12 @@ def _families(loaded: LoadedModel, folder: Path) -> str:
     dataset = made_up(loaded)
     worst, left_out = 0.0, []
     for family, (key, params) in FAMILIES.items():
-        steps = [(key, params), ("train.fine_tune", {"epochs": 1, "batch_size": 128})]
+        steps = [Step(method=key, params=params), fine_tune_step(epochs=1, batch_size=128)]
         model, changed = loaded.module, 0
-        for place, (name, settings) in enumerate(steps if family in ("factorize", "prune") else steps[:1]):
-            method, parsed = parse_step(Step(method=name, params=settings))
+        for place, step in enumerate(steps if family in ("factorize", "prune") else steps[:1]):
+            method, parsed = parse_step(step)
             counts = {path: dataset.frequencies(item) for path, item in table_inputs(model).items()}
-            applied = method(model, parsed, Context(step=place, method=name, dataset=dataset, frequencies=counts,
+            applied = method(model, parsed, Context(step=place, method=step.method, dataset=dataset, frequencies=counts,
                                                     signature=loaded.signature, teacher=loaded.module))
             model, changed = applied.model.eval(), changed + (len(applied.changes) if place == 0 else 0)
         if not changed:

@@ -33,7 +33,7 @@ from compression.running.step_cache import Kept, StepCache, taken_sentence
 from compression.runtimes import RUNTIMES
 from compression.spec.errors import RecipeError
 from compression.spec.method import Context, TimeLayers, parsed_params
-from compression.spec.recipe import FINE_TUNE, check, dump_recipe, parse_step, without_training_rows
+from compression.spec.recipe import check, dump_recipe, parse_step, without_training_rows
 from compression.spec.records import (
     WARNING,
     Change,
@@ -195,7 +195,7 @@ def apply_recipe(
         outcome.model = applied.model
         outcome.changes += applied.changes
         outcome.skipped += applied.skipped
-        hooks = [] if step.method == FINE_TUNE else hooks + applied.hooks
+        hooks = [] if chosen.trains else hooks + applied.hooks
         if cache and not hooks:
             kept = Kept(index + 1, outcome.model, outcome.changes, outcome.skipped)
             cache.keep(recipe, kept, seconds=time.perf_counter() - since)

@@ -12,7 +12,6 @@ from pathlib import Path
 import compression
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS, Gain, Method, Need, bounds_text
-from compression.spec.recipe import FINE_TUNE
 from compression.spec.records import ModelDescription
 
 # in the order in which they are listed; a family that isn't named here comes last under its own key
@@ -66,7 +65,7 @@ def badges(method: Method) -> list[str]:
         told.append("needs fine-tuning")
     elif Need.CALIBRATION in method.needs:
         told.append("needs calibration rows")
-    elif Need.LABELS in method.needs and method.key != FINE_TUNE:
+    elif Need.LABELS in method.needs and not method.trains:
         told.append("needs labels")
     return told
 

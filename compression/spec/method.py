@@ -9,7 +9,8 @@
     def prune_magnitude(model, params, ctx): ...
 
 That file, in compression/methods, is all: the editor, the command line, the list of methods and the contract tests read
-the rest from here.
+the rest from here. What it leaves for other steps and needs of them stands in `effects` (compression/spec/effects.py); no
+method names another.
 
 A method file loads without torch (pages read its Params): torch is imported inside the function, the
 mathematics lives in compression/layers. Bounds live once, in the Params class: slider, validator,
@@ -28,8 +29,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
+from compression.spec.effects import NO_EFFECTS, Effects
 from compression.spec.errors import RecipeError
-from compression.spec.records import Change, Layer, ModelDescription, Part, Report, Skip, Step, Target
+from compression.spec.records import Change, Layer, ModelDescription, Part, Report, Skip, Target
 from compression.spec.registry import Registry
 
 if TYPE_CHECKING:
@@ -132,12 +134,23 @@ class Applied:
 
 
 @dataclass(frozen=True)
+class Fix:
+    """What would mend a recipe: move a step, remove one, or insert one of a method; `to` is its place afterwards."""
+
+    action: Literal["move", "remove", "insert"]
+    step: int = 0
+    to: int = 0
+    method: str = ""
+
+
+@dataclass(frozen=True)
 class Problem:
-    """Why a recipe can't run (error) or may disappoint (warning), at which step."""
+    """Why a recipe can't run (error) or may disappoint (warning), at which step, and what would fix it."""
 
     step: int
     severity: Literal["error", "warning"]
     message: str
+    fix: Fix | None = None
 
 
 def copy_structure(model: "nn.Module") -> "nn.Module":
@@ -154,9 +167,8 @@ SHOWN_CHARS = 80  # of a wrong value, in the sentence that refuses it
 # (old layer, new layer, in_features, target) → batch size → (ratio, low, high): measure.layer_latency.time_layers
 TimeLayers = Callable[["nn.Module", "nn.Module", int, Target], dict[int, Any]]
 Estimate = Callable[[tuple[Layer, ...], Any], tuple[Layer, ...]]
-Check = Callable[[Any, int, tuple[Step, ...]], Iterator[Problem]]
+Warns = Callable[[Any], Iterator[str]]
 Named = Callable[[Any], str]
-Freezes = Callable[[Any], set[Part]]
 Fits = Callable[[ModelDescription], str]
 PART_WORDS = {Part.EMBEDDING: "embedding tables", Part.DENSE: "dense layers", Part.INTERACTION: "interaction layers",
               Part.OUTPUT: "an output layer"}
@@ -180,10 +192,11 @@ class Method:
     no_op: dict[str, Any] | str  # settings at which it changes nothing, or why there are none
     estimate_is_bound: bool = False  # the size is known only after measuring: the estimate is its upper bound
     gains: frozenset[Gain] = frozenset()
+    effects: Effects | Callable[[Any], Effects] = NO_EFFECTS  # of its parameters, where these decide
+    trains: bool = False  # it trains the model, with the hooks of the steps before it
     _estimate: Estimate | None = None
-    _check: Check | None = None
+    _warns: Warns | None = None
     _named: Named | None = None
-    _freezes: Freezes | None = None
     _fits: Fits | None = None
 
     @property
@@ -199,19 +212,14 @@ class Method:
         self._estimate = function
         return function
 
-    def check(self, function: Check) -> Check:
-        """Decorator: (params, index, steps of the recipe) → problems beyond broken bounds."""
-        self._check = function
+    def warns(self, function: Warns) -> Warns:
+        """Decorator: params → sentences on what may disappoint at these values, whatever the other steps are."""
+        self._warns = function
         return function
 
     def named(self, function: Named) -> Named:
         """Decorator: params → two or three words for the name of a recipe, such as "int4 rows"."""
         self._named = function
-        return function
-
-    def freezes(self, function: Freezes) -> Freezes:
-        """Decorator: params → parts whose weights are codes afterwards, which nothing trains or quantises again."""
-        self._freezes = function
         return function
 
     def fits(self, function: Fits) -> Fits:
@@ -228,20 +236,17 @@ class Method:
     def estimated(self, layers: tuple[Layer, ...], params: Params) -> tuple[Layer, ...]:
         return self._estimate(layers, params) if self._estimate else layers
 
-    def problems(self, params: Params, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-        if self._check:
-            yield from self._check(params, index, steps)
+    def effects_of(self, params: Params) -> Effects:
+        """What it makes, needs and undoes with these parameters."""
+        return self.effects(params) if callable(self.effects) else self.effects
+
+    def warnings(self, params: Params) -> list[str]:
+        return list(self._warns(params)) if self._warns else []
 
     def short_name(self, params: dict[str, Any]) -> str:
         """The step in two or three words. Raises RecipeError as `parse` does."""
         parsed = self.parse(params)
         return self._named(parsed) if self._named else self.title[0].lower() + self.title[1:]
-
-    def frozen_parts(self, params: Params) -> set[Part]:
-        """Parts that hold codes afterwards; by default all parts of a `quantize` method that works after training."""
-        if self._freezes:
-            return self._freezes(params)
-        return set(self.parts) if self.family == "quantize" and self.stage is Stage.AFTER_TRAINING else set()
 
     def parse(self, params: dict[str, Any]) -> Params:
         """Validated parameters. Raises RecipeError naming the parameter, its value and its bounds."""
@@ -266,13 +271,15 @@ def method(
     tiny: dict[str, Any] | None = None,
     estimate_is_bound: bool = False,
     gains: set[Gain] | None = None,
+    effects: Effects | Callable[[Any], Effects] = NO_EFFECTS,
+    trains: bool = False,
 ) -> Callable[..., Method]:
     """Register a function as a method under its key; see Method for what each declaration means."""
 
     def register(apply: Callable[["nn.Module", Any, Context], Applied]) -> Method:
         return METHODS.register(key, Method(
             key, params, title, summary, stage, frozenset(parts), frozenset(needs), export, source, apply,
-            tiny or {}, no_op, estimate_is_bound, frozenset(gains or ()),
+            tiny or {}, no_op, estimate_is_bound, frozenset(gains or ()), effects, trains,
         ))
 
     return register

@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS
+from compression.spec.recipe import fine_tune_step, trains
 from compression.spec.records import ModelDescription, Part, Recipe, Step
 
 MAX_NAME_CHARS = 80
@@ -108,6 +109,11 @@ def _preset(key: str, goal: Goal, suits: Suits, name: str, summary: str, when: s
     return Preset(key, goal, recipe, summary, when, suits)
 
 
+def _tuned(epochs: int) -> tuple[str, dict]:
+    step = fine_tune_step(epochs=epochs)
+    return step.method, step.params
+
+
 PRESETS: dict[str, Preset] = {preset.key: preset for preset in (
     _preset("int8", Goal.SMALLEST, is_deep, "int8 rows + int8 dense",
             "About a quarter of the bytes, and the safest start: no training, next to no loss.",
@@ -128,7 +134,7 @@ PRESETS: dict[str, Preset] = {preset.key: preset for preset in (
     _preset("tiers_tuned", Goal.SMALLEST, is_deep, "fine-tune, then one bit a weight",
             "Fine-tuned first, so that what one bit a weight takes away starts from a better model.",
             "Large tables whose ids follow a power law, with time for a training.",
-            ("train.fine_tune", {"epochs": 3}), ("embed.mixed_precision", {"bits": 1.0}), ("quantize.dynamic", {})),
+            _tuned(3), ("embed.mixed_precision", {"bits": 1.0}), ("quantize.dynamic", {})),
     _preset("nested", Goal.SMALLEST, has_deep_tables, "nested codes + int8 dense",
             "Frequent ids get several codes, rare ones few or none: most of what tables say in one bit a weight.",
             "Large tables whose ids follow a power law, as in logs of clicks; nobody has to train.",
@@ -136,15 +142,15 @@ PRESETS: dict[str, Preset] = {preset.key: preset for preset in (
     _preset("nested_tuned", Goal.SMALLEST, has_deep_tables, "0.4 bits of nested codes + fine-tune + int8 dense",
             "Less than half a bit a weight, then an epoch that moves the codebooks: the smallest tables here.",
             "Very large tables whose ids follow a power law, with time for a training.",
-            ("embed.nested_codes", {"bits": 0.4}), ("train.fine_tune", {"epochs": 3}), ("quantize.dynamic", {})),
+            ("embed.nested_codes", {"bits": 0.4}), _tuned(3), ("quantize.dynamic", {})),
     _preset("codebooks", Goal.SMALLEST, is_deep, "product codes + fine-tune + int8 dense",
             "A row becomes a few bytes that point into learned codebooks, which training then moves.",
             "Wide rows (16 columns and more) in tables of many rows.",
-            ("embed.product_quantize", {"subspaces": 4}), ("train.fine_tune", {"epochs": 3}), ("quantize.dynamic", {})),
+            ("embed.product_quantize", {"subspaces": 4}), _tuned(3), ("quantize.dynamic", {})),
     _preset("hashed", Goal.SMALLEST, is_deep, "hashed rows + fine-tune + int8 dense",
             "Ids share rows by arithmetic, so tables shrink tenfold and new ids cost nothing.",
             "Vocabularies that grow, or are too large for any table.",
-            ("embed.hash", {"keep": 0.1}), ("train.fine_tune", {"epochs": 5}), ("quantize.dynamic", {})),
+            ("embed.hash", {"keep": 0.1}), _tuned(5), ("quantize.dynamic", {})),
     _preset("shallow_small", Goal.SMALLEST, is_shallow, "rare rows shared + int4 rows",
             "A model that is nothing but tables shrinks with them: rare ids share a row, the rest gets 4 bits.",
             "Logistic regression and factorisation machines.",
@@ -156,7 +162,7 @@ PRESETS: dict[str, Preset] = {preset.key: preset for preset in (
     _preset("dense_small", Goal.SMALLEST, is_dense_heavy, "low rank + int8 dense",
             "Wide layers become two thin ones of what training rows use, are trained on, then stored in 8 bits.",
             "Models whose bytes lie in hidden layers, with few or no tables.",
-            ("factorize.activation_svd", {"rank_ratio": 0.25}), ("train.fine_tune", {"epochs": 5}),
+            ("factorize.activation_svd", {"rank_ratio": 0.25}), _tuned(5),
             ("quantize.dynamic", {})),
     _preset("dense_codes", Goal.SMALLEST, is_dense_heavy, "16 shared weights",
             "Four bits a weight into a codebook of sixteen, without training; memory and time stay.",
@@ -165,7 +171,7 @@ PRESETS: dict[str, Preset] = {preset.key: preset for preset in (
     _preset("dense_trained2", Goal.SMALLEST, is_dense_heavy, "2-bit dense, trained",
             "Weights of −1, 0 and 1 times a scale that training sets: at two bits rounding alone costs too much.",
             "Models whose bytes lie in hidden layers, with rows to train on.",
-            ("quantize.train_dense", {"n_bits": 2, "block_size": 128}), ("train.fine_tune", {"epochs": 5})),
+            ("quantize.train_dense", {"n_bits": 2, "block_size": 128}), _tuned(5)),
     _preset("dense_mixed", Goal.SMALLEST, is_dense_heavy, "dense bits by measured harm",
             "Each layer's harm at 8, 4 and 2 bits is measured on its own; bits go where they count.",
             "Models of several hidden layers, of which some bear less than others.",
@@ -193,20 +199,20 @@ PRESETS: dict[str, Preset] = {preset.key: preset for preset in (
     _preset("student", Goal.CPU, is_zoo, "student + int8",
             "A smaller network learns from the large one, then is quantised: the way to fewer milliseconds.",
             "A deep model trained here or uploaded with its configuration.",
-            ("distill.logits", {"width_ratio": 0.5}), ("train.fine_tune", {"epochs": 10}),
+            ("distill.logits", {"width_ratio": 0.5}), _tuned(10),
             ("embed.quantize_rows", {"n_bits": 8}), ("quantize.dynamic", {})),
     _preset("channels", Goal.CPU, has_dense, "fewer units + fine-tune",
             "Hidden units that matter least are really removed, and the rest trained on.",
             "Any model with wide hidden layers, uploaded ones included.",
-            ("prune.channels", {"ratio": 0.5}), ("train.fine_tune", {"epochs": 5})),
+            ("prune.channels", {"ratio": 0.5}), _tuned(5)),
     _preset("heads", Goal.CPU, has_work_for("prune.heads"), "fewer heads and units + fine-tune",
             "Half of the heads of attention and of the units behind them leave for good; the rest is trained on.",
             "Transformers that came as weights: self-attentive histories, cross-encoders.",
-            ("prune.heads", {"ratio": 0.5}), ("prune.channels", {"ratio": 0.5}), ("train.fine_tune", {"epochs": 5})),
+            ("prune.heads", {"ratio": 0.5}), ("prune.channels", {"ratio": 0.5}), _tuned(5)),
     _preset("hints", Goal.CPU, is_deep, "fewer units by hints + int8 dense",
             "Hidden units are removed, and those left learn from the hidden layers of the model as it was.",
             "Tables below wide hidden layers, with rows to train on.",
-            ("prune.channels", {"ratio": 0.7}), ("distill.features", {}), ("train.fine_tune", {"epochs": 5}),
+            ("prune.channels", {"ratio": 0.7}), ("distill.features", {}), _tuned(5),
             ("quantize.dynamic", {})),
     _preset("crosses", Goal.CPU, has_work_for("factorize.cross"), "low-rank crosses + int8 dense",
             "Cross layers become thin factors, as DCN v2 means them to be, and what is left is stored in 8 bits.",
@@ -215,20 +221,20 @@ PRESETS: dict[str, Preset] = {preset.key: preset for preset in (
     _preset("low_rank", Goal.CPU, has_dense, "low rank",
             "Tables and dense layers become products of two thin matrices; fine-tuning wins back what was lost.",
             "Wide hidden layers whose singular values fall fast.",
-            ("factorize.svd", {"rank_ratio": 0.5}), ("train.fine_tune", {"epochs": 5})),
+            ("factorize.svd", {"rank_ratio": 0.5}), _tuned(5)),
     _preset("channels_gpu", Goal.GPU, has_dense, "fewer units in eights + fine-tune",
             "Widths stay multiples of 8, which tensor cores want; nothing is converted on the way.",
             "Any model with wide hidden layers.",
-            ("prune.channels", {"ratio": 0.5, "round_to": 8}), ("train.fine_tune", {"epochs": 5})),
+            ("prune.channels", {"ratio": 0.5, "round_to": 8}), _tuned(5)),
     _preset("heads_gpu", Goal.GPU, has_work_for("prune.heads"), "fewer heads, units in eights + fine-tune",
             "Attention with half of its heads is ordinary attention, and feed-forward widths stay multiples of 8.",
             "Transformers that came as weights, on a graphics card.",
             ("prune.heads", {"ratio": 0.5}), ("prune.channels", {"ratio": 0.5, "round_to": 8}),
-            ("train.fine_tune", {"epochs": 5})),
+            _tuned(5)),
     _preset("student_gpu", Goal.GPU, is_zoo, "student in float",
             "Half the width at the teacher's knowledge, in plain float operators that run on the card throughout.",
             "A deep model trained here or uploaded with its configuration.",
-            ("distill.logits", {"width_ratio": 0.5}), ("train.fine_tune", {"epochs": 10})),
+            ("distill.logits", {"width_ratio": 0.5}), _tuned(10)),
 )}
 
 
@@ -250,6 +256,6 @@ def recipe_name(steps: Sequence[Step]) -> str:
     """What the steps do, joined by plus; fine-tuning is named only where nothing else is."""
     if not steps:
         return "baseline"
-    named = [step_name(step) for step in steps if step.method != "train.fine_tune"] or ["fine-tune"]
+    named = [step_name(step) for step in steps if not trains(step)] or [step_name(steps[0])]
     name = " + ".join(named)
     return name if len(name) <= MAX_NAME_CHARS else name[:MAX_NAME_CHARS - 1] + "…"

@@ -15,19 +15,19 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from compression.spec import order
+from compression.spec.effects import Effects
 from compression.spec.errors import RecipeError
-from compression.spec.method import METHODS, Method, Need, Params, Problem, Stage
+from compression.spec.method import METHODS, Method, Need, Params, Problem
 from compression.spec.plain_text import TextError, read_json, read_yaml
-from compression.spec.records import ModelDescription, Part, Recipe, Step
+from compression.spec.records import ModelDescription, Recipe, Step
 
-FINE_TUNE = "train.fine_tune"
 MAX_RECIPE_CHARS = 100_000
 MAX_STEPS = 100
 
 
 def parse_step(step: Step) -> tuple[Method, Params]:
     """The step's method and validated parameters. Raises RecipeError for an unknown method or a broken bound."""
-
     if step.method not in METHODS:
         raise RecipeError(f"There is no method {step.method!r}; known methods: {', '.join(sorted(METHODS))}.")
     chosen = METHODS[step.method]
@@ -37,20 +37,34 @@ def parse_step(step: Step) -> tuple[Method, Params]:
 def check(recipe: Recipe) -> list[Problem]:
     """Everything that keeps a recipe from running or may disappoint, in the order of the steps."""
     problems: list[Problem] = []
+    placed: list[order.Placed] = []
     for index, step in enumerate(recipe.steps):
         try:
             chosen, params = parse_step(step)
         except RecipeError as error:
             problems.append(Problem(index, "error", str(error)))
             continue
-        later = {other.method for other in recipe.steps[index + 1 :]}
-        if Need.FINE_TUNE in chosen.needs and FINE_TUNE not in later:
-            problems.append(
-                Problem(index, "error", f"{chosen.title} works during training: add a fine-tune step after it.")
-            )
-        problems.extend(chosen.problems(params, index, recipe.steps))
-    problems.extend(_trained_after_quantisation(recipe))
-    return sorted(problems, key=lambda problem: problem.step)
+        placed.append(order.place(index, chosen, params))
+        problems.extend(Problem(index, "warning", sentence) for sentence in chosen.warnings(params))
+    return sorted([*order.problems(placed), *problems], key=lambda problem: problem.step)
+
+
+def effects_of(step: Step) -> Effects:
+    """What the step makes, needs and undoes. Raises RecipeError as parse_step does."""
+    chosen, params = parse_step(step)
+    return chosen.effects_of(params)
+
+
+def fine_tune_step(**params: Any) -> Step:
+    """A step that trains the model on, with these settings of a training (compression/train/params.py)."""
+    load_methods()
+    return Step(method=order.training_key(), params=params)
+
+
+def trains(step: Step) -> bool:
+    """Whether a step trains the model; one of an unknown method does not."""
+    load_methods()
+    return step.method in METHODS and METHODS[step.method].trains
 
 
 def without_training_rows(recipe: Recipe, data_name: str) -> str:
@@ -61,35 +75,6 @@ def without_training_rows(recipe: Recipe, data_name: str) -> str:
             return (f"Step {index + 1} ({chosen.title}) learns from training rows, and {data_name} has test rows "
                     "alone. Remove the step, or choose a dataset with a training split.")
     return ""
-
-
-def _trained_after_quantisation(recipe: Recipe) -> list[Problem]:
-    """Steps that train, reshape or quantise what an earlier step has already turned into codes."""
-    frozen: dict[Part, int] = {}  # part → the step that froze it
-    problems = []
-    for index, step in enumerate(recipe.steps):
-        try:
-            chosen, params = parse_step(step)
-        except RecipeError:
-            continue
-        parts = chosen.frozen_parts(params)
-        earlier = [frozen[part] for part in sorted(parts & frozen.keys())]
-        if earlier:
-            message = f"Dense layers are already quantised by step {earlier[0] + 1}; keep one of them."
-            problems.append(Problem(index, "error", message))
-        elif (Part.DENSE in frozen and not parts and chosen.stage is not Stage.AFTER_TRAINING
-              and not _trains_codes(recipe, frozen[Part.DENSE], index)):
-            place = frozen[Part.DENSE] + 1
-            message = f"{chosen.title} needs float weights; move it before step {place}, which quantises them."
-            problems.append(Problem(index, "error", message))
-        frozen |= {part: index for part in parts if part not in frozen}
-    return problems
-
-
-def _trains_codes(recipe: Recipe, quantised: int, index: int) -> bool:
-    """Whether the step at `index` is, or comes before, the fine-tuning that trains through the rounding."""
-    between = {step.method for step in recipe.steps[quantised + 1 : index]}
-    return METHODS[recipe.steps[quantised].method].stage is Stage.DURING_TRAINING and FINE_TUNE not in between
 
 
 def estimate(description: ModelDescription, recipe: Recipe) -> ModelDescription:

@@ -9,7 +9,9 @@ import re
 
 from compression.data.text_file import delimiter_name
 from compression.spec.data_description import DataDescription
+from compression.spec.effects import Effect
 from compression.spec.metrics import METRICS
+from compression.spec.recipe import effects_of
 from compression.spec.records import Measurement, Result
 from compression.spec.signature import Signature
 from compression.spec.task import TASKS
@@ -115,12 +117,12 @@ def _rows(description: DataDescription, signature: Signature) -> str:
 
 
 def _limits(result: Result, signature: Signature) -> str:
-    methods = {step.method for step in result.spec.recipe.steps}
+    made = {effect for step in result.spec.recipe.steps for effect, parts in effects_of(step).makes.items() if parts}
     said = ["Values that the vocabularies don't hold share row 0 and are scored like a missing value.",
             "The numbers hold for the test rows and the machine above, for no other."]
-    if "quantize.dynamic" in methods:
+    if Effect.BATCH_RANGES in made:
         said.append("Input ranges are measured on each batch, so a row's score depends slightly on the rows beside it.")
-    if methods & {"quantize.dynamic", "quantize.static"}:
+    if Effect.INT8_PRODUCTS in made:
         said.append("int8 dense layers were checked on this processor. Where fast 8-bit products overflow, on CPUs "
                     "without VNNI, predict.py takes exact ones; other programs have to set session.x64quantprecision.")
     if signature.output_form == "logit":

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from compression.methods.distill.self import listening, teacher_of, unheard
+from compression.spec.effects import ALL_PARTS, Effect, Effects
 from compression.spec.errors import RecipeError
 from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
 from compression.spec.records import Part
@@ -43,7 +44,8 @@ class EnsembleParams(Params):
         stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS, Need.TEACHER, Need.FINE_TUNE},
         export=ExportForm.PLAIN,
         gains={Gain.QUALITY}, source="Hinton et al. 2015, arXiv:1503.02531; Zhu et al. 2020, arXiv:2011.04106",
-        tiny={"n_teachers": 1, "epochs": 1, "batch_size": 256}, no_op={"alpha": 0.0})
+        tiny={"n_teachers": 1, "epochs": 1, "batch_size": 256}, no_op={"alpha": 0.0},
+        effects=Effects(makes={Effect.LOSS: ALL_PARTS}))
 def distill_ensemble(model: "nn.Module", params: EnsembleParams, ctx: Context) -> Applied:
     """Train the teachers (a killed run goes on from ctx.folder) and give the next fine-tuning their loss.
 
@@ -71,7 +73,7 @@ def chosen_teachers(uploaded: "nn.Module", params: EnsembleParams, ctx: Context)
     known, config = getattr(uploaded, "architecture", None), getattr(uploaded, "config", None) or {}
     if ctx.signature is None or any(item.parts or item.fixed_length for item in ctx.signature.inputs):
         raise RecipeError("Teachers trained here read one column an input, and this model has wide inputs. "
-                          "Learn from the uploaded model itself with distill.self instead.")
+                          "Learn from the uploaded model itself, by self-distillation, instead.")
     if params.architecture == "same" and known not in ARCHITECTURES:
         raise RecipeError(f"Teachers of the same architecture need a model of the zoo; this one is "
                           f"{known or 'a plain graph'}. Choose an architecture for them.")

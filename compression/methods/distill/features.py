@@ -6,14 +6,13 @@ which the training drops at its end, beside the other losses instead of before t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.methods.distill.self import listening, teacher_of, unheard, warn_without_compression
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
-from compression.spec.records import ModelDescription, Part, Step
+from compression.methods.distill.self import listening, teacher_of, teaching, unheard
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.records import ModelDescription, Part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +32,8 @@ class FeatureParams(Params):
         summary="Lets hidden layers of the compressed model learn from those of the uploaded one.",
         stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS, Need.TEACHER, Need.FINE_TUNE},
         export=ExportForm.PLAIN,
-        gains={Gain.QUALITY}, source="Romero et al. 2015, arXiv:1412.6550", no_op={"weight": 0.0})
+        gains={Gain.QUALITY}, source="Romero et al. 2015, arXiv:1412.6550", no_op={"weight": 0.0},
+        effects=teaching("this step"))
 def distill_features(model: "nn.Module", params: FeatureParams, ctx: Context) -> Applied:
     """Give the next fine-tuning a loss that compares hidden layers; a model without any is left as it is."""
     from compression.train.hooks.hint import HintHook, hidden_layers, pairs_of
@@ -54,10 +54,6 @@ def _fits(description: ModelDescription) -> str:
     hidden = any(layer.kind == "Linear" and layer.part is Part.DENSE for layer in description.layers)
     return "" if hidden else "This model has no hidden layer to take hints from."
 
-
-@distill_features.check
-def _check(params: FeatureParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from warn_without_compression("this step", index, steps)
 
 
 @distill_features.named

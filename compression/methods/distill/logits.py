@@ -9,14 +9,14 @@ Legend: D the teacher's embedding dim, d the student's, F fields, V rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from compression.spec.effects import ALL_PARTS, Effect, Effects
 from compression.spec.errors import RecipeError
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
-from compression.spec.records import Layer, ModelDescription, Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.records import Layer, ModelDescription, Part
 
 if TYPE_CHECKING:
     import torch
@@ -73,7 +73,8 @@ def student_of(architecture: str, config: dict[str, Any], params: DistillParams)
         stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS, Need.TEACHER, Need.FINE_TUNE},
         export=ExportForm.PLAIN, gains={Gain.SMALLER, Gain.FASTER, Gain.QUALITY},
         source="Hinton et al. 2015, arXiv:1503.02531",
-        tiny={"embedding_ratio": 0.5}, no_op={"width_ratio": 1.0, "embedding_ratio": 1.0})
+        tiny={"embedding_ratio": 0.5}, no_op={"width_ratio": 1.0, "embedding_ratio": 1.0},
+        effects=Effects(makes={Effect.OTHER_MODEL: ALL_PARTS, Effect.LOSS: ALL_PARTS}))
 def distill_logits(model: "nn.Module", params: DistillParams, ctx: Context) -> Applied:
     """Build the student and give the next fine-tuning a loss that listens to the teacher.
 
@@ -87,7 +88,7 @@ def distill_logits(model: "nn.Module", params: DistillParams, ctx: Context) -> A
     if teacher is None or architecture not in zoo.ARCHITECTURES or config is None or ctx.signature is None:
         raise RecipeError("Distillation sizes its student by the layers of a model of the zoo, so it needs a model "
                           f"trained here or uploaded with its config; this one is {architecture or 'a plain graph'}. "
-                          "Remove the step, or use prune.channels and factorize.svd instead.")
+                          "Remove the step, or use channel pruning and low rank (SVD) instead.")
     chosen, settings = student_of(architecture, config, params)
     student = zoo.build(chosen, ctx.signature, settings, seed=ctx.seed)
     _start_from_teacher(student, model, ctx)
@@ -174,12 +175,6 @@ def _named(params: DistillParams) -> str:
     student = "student" if params.architecture == "same" else f"{params.architecture} student"
     return f"{student} {params.width_ratio:g}"
 
-
-@distill_logits.check
-def _check(params: DistillParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    if index > 0:
-        yield Problem(index, "error", "Distillation replaces the whole model, so what earlier steps did would be lost; "
-                                      "make it the first step.")
 
 
 @distill_logits.estimate

@@ -7,15 +7,14 @@ keeps the scores probabilities (an order alone does not).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.methods.distill.self import listening, teacher_of, unheard, warn_without_compression
+from compression.methods.distill.self import listening, teacher_of, teaching, unheard
 from compression.spec.errors import RecipeError
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
-from compression.spec.records import Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.records import Part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +38,8 @@ class RankingParams(Params):
         stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS, Need.TEACHER, Need.FINE_TUNE},
         export=ExportForm.PLAIN,
         gains={Gain.QUALITY}, source="Tang & Wang 2018, arXiv:1809.07428; Kang et al. 2020, arXiv:2012.04357",
-        no_op={"weight": 0.0})
+        no_op={"weight": 0.0},
+        effects=teaching("ranking distillation"))
 def distill_ranking(model: "nn.Module", params: RankingParams, ctx: Context) -> Applied:
     """Give the next fine-tuning a loss over lists. Raises RecipeError for lists by user where no input is the user."""
     from compression.train.hooks.ranking import RankingHook
@@ -64,10 +64,6 @@ def _user_input(ctx: Context) -> str:
     raise RecipeError("Lists by user need an input that reads the user column, and this model has none. Give a column "
                       "the role user on the Datasets page, or choose the batch as the list.")
 
-
-@distill_ranking.check
-def _check(params: RankingParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from warn_without_compression("ranking distillation", index, steps)
 
 
 @distill_ranking.named

@@ -6,14 +6,14 @@ arXiv:1711.05852 (Apprentice). Here: no change of architecture; a loss for the n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from compression.spec.effects import ALL_PARTS, COMPRESSING, Effect, Effects, Want
 from compression.spec.errors import RecipeError
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
-from compression.spec.records import Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.records import Part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,12 +29,20 @@ class SelfParams(Params):
                                description="Softens both scores before they are compared.")
 
 
+def teaching(title: str) -> Effects:
+    """A loss for the next training, of use once the model is no longer its own teacher."""
+    alone = Want(COMPRESSING, ALL_PARTS, f"No step before this one compresses the model: {title} then trains the "
+                                         "uploaded model towards itself. Put the steps that compress before it.")
+    return Effects(makes={Effect.LOSS: ALL_PARTS}, wants=(alone,))
+
+
 @method("distill.self", SelfParams, title="Self-distillation",
         summary="Lets the compressed model learn from the uploaded one in the next fine-tuning.",
         stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS, Need.TEACHER, Need.FINE_TUNE},
         export=ExportForm.PLAIN,
         gains={Gain.QUALITY}, source="Hinton et al. 2015, arXiv:1503.02531; Mishra & Marr 2017, arXiv:1711.05852",
-        no_op={"alpha": 0.0})
+        no_op={"alpha": 0.0},
+        effects=teaching("self-distillation"))
 def distill_self(model: "nn.Module", params: SelfParams, ctx: Context) -> Applied:
     """Give the next fine-tuning a loss that compares with the uploaded model. Raises RecipeError without one."""
     from compression.train.hooks.distillation import DistillationHook
@@ -74,18 +82,6 @@ def unheard(model: "nn.Module", ctx: Context, reason: str) -> Applied:
 
     return Applied(model, skipped=[ctx.skip(path, reason) for path, _ in leaves(model)])
 
-
-def warn_without_compression(title: str, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    """A warning where nothing before the next fine-tuning changes the model: its teacher is then the model itself."""
-    if not any(not step.method.startswith(("distill.", "train.")) or step.method == "distill.logits"
-               for step in steps[:index]):
-        yield Problem(index, "warning", f"No step before this one compresses the model: {title} then trains the "
-                                        "uploaded model towards itself. Put the steps that compress before it.")
-
-
-@distill_self.check
-def _check(params: SelfParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from warn_without_compression("self-distillation", index, steps)
 
 
 @distill_self.named

@@ -9,15 +9,15 @@ frequency-weighted least squares of the trained one, where the papers train from
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from compression.methods.embed import tables
-from compression.methods.order import needs_float
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step
+from compression.spec.effects import TABLES, Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer, Part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,7 +74,10 @@ def reason_to_skip(n_rows: int, dim: int, params: HashParams) -> str | None:
         source="Shi et al. 2020, arXiv:1909.02107; Weinberger et al. 2009, arXiv:0902.2206; "
                "Zhang et al. 2020, arXiv:2007.14523; Pansare et al. 2022, arXiv:2203.10135; "
                "Desai et al. 2022, arXiv:2108.02191",
-        tiny={"min_rows": 2, "keep": 0.3}, no_op={"keep": 1.0})
+        tiny={"min_rows": 2, "keep": 0.3}, no_op={"keep": 1.0},
+        effects=Effects(
+            makes={Effect.SMALLER: TABLES, Effect.UNCOUNTED: TABLES}, undoes={Effect.ZEROS: TABLES}, needs_float=TABLES,
+            wants_training="Ids that share rows start far from what they were"))
 def hash_rows(model: "nn.Module", params: HashParams, ctx: Context) -> Applied:
     """Replace each large table by smaller ones."""
     applied = Applied(model)
@@ -109,18 +112,6 @@ def _hash_table(applied: Applied, path: str, table: "nn.Embedding", params: Hash
 def _named(params: HashParams) -> str:
     return f"{params.kind} {params.keep * 100:g} %"
 
-
-@hash_rows.check
-def _check(params: HashParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Hashed rows", index, steps, dense=False, tables=True)
-    if not any(step.method == "train.fine_tune" for step in steps[index + 1:]):
-        yield Problem(index, "warning", "Ids that share rows start far from what they were: add a fine-tune step after "
-                                        "hashing.")
-    later = [place for place, step in enumerate(steps) if place > index
-             and step.method in ("embed.prune_rows", "embed.mixed_precision")]
-    if later:
-        yield Problem(index, "warning", f"Step {later[0] + 1} needs to know how often rows are read and leaves hashed "
-                                        "tables as they are.")
 
 
 @hash_rows.estimate

@@ -7,16 +7,15 @@ are those of the table's weighted singular vectors; and open columns cost a pric
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from compression.methods.embed import tables
 from compression.methods.factorize.svd import basis_of, gram_matrix
-from compression.methods.order import needs_float
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step
+from compression.spec.effects import NO_PARTS, TABLES, Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.records import Layer, Part
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,11 +40,18 @@ def reason_to_skip(n_rows: int, dim: int, params: LearnDimsParams) -> str | None
     return tables.too_few_rows(n_rows, params.min_rows)
 
 
+def _effects(params: LearnDimsParams) -> Effects:
+    chosen = TABLES if params.price else NO_PARTS
+    return Effects(makes={Effect.SMALLER: chosen, Effect.GATES: chosen}, undoes={Effect.ZEROS: chosen},
+                   needs_float=TABLES)
+
+
 @method("embed.learn_dims", LearnDimsParams, title="Learned dimensions",
         summary="While fine-tuning, closes the columns of tables that are worth less than their bytes cost.",
         stage=Stage.DURING_TRAINING, parts={Part.EMBEDDING}, needs={Need.LABELS, Need.FINE_TUNE},
         export=ExportForm.PLAIN, gains={Gain.SMALLER}, source="Liu et al. 2021, arXiv:2101.07577",
-        tiny={"min_rows": 2, "price": 0.1}, no_op={"price": 0.0}, estimate_is_bound=True)
+        tiny={"min_rows": 2, "price": 0.1}, no_op={"price": 0.0}, estimate_is_bound=True,
+        effects=_effects)
 def learn_dims(model: "nn.Module", params: LearnDimsParams, ctx: Context) -> Applied:
     """Change nothing now; the hook puts gates before columns during the next fine-tuning."""
     from compression.train.hooks.column_gates import ColumnGatesHook
@@ -75,10 +81,6 @@ def _basis(path: str, table: "nn.Embedding", params: LearnDimsParams, ctx: Conte
 def _named(params: LearnDimsParams) -> str:
     return f"learned dims {params.price:g}"
 
-
-@learn_dims.check
-def _check(params: LearnDimsParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Learned dimensions", index, steps, dense=False, tables=True)
 
 
 @learn_dims.estimate

@@ -7,7 +7,6 @@ bits of their own read one shared row, their frequency-weighted mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +15,9 @@ from pydantic import Field
 from compression.layers.rows.tiers import choose_cuts, fixed_tensors, row_budget, widths
 from compression.methods.embed import tables
 from compression.methods.embed.prune_rows import shared_row
-from compression.methods.order import needs_float
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step, Tensor
+from compression.spec.effects import TABLES, Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer, Part, Tensor
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,7 +45,7 @@ def reason_to_skip(n_rows: int, dim: int, params: MixedPrecisionParams, *, mappe
     if few := tables.too_few_rows(n_rows, params.min_rows):
         return few
     if dim == 1:
-        return "one column leaves no choice of bits: embed.quantize_rows stores it in 8"
+        return "one column leaves no choice of bits: row quantisation stores it in 8"
     fixed = sum(tensor.size_bytes for tensor in fixed_tensors(n_rows, dim, mapped=mapped))
     rows = row_budget(n_rows, dim, params.bits, mapped=mapped)
     if rows == 0 or (mapped and rows < fixed):
@@ -60,7 +59,10 @@ def reason_to_skip(n_rows: int, dim: int, params: MixedPrecisionParams, *, mappe
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.QDQ,
         gains={Gain.SMALLER},
         source="arXiv:2409.20305",
-        tiny={"min_rows": 2}, no_op={"min_rows": 1_000_000})
+        tiny={"min_rows": 2}, no_op={"min_rows": 1_000_000},
+        effects=Effects(
+            makes={Effect.CODES: TABLES, Effect.FROZEN: TABLES, Effect.RARE_SHARED: TABLES}, needs_float=TABLES,
+            needs_counts=TABLES, clashes={Effect.RARE_SHARED: "error"}))
 def mixed_precision(model: "nn.Module", params: MixedPrecisionParams, ctx: Context) -> Applied:
     """Replace each large table by tiers of rows of falling precision."""
     applied = Applied(model)
@@ -111,14 +113,6 @@ def _detail(cuts: np.ndarray, bits: tuple[int, ...], n_rows: int, *, mapped: boo
 def _named(params: MixedPrecisionParams) -> str:
     return f"{params.bits:g} bits a weight"
 
-
-@mixed_precision.check
-def _check(params: MixedPrecisionParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Mixed precision of tables", index, steps, dense=False, tables=True)
-    earlier = [place for place, step in enumerate(steps[:index]) if step.method == "embed.prune_rows"]
-    if earlier:
-        yield Problem(index, "error", f"Step {earlier[0] + 1} lets rare ids share a row already, as mixed precision "
-                                      "does with rows of 0 bits; keep one of them.")
 
 
 @mixed_precision.estimate

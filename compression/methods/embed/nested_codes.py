@@ -7,7 +7,6 @@ often they are read, tables by the mean squared gradient of the logit by their v
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,9 +15,9 @@ from pydantic import Field
 from compression.layers.stored_shapes import centroids_for, nested_tensors
 from compression.methods.embed.mixed_precision import in_order
 from compression.methods.embed.prune_rows import shared_row
-from compression.methods.order import needs_float
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step, Tensor
+from compression.spec.effects import TABLES, Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer, Part, Tensor
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,7 +55,10 @@ def reason_to_skip(n_rows: int, dim: int, params: NestedCodesParams, *, mapped: 
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.PLAIN,
         gains={Gain.SMALLER},
         source="Chen et al. 2010, Sensors 10(12); arXiv:2409.20305",
-        tiny={"min_rows": 2}, no_op={"min_rows": 1_000_000}, estimate_is_bound=True)
+        tiny={"min_rows": 2}, no_op={"min_rows": 1_000_000}, estimate_is_bound=True,
+        effects=Effects(
+            makes={Effect.CODES: TABLES, Effect.RARE_SHARED: TABLES}, needs_float=TABLES, needs_counts=TABLES,
+            clashes={Effect.RARE_SHARED: "warning"}))
 def nested_codes(model: "nn.Module", params: NestedCodesParams, ctx: Context) -> Applied:
     """Replace each large table by its shared row and nested codes, all within one budget of bytes."""
     from torch import nn
@@ -152,14 +154,6 @@ def _put(applied: Applied, path: str, table: "Refined", shared: np.ndarray, orde
 def _named(params: NestedCodesParams) -> str:
     return f"nested codes {params.bits:g} bits"
 
-
-@nested_codes.check
-def _check(params: NestedCodesParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Nested codes", index, steps, dense=False, tables=True)
-    earlier = [place for place, step in enumerate(steps[:index]) if step.method == "embed.prune_rows"]
-    if earlier:
-        yield Problem(index, "warning", f"Step {earlier[0] + 1} lets rare ids share a row already, which nested codes "
-                                        "do where it costs least; leave it out.")
 
 
 @nested_codes.estimate

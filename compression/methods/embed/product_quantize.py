@@ -6,7 +6,6 @@ Here: k-means weighs a row by how often it occurs in training (+ 1, as a row uns
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +13,9 @@ from pydantic import Field
 
 from compression.layers.stored_shapes import product_tensors, slices_that_fit
 from compression.methods.embed import tables
-from compression.methods.order import needs_float
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step, Tensor
+from compression.spec.effects import TABLES, Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer, Part, Tensor
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,7 +51,8 @@ def reason_to_skip(n_rows: int, dim: int, params: ProductParams) -> str | None:
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.PLAIN,
         gains={Gain.SMALLER},
         source="Jégou et al. 2011; arXiv:2502.15355",
-        tiny={"min_rows": 2, "centroids": 4, "subspaces": 2}, no_op={"min_rows": 1_000_000})
+        tiny={"min_rows": 2, "centroids": 4, "subspaces": 2}, no_op={"min_rows": 1_000_000},
+        effects=Effects(makes={Effect.CODES: TABLES}, needs_float=TABLES))
 def product_quantize(model: "nn.Module", params: ProductParams, ctx: Context) -> Applied:
     """Replace each large table by codes and codebooks."""
     applied = Applied(model)
@@ -83,10 +83,6 @@ def _encode_table(applied: Applied, path: str, table: "nn.Embedding", params: Pr
 def _named(params: ProductParams) -> str:
     return f"PQ {params.subspaces} bytes a row"
 
-
-@product_quantize.check
-def _check(params: ProductParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Product quantisation", index, steps, dense=False, tables=True)
 
 
 @product_quantize.estimate

@@ -9,16 +9,15 @@ map; elsewhere, and always by norm, a map of 4 bytes an id is stored, or the tab
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
 
 from compression.methods.embed import tables
-from compression.methods.order import needs_float
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step, Tensor
+from compression.spec.effects import NO_PARTS, TABLES, Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer, Part, Tensor
 
 if TYPE_CHECKING:
     import torch
@@ -68,12 +67,18 @@ def n_kept_of(n_rows: int, params: RowsParams) -> int:
     return min(n_rows, max(1, round(n_rows * params.keep)))
 
 
+def _effects(params: RowsParams) -> Effects:
+    return Effects(makes={Effect.SMALLER: TABLES, Effect.RARE_SHARED: TABLES}, needs_float=TABLES,
+                   needs_counts=TABLES if needs_counts(params) else NO_PARTS, clashes={Effect.RARE_SHARED: "error"})
+
+
 @method("embed.prune_rows", RowsParams, title="Row pruning",
         summary="Keeps the rows of frequent ids, or the longest rows; other ids share one row in each table.",
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.PLAIN,
         gains={Gain.SMALLER},
         source="Zhang et al. 2020, arXiv:2007.14523; Li et al. 2017, arXiv:1608.08710",
-        tiny={"min_rows": 2, "keep": 0.3}, no_op={"keep": 1.0})
+        tiny={"min_rows": 2, "keep": 0.3}, no_op={"keep": 1.0},
+        effects=_effects)
 def prune_rows(model: "nn.Module", params: RowsParams, ctx: Context) -> Applied:
     """Replace each large table by the rows it keeps and one shared row."""
     applied = Applied(model)
@@ -130,14 +135,6 @@ def too_small(n_rows: int, params: RowsParams) -> str | None:
 def _named(params: RowsParams) -> str:
     return f"{params.keep * 100:g} % of rows" + ("" if needs_counts(params) else " by norm")
 
-
-@prune_rows.check
-def _check(params: RowsParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Row pruning", index, steps, dense=False, tables=True)
-    earlier = [place for place, step in enumerate(steps[:index]) if step.method == "embed.prune_rows"]
-    if earlier:
-        yield Problem(index, "error", f"Step {earlier[0] + 1} prunes rows already; keep one of them, "
-                                      "with the smaller share.")
 
 
 @prune_rows.estimate

@@ -14,8 +14,9 @@ from pydantic import Field
 
 from compression.layers.stored_shapes import bits_that_fit, has_scale_per_row, row_tensors
 from compression.methods.embed import tables
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step, Tensor
+from compression.spec.effects import TABLES, Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer, Part, Tensor
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,7 +51,8 @@ def reason_to_skip(n_rows: int, dim: int, params: QuantizeRowsParams) -> str | N
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.QDQ,
         gains={Gain.SMALLER},
         source="Guan et al. 2019, arXiv:1911.02079; Rastegari et al. 2016, arXiv:1603.05279",
-        no_op={"min_rows": 1_000_000})
+        no_op={"min_rows": 1_000_000},
+        effects=Effects(makes={Effect.CODES: TABLES, Effect.FROZEN: TABLES}, once=True))
 def quantize_rows(model: "nn.Module", params: QuantizeRowsParams, ctx: Context) -> Applied:
     """Replace each table of float rows by its codes and scales."""
     applied = Applied(model)
@@ -82,15 +84,12 @@ def _named(params: QuantizeRowsParams) -> str:
     return f"int{params.n_bits} rows"
 
 
-@quantize_rows.check
-def _check(params: QuantizeRowsParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    earlier = [place for place, step in enumerate(steps[:index]) if step.method == "embed.quantize_rows"]
-    if earlier:
-        yield Problem(index, "error", f"Step {earlier[0] + 1} quantises the tables already; keep one of them.")
+@quantize_rows.warns
+def _warns(params: QuantizeRowsParams) -> Iterator[str]:
     if params.n_bits <= 2 and params.granularity == "field":
         values = {2: "Four", 1: "Two"}[params.n_bits]
-        yield Problem(index, "warning", f"{values} values for a whole table lose much where rows differ in length; "
-                                        "compare with a scale for each row.")
+        yield (f"{values} values for a whole table lose much where rows differ in length; compare with a scale for "
+               "each row.")
 
 
 @quantize_rows.estimate

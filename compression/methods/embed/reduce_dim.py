@@ -7,16 +7,15 @@ with V rows counts as read 1 / V of the time. alpha = 0 is the control: the same
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from compression.methods.embed import tables
 from compression.methods.factorize.svd import basis_of, gram_matrix, saves
-from compression.methods.order import needs_float
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step
+from compression.spec.effects import TABLES, Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer, Part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,12 +56,19 @@ def reason_to_skip(shape: tuple[int, int], kept: int | None, params: ReduceDimPa
     return None
 
 
+def _effects(params: ReduceDimParams) -> Effects:
+    narrow = "Large tables become much narrower, and training can win some of it back"
+    return Effects(makes={Effect.LOW_RANK: TABLES}, undoes={Effect.ZEROS: TABLES}, needs_float=TABLES,
+                   wants_training=narrow if params.alpha else "")
+
+
 @method("embed.reduce_dim", ReduceDimParams, title="Mixed dimensions",
         summary="Makes tables narrower, the more rows the narrower, and projects rows back to their width.",
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.PLAIN,
         gains={Gain.SMALLER},
         source="Ginart et al. 2021, arXiv:1909.11810",
-        tiny={"min_rows": 2}, no_op={"ratio": 1.0, "alpha": 0.0})
+        tiny={"min_rows": 2}, no_op={"ratio": 1.0, "alpha": 0.0},
+        effects=_effects)
 def reduce_dim(model: "nn.Module", params: ReduceDimParams, ctx: Context) -> Applied:
     """Replace each large table by a narrow one and its projection."""
     from torch import nn
@@ -106,13 +112,6 @@ def _narrow(applied: Applied, path: str, table: "nn.Embedding", kept: int, param
 def _named(params: ReduceDimParams) -> str:
     return f"dims {params.ratio * 100:g} %"
 
-
-@reduce_dim.check
-def _check(params: ReduceDimParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Mixed dimensions", index, steps, dense=False, tables=True)
-    if params.alpha and not any(step.method == "train.fine_tune" for step in steps[index + 1:]):
-        yield Problem(index, "warning", "Large tables become much narrower, and training can win some of it back: "
-                                        "add a fine-tune step after this one.")
 
 
 @reduce_dim.estimate

@@ -7,16 +7,15 @@ costs; a scale is learned as a factor, which keeps it positive; 4 and 2 bits hav
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from compression.methods.embed import tables
 from compression.methods.embed.quantize_rows import QuantizeRowsParams, estimated, quantize_table, reason_to_skip
-from compression.methods.order import needs_float
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step
+from compression.spec.effects import TABLES, Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
+from compression.spec.records import Layer, Part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,7 +33,9 @@ class TrainQuantizedParams(QuantizeRowsParams):
         stage=Stage.DURING_TRAINING, parts={Part.EMBEDDING}, needs={Need.LABELS, Need.FINE_TUNE},
         export=ExportForm.QDQ, gains={Gain.SMALLER},
         source="Esser et al. 2020, arXiv:1902.08153; arXiv:2212.05735",
-        no_op={"min_rows": 1_000_000})
+        no_op={"min_rows": 1_000_000},
+        effects=Effects(
+            makes={Effect.CODES: TABLES, Effect.FROZEN: TABLES, Effect.ROUNDING: TABLES}, needs_float=TABLES))
 def train_quantized(model: "nn.Module", params: TrainQuantizedParams, ctx: Context) -> Applied:
     """Put codes in the place of tables now; the hook gives them their float values back while they train."""
     from compression.train.hooks.row_rounding import RowRoundingHook
@@ -54,10 +55,6 @@ def train_quantized(model: "nn.Module", params: TrainQuantizedParams, ctx: Conte
 def _named(params: TrainQuantizedParams) -> str:
     return f"trained int{params.n_bits} rows"
 
-
-@train_quantized.check
-def _check(params: TrainQuantizedParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Quantised training of tables", index, steps, dense=False, tables=True)
 
 
 @train_quantized.estimate

@@ -10,16 +10,15 @@ Legend: O outputs, I inputs, r rank.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from compression.methods.factorize.svd import basis_of, factors, low_rank_linear, no_saving, rank_of, saves
-from compression.methods.order import needs_float
+from compression.spec.effects import DENSE, Effect, Effects
 from compression.spec.errors import RecipeError
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.records import Layer, Part
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +47,8 @@ class ActivationSvdParams(Params):
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs={Need.CALIBRATION}, export=ExportForm.PLAIN,
         gains={Gain.SMALLER, Gain.FASTER},
         source="Yuan et al. 2023, arXiv:2312.05821; Wang et al. 2024, arXiv:2403.07378",
-        tiny={"rank_ratio": 0.25, "n_batches": 2}, no_op={"rank_ratio": 1.0, "n_batches": 1})
+        tiny={"rank_ratio": 0.25, "n_batches": 2}, no_op={"rank_ratio": 1.0, "n_batches": 1},
+        effects=Effects(makes={Effect.LOW_RANK: DENSE}, undoes={Effect.ZEROS: DENSE}, needs_float=DENSE))
 def factorize_activation_svd(model: "nn.Module", params: ActivationSvdParams, ctx: Context) -> Applied:
     """Replace dense layers by two factors where that saves bytes. Raises RecipeError without rows to look at."""
     from torch import nn
@@ -122,18 +122,11 @@ def _batches(model: "nn.Module", params: ActivationSvdParams, ctx: Context) -> "
     rows = ctx.dataset.splits.get("train") if ctx.dataset is not None else None
     if rows is None or len(rows) == 0:
         raise RecipeError("Low rank by activations looks at training rows, and the dataset has none. Choose a dataset "
-                          "with a training split, or factorize.svd, which needs no rows.")
+                          "with a training split, or low rank (SVD), which needs no rows.")
     device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
     return random_batches(rows, n_batches=params.n_batches, batch_rows=BATCH_ROWS, generator=ctx.generator,
                           device=device)
 
-
-@factorize_activation_svd.check
-def _check(params: ActivationSvdParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Low rank by activations", index, steps, dense=True, tables=False)
-    earlier = [place for place, step in enumerate(steps[:index]) if step.method == "prune.magnitude"]
-    if earlier:
-        yield Problem(index, "warning", f"Low rank undoes the zeros of step {earlier[0] + 1}; keep one of the two.")
 
 
 @factorize_activation_svd.estimate

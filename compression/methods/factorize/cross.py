@@ -9,15 +9,14 @@ Legend: N width of a cross layer, r rank over all experts, K experts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from compression.methods.factorize.svd import basis_of, factors, gram_matrix, low_rank_linear, rank_of
-from compression.methods.order import needs_float
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.spec.records import Layer, ModelDescription, Part, Step, Tensor
+from compression.spec.effects import Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer, ModelDescription, Part, Tensor
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,11 +46,22 @@ def saves(width: int, params: CrossParams) -> bool:
     return rank <= width and stored_numbers(width, rank, params.n_experts) < width * width
 
 
+CROSSES = frozenset({Part.INTERACTION})
+
+
+def _effects(params: CrossParams) -> Effects:
+    gates = ("Gates start alike and learn in a fine-tuning, and none follows: a single expert is then the same "
+             "function in fewer bytes")
+    return Effects(makes={Effect.LOW_RANK: CROSSES}, undoes={Effect.ZEROS: CROSSES}, needs_float=CROSSES,
+                   wants_training=gates if params.n_experts > 1 else "")
+
+
 @method("factorize.cross", CrossParams, title="Low-rank cross layers",
         summary="Splits the cross layers of DCN v2 into thin factors, on request shared by gated experts.",
         stage=Stage.AFTER_TRAINING, parts={Part.INTERACTION}, needs=set(), export=ExportForm.PLAIN,
         gains={Gain.SMALLER, Gain.FASTER}, source="Wang et al. 2021, arXiv:2008.13535", no_op={"rank_ratio": 1.0},
-        tiny={"rank_ratio": 0.25, "n_experts": 2})
+        tiny={"rank_ratio": 0.25, "n_experts": 2},
+        effects=_effects)
 def factorize_cross(model: "nn.Module", params: CrossParams, ctx: Context) -> Applied:
     """Replace square layers that cross the inputs with themselves; every other leaf of the interaction stays."""
     from torch import nn
@@ -110,13 +120,6 @@ def _fits(description: ModelDescription) -> str:
 def _is_cross(layer: Layer) -> bool:
     return layer.part is Part.INTERACTION and layer.kind == "Linear" and layer.shape[0] == layer.shape[1]
 
-
-@factorize_cross.check
-def _check(params: CrossParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Low-rank cross layers", index, steps, dense=True, tables=False)
-    if params.n_experts > 1 and not any(step.method == "train.fine_tune" for step in steps[index + 1:]):
-        yield Problem(index, "warning", "Gates start alike and learn in a fine-tuning, and none follows: a single "
-                                        "expert is then the same function in fewer bytes.")
 
 
 @factorize_cross.estimate

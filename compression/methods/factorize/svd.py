@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.methods.order import needs_float
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step, Tensor
+from compression.spec.effects import Effect, Effects, parts_of
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer, Part, Tensor
 
 if TYPE_CHECKING:
     import torch
@@ -86,12 +86,18 @@ def _fixed_signs(basis: "torch.Tensor") -> "torch.Tensor":
     return basis * signs.masked_fill(signs == 0, 1)
 
 
+def _effects(params: SvdParams) -> Effects:
+    split = parts_of(params.weights)
+    return Effects(makes={Effect.LOW_RANK: split}, undoes={Effect.ZEROS: split}, needs_float=split)
+
+
 @method("factorize.svd", SvdParams, title="Low rank (SVD)",
         summary="Splits tables and dense layers into the product of two thin matrices.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs=set(), export=ExportForm.PLAIN,
         gains={Gain.SMALLER, Gain.FASTER},
         source="Eckart & Young 1936; Lan et al. 2020, arXiv:1909.11942",
-        tiny={"rank_ratio": 0.25}, no_op={"rank_ratio": 1.0})
+        tiny={"rank_ratio": 0.25}, no_op={"rank_ratio": 1.0},
+        effects=_effects)
 def factorize_svd(model: "nn.Module", params: SvdParams, ctx: Context) -> Applied:
     """Replace matrices by two factors where that saves bytes."""
     from torch import nn
@@ -196,16 +202,11 @@ def _named(params: SvdParams) -> str:
         f"low rank {params.rank_ratio * 100:g} %")
 
 
-@factorize_svd.check
-def _check(params: SvdParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Low rank (SVD)", index, steps, dense=params.weights != "tables",
-                           tables=params.weights != "dense")
-    earlier = [place for place, step in enumerate(steps[:index]) if step.method == "prune.magnitude"]
-    if earlier:
-        yield Problem(index, "warning", f"Low rank undoes the zeros of step {earlier[0] + 1}; keep one of the two.")
+@factorize_svd.warns
+def _warns(params: SvdParams) -> Iterator[str]:
     if params.rank_by == "energy":
-        yield Problem(index, "warning", "The rank for an energy is known only once the weights are read: the size "
-                                        "shown before the run does not count this step.")
+        yield ("The rank for an energy is known only once the weights are read: the size shown before the run does not "
+               "count this step.")
 
 
 @factorize_svd.estimate

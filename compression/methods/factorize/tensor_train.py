@@ -7,16 +7,15 @@ scratch; its cache of frequent rows is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from compression.layers.stored_shapes import TrainShape, train_shape
 from compression.methods.embed import tables
-from compression.methods.order import needs_float
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step
+from compression.spec.effects import TABLES, Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer, Part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,7 +53,11 @@ def reason_to_skip(n_rows: int, dim: int, params: TensorTrainParams) -> str | No
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs=set(), export=ExportForm.PLAIN,
         gains={Gain.SMALLER},
         source="Yin et al. 2021, arXiv:2101.11714; Oseledets 2011",
-        tiny={"min_rows": 2, "rank": 2}, no_op={"min_rows": 1_000_000})
+        tiny={"min_rows": 2, "rank": 2}, no_op={"min_rows": 1_000_000},
+        effects=Effects(
+            makes={Effect.LOW_RANK: TABLES, Effect.UNCOUNTED: TABLES}, undoes={Effect.ZEROS: TABLES},
+            needs_float=TABLES,
+            wants_training="Neighbouring ids have little in common, so that the cores start far from the table"))
 def tensor_train(model: "nn.Module", params: TensorTrainParams, ctx: Context) -> Applied:
     """Replace each large table by the cores of a tensor train."""
     applied = Applied(model)
@@ -92,13 +95,6 @@ def _decompose_table(applied: Applied, path: str, table: "nn.Embedding", params:
 def _named(params: TensorTrainParams) -> str:
     return f"tensor train rank {params.rank}"
 
-
-@tensor_train.check
-def _check(params: TensorTrainParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Tensor train", index, steps, dense=False, tables=True)
-    if not any(step.method == "train.fine_tune" for step in steps[index + 1:]):
-        yield Problem(index, "warning", "Neighbouring ids have little in common, so that the cores start far from the "
-                                        "table: add a fine-tune step after this one.")
 
 
 @tensor_train.estimate

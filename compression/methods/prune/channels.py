@@ -10,16 +10,15 @@ feeds something else than the next layer of its MLP keeps its width.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.methods.order import needs_float
 from compression.observe.gradients import training_scores
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step, Tensor
+from compression.spec.effects import Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer, Part, Tensor
 
 if TYPE_CHECKING:
     import torch
@@ -101,7 +100,8 @@ def _factors(first: str, second: str) -> bool:
         gains={Gain.SMALLER, Gain.FASTER},
         source="Li et al. 2017, arXiv:1608.08710; Liu et al. 2017, arXiv:1708.06519; "
                "Molchanov et al. 2019, arXiv:1906.10771",
-        tiny={"round_to": 1}, no_op={"ratio": 0.0})
+        tiny={"round_to": 1}, no_op={"ratio": 0.0},
+        effects=Effects(makes={Effect.SMALLER: PARTS}, needs_float=PARTS))
 def prune_channels(model: "nn.Module", params: ChannelsParams, ctx: Context) -> Applied:
     """Remove the least important hidden units of every MLP in the model."""
     from compression.models.structure import leaves, part_of
@@ -241,10 +241,6 @@ def _bytes(leaf: "nn.Module") -> int:
 def _named(params: ChannelsParams) -> str:
     return f"{params.ratio * 100:g} % fewer units"
 
-
-@prune_channels.check
-def _check(params: ChannelsParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Channel pruning", index, steps, dense=True, tables=False)
 
 
 @prune_channels.estimate

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from compression.spec.effects import TABLES, Effect, Effects
 from compression.spec.errors import RecipeError
 from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
 from compression.spec.records import ModelDescription, Part
@@ -46,7 +47,8 @@ class FieldsParams(Params):
         summary="Drops the inputs the model needs least, from the model and from the exported file's signature.",
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs={Need.LABELS}, export=ExportForm.PLAIN,
         source="Breiman 2001; Fisher et al. 2019, arXiv:1801.01489",
-        tiny={}, no_op={"n_fields": 0}, estimate_is_bound=True, gains={Gain.SMALLER, Gain.FASTER})
+        tiny={}, no_op={"n_fields": 0}, estimate_is_bound=True, gains={Gain.SMALLER, Gain.FASTER},
+        effects=Effects(makes={Effect.SMALLER: TABLES}))
 def prune_fields(model: "nn.Module", params: FieldsParams, ctx: Context) -> Applied:
     """Drop inputs one after the other, least harm first. Raises RecipeError without a dataset."""
     from compression.data.batches import drawn_rows

@@ -7,15 +7,14 @@ head stays in each layer. Without data, heads are ranked by the norms of their w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.methods.order import needs_float
+from compression.spec.effects import Effect, Effects
 from compression.spec.errors import RecipeError
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
-from compression.spec.records import Layer, ModelDescription, Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.records import Layer, ModelDescription, Part
 
 if TYPE_CHECKING:
     import torch
@@ -43,12 +42,16 @@ def kept_heads(heads: int, params: HeadsParams) -> int:
     return max(1, round(heads * (1 - params.ratio)))
 
 
+HEADS = frozenset({Part.DENSE})  # attention stands among the dense layers
+
+
 @method("prune.heads", HeadsParams, title="Head pruning",
         summary="Removes whole heads of attention layers, those the loss needs least.",
         stage=Stage.AFTER_TRAINING, parts={Part.DENSE}, needs={Need.LABELS}, export=ExportForm.PLAIN,
         gains={Gain.SMALLER, Gain.FASTER},
         source="Michel et al. 2019, arXiv:1905.10650",
-        tiny={"n_batches": 2}, no_op={"ratio": 0.0})
+        tiny={"n_batches": 2}, no_op={"ratio": 0.0},
+        effects=Effects(makes={Effect.SMALLER: HEADS}, needs_float=HEADS))
 def prune_heads(model: "nn.Module", params: HeadsParams, ctx: Context) -> Applied:
     """Cut the projections of every attention to its best heads. Raises RecipeError where taylor has no dataset."""
     from compression.models.structure import attentions, leaves, part_of
@@ -135,10 +138,6 @@ def _fits(description: ModelDescription) -> str:
         return ""
     return "This model has no attention with several heads; in an uploaded graph heads can't be told apart."
 
-
-@prune_heads.check
-def _check(params: HeadsParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Head pruning", index, steps, dense=True, tables=False)
 
 
 @prune_heads.estimate

@@ -6,14 +6,13 @@ Here: the rounds share one fine-tuning, and its start is the model as it came, t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from compression.methods.prune import unstructured
-from compression.spec.method import Applied, Context, ExportForm, Need, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Need, Stage, method
+from compression.spec.records import Layer, Part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,7 +31,8 @@ class IterativeParams(unstructured.SparsityParams):
         summary="While fine-tuning, prunes in rounds and sets the weights that are left back after each.",
         stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS, Need.FINE_TUNE}, export=ExportForm.PLAIN,
         source="Frankle & Carbin 2019, arXiv:1803.03635; Frankle et al. 2019, arXiv:1903.01611",
-        tiny={"weights": "both"}, no_op={"sparsity": 0.0})
+        tiny={"weights": "both"}, no_op={"sparsity": 0.0},
+        effects=unstructured.zeros_while_training)
 def prune_iterative(model: "nn.Module", params: IterativeParams, ctx: Context) -> Applied:
     """Change nothing now; the hook prunes and rewinds during the next fine-tuning."""
     from compression.train.hooks.rewinding import RewindingHook
@@ -53,11 +53,6 @@ def prune_iterative(model: "nn.Module", params: IterativeParams, ctx: Context) -
 def _named(params: IterativeParams) -> str:
     return f"{params.n_rounds} rounds to {params.sparsity * 100:g} %"
 
-
-@prune_iterative.check
-def _check(params: IterativeParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from unstructured.problems("Iterative pruning", index, steps, weights=params.weights,
-                                     works=params.sparsity > 0)
 
 
 @prune_iterative.estimate

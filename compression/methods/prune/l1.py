@@ -6,14 +6,14 @@ Here: the pull is measured in steps of the optimiser, so that one strength means
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from compression.methods.prune import unstructured
-from compression.spec.method import Applied, Context, ExportForm, Need, Params, Problem, Stage, method
-from compression.spec.records import Part, Step
+from compression.spec.effects import Effects, parts_of
+from compression.spec.method import Applied, Context, ExportForm, Need, Params, Stage, method
+from compression.spec.records import Part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,11 +28,16 @@ class L1Params(Params):
         "dense", description="Pull the dense layers, the embedding tables, or both.")
 
 
+def _effects(params: L1Params) -> Effects:
+    return unstructured.zeros_in(parts_of(params.weights), works=params.strength > 0, growing=True)
+
+
 @method("prune.l1", L1Params, title="L1 training",
         summary="While fine-tuning, pulls weights towards zero until those that little holds are exactly zero.",
         stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS, Need.FINE_TUNE}, export=ExportForm.PLAIN,
         source="Tibshirani 1996; Yun et al. 2021, arXiv:2007.07484",
-        tiny={"weights": "both"}, no_op={"strength": 0.0})
+        tiny={"weights": "both"}, no_op={"strength": 0.0},
+        effects=_effects)
 def prune_l1(model: "nn.Module", params: L1Params, ctx: Context) -> Applied:
     """Change nothing now; the hook pulls during the next fine-tuning."""
     from compression.train.hooks.movement import ShrinkingHook
@@ -50,8 +55,3 @@ def prune_l1(model: "nn.Module", params: L1Params, ctx: Context) -> Applied:
 @prune_l1.named
 def _named(params: L1Params) -> str:
     return f"L1 {params.strength:g}"
-
-
-@prune_l1.check
-def _check(params: L1Params, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from unstructured.problems("L1 training", index, steps, weights=params.weights, works=params.strength > 0)

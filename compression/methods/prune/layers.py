@@ -7,16 +7,16 @@ that stay move up, so that names and shapes do not depend on which ones went.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.methods.order import needs_float
+from compression.spec.effects import Effect, Effects
 from compression.spec.errors import RecipeError
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
-from compression.spec.records import Layer, ModelDescription, Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.records import Layer, ModelDescription, Part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,7 +80,9 @@ def runs(layers: "Iterable[tuple[str, str, Part, tuple[int, ...]]]") -> list[Run
         summary="Takes whole hidden layers and cross layers out, those the scores need least.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs={Need.LABELS}, export=ExportForm.PLAIN,
         source="Fan et al. 2020, arXiv:1909.11556; Men et al. 2024, arXiv:2403.03853",
-        tiny={}, no_op={"n_hidden": 0, "n_cross": 0}, gains={Gain.SMALLER, Gain.FASTER})
+        tiny={}, no_op={"n_hidden": 0, "n_cross": 0}, gains={Gain.SMALLER, Gain.FASTER},
+        effects=Effects(makes={Effect.SMALLER: PARTS}, needs_float=PARTS, wants_training=(
+            "The layers that stay have not learned to do without the others")))
 def prune_layers(model: "nn.Module", params: LayersParams, ctx: Context) -> Applied:
     """Take layers out of every run of equal ones. Raises RecipeError where they are to be judged without a dataset."""
     from compression.models.structure import leaves, part_of
@@ -219,13 +221,6 @@ def _named(params: LayersParams) -> str:
     count = params.n_hidden + params.n_cross
     return f"{count} fewer layer{'' if count == 1 else 's'}"
 
-
-@prune_layers.check
-def _check(params: LayersParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Layer pruning", index, steps, dense=True, tables=False)
-    if "train.fine_tune" not in {step.method for step in steps[index + 1:]}:
-        yield Problem(index, "warning", "The layers that stay have not learned to do without the others: "
-                                        "add a fine-tune step after layer pruning.")
 
 
 @prune_layers.fits

@@ -7,14 +7,15 @@ Here: zeros are stored like any other weight, so the exported file keeps its siz
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from compression.methods.prune import unstructured
-from compression.spec.method import Applied, Context, ExportForm, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step
+from compression.spec.effects import Effects
+from compression.spec.method import Applied, Context, ExportForm, Stage, method
+from compression.spec.records import Layer, Part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,11 +28,19 @@ class MagnitudeParams(unstructured.SparsityParams):
         "one-shot", description="Set all zeros now, or raise the share step by step during the next fine-tuning.")
 
 
+def _effects(params: MagnitudeParams) -> Effects:
+    if params.schedule == "one-shot":
+        return unstructured.zeros_now(params)
+    return replace(unstructured.zeros_while_training(params), needs_training=(
+        "Magnitude pruning with the cubic schedule works during training, with the one-shot schedule at once"))
+
+
 @method("prune.magnitude", MagnitudeParams, title="Magnitude pruning",
         summary="Sets the smallest weights to zero and holds them there while fine-tuning.",
         stage=Stage.AFTER_TRAINING, parts=set(Part), needs=set(), export=ExportForm.PLAIN,
         source="Han et al. 2015, arXiv:1506.02626; Zhu & Gupta 2017, arXiv:1710.01878",
-        tiny={"weights": "both"}, no_op={"sparsity": 0.0})
+        tiny={"weights": "both"}, no_op={"sparsity": 0.0},
+        effects=_effects)
 def prune_magnitude(model: "nn.Module", params: MagnitudeParams, ctx: Context) -> Applied:
     """Zero the smallest weights; with the cubic schedule the hook does it during the next fine-tuning."""
     from compression.train.hooks.pruning import PruningHook, keep_masks
@@ -54,14 +63,6 @@ def prune_magnitude(model: "nn.Module", params: MagnitudeParams, ctx: Context) -
 def _named(params: MagnitudeParams) -> str:
     return f"prune {params.sparsity * 100:g} %"
 
-
-@prune_magnitude.check
-def _check(params: MagnitudeParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    if params.schedule == "cubic" and unstructured.needs_fine_tuning(index, steps):
-        yield Problem(index, "error", "Magnitude pruning with the cubic schedule works during training: "
-                                      "add a fine-tune step after it, or choose the one-shot schedule.")
-    yield from unstructured.problems("Magnitude pruning", index, steps, weights=params.weights,
-                                     works=params.sparsity > 0)
 
 
 @prune_magnitude.estimate

@@ -6,13 +6,12 @@ the cubic schedule chooses how many go, and a weight that went does not come bac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from compression.methods.prune import unstructured
 from compression.methods.prune.unstructured import SparsityParams
-from compression.spec.method import Applied, Context, ExportForm, Need, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Need, Stage, method
+from compression.spec.records import Layer, Part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
         summary="While fine-tuning, sets the weights to zero that move towards it, more and more of them.",
         stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS, Need.FINE_TUNE}, export=ExportForm.PLAIN,
         source="Sanh et al. 2020, arXiv:2005.07683",
-        tiny={"weights": "both"}, no_op={"sparsity": 0.0})
+        tiny={"weights": "both"}, no_op={"sparsity": 0.0},
+        effects=unstructured.zeros_while_training)
 def prune_movement(model: "nn.Module", params: SparsityParams, ctx: Context) -> Applied:
     """Change nothing now; the hook prunes during the next fine-tuning."""
     from compression.train.hooks.movement import MovementHook
@@ -42,11 +42,6 @@ def prune_movement(model: "nn.Module", params: SparsityParams, ctx: Context) -> 
 def _named(params: SparsityParams) -> str:
     return f"movement {params.sparsity * 100:g} %"
 
-
-@prune_movement.check
-def _check(params: SparsityParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from unstructured.problems("Movement pruning", index, steps, weights=params.weights,
-                                     works=params.sparsity > 0)
 
 
 @prune_movement.estimate

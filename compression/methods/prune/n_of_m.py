@@ -6,14 +6,14 @@ the rate through TensorRT). Here: a pattern of zeros only. ONNX Runtime multipli
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from compression.methods.prune import unstructured
-from compression.spec.method import Applied, Context, ExportForm, Params, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step
+from compression.spec.effects import DENSE
+from compression.spec.method import Applied, Context, ExportForm, Params, Stage, method
+from compression.spec.records import Layer, Part
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,8 @@ class PatternParams(Params):
         summary="Keeps the N largest of every M neighbouring weights: the pattern of sparse tensor cores.",
         stage=Stage.AFTER_TRAINING, parts={Part.DENSE, Part.INTERACTION, Part.OUTPUT}, needs=set(),
         export=ExportForm.PLAIN, source="Mishra et al. 2021, arXiv:2104.08378",
-        tiny={"min_features": 1}, no_op={"min_features": 4096})
+        tiny={"min_features": 1}, no_op={"min_features": 4096},
+        effects=unstructured.zeros_in(DENSE))
 def prune_n_of_m(model: "nn.Module", params: PatternParams, ctx: Context) -> Applied:
     """Zero all but N of M weights in every dense layer that is wide enough."""
     from compression.train.hooks.pruning import PruningHook
@@ -69,10 +70,6 @@ def largest_of_group(weight: "torch.Tensor", kept: int, group: int) -> "torch.Te
 def _named(params: PatternParams) -> str:
     return f"{params.pattern} pattern"
 
-
-@prune_n_of_m.check
-def _check(params: PatternParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from unstructured.problems("N:M pruning", index, steps, weights="dense")
 
 
 @prune_n_of_m.estimate

@@ -5,13 +5,12 @@ Sources: Blalock et al. 2020, arXiv:2003.03033 (compare with random pruning); Li
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from compression.methods.prune import unstructured
 from compression.methods.prune.unstructured import SparsityParams
-from compression.spec.method import Applied, Context, ExportForm, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Stage, method
+from compression.spec.records import Layer, Part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
         summary="Sets weights drawn by lot to zero: the control for every other criterion.",
         stage=Stage.AFTER_TRAINING, parts=set(Part), needs=set(), export=ExportForm.PLAIN,
         source="Blalock et al. 2020, arXiv:2003.03033; Liu et al. 2022, arXiv:2202.02643",
-        tiny={"weights": "both"}, no_op={"sparsity": 0.0})
+        tiny={"weights": "both"}, no_op={"sparsity": 0.0},
+        effects=unstructured.zeros_now)
 def prune_random(model: "nn.Module", params: SparsityParams, ctx: Context) -> Applied:
     """Zero weights by lot, the same for the same seed."""
     import torch
@@ -43,10 +43,6 @@ def prune_random(model: "nn.Module", params: SparsityParams, ctx: Context) -> Ap
 def _named(params: SparsityParams) -> str:
     return f"random {params.sparsity * 100:g} %"
 
-
-@prune_random.check
-def _check(params: SparsityParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from unstructured.problems("Random pruning", index, steps, weights=params.weights, works=params.sparsity > 0)
 
 
 @prune_random.estimate

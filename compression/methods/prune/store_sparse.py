@@ -6,7 +6,6 @@ as a bitmap a row, each only where it is smaller, with every index counted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -18,9 +17,9 @@ from compression.layers.sparse_shapes import (
     most_gap_entries,
     row_bitmap_tensors,
 )
-from compression.methods.order import needs_float
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step, Tensor
+from compression.spec.effects import ALL_PARTS, NO_PARTS, Effect, Effects, Want, parts_of
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer, Part, Tensor
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,11 +37,20 @@ class SparseParams(Params):
                               description="Layers that would lose a smaller share of their bytes stay as they are.")
 
 
+def _effects(params: SparseParams) -> Effects:
+    chosen = parts_of(params.weights)
+    zeros = Want(frozenset({Effect.ZEROS}), chosen, "Sparse storage saves bytes only where weights are zero, and no "
+                                                    "step before it makes zeros; add magnitude pruning before it.")
+    return Effects(makes={Effect.SPARSE: chosen}, needs_float=NO_PARTS if chosen == ALL_PARTS else chosen,
+                   wants=() if params.below else (zeros,))
+
+
 @method("prune.store_sparse", SparseParams, title="Sparse storage",
         summary="Stores only the weights that are not zero, where that is smaller with all indices counted.",
         stage=Stage.AFTER_TRAINING, parts=set(Part), needs=set(), export=ExportForm.PLAIN,
         source="Han et al. 2016, arXiv:1510.00149",
-        tiny={"below": 0.5}, no_op={"min_saving": 1.0}, estimate_is_bound=True, gains={Gain.SMALLER})
+        tiny={"below": 0.5}, no_op={"min_saving": 1.0}, estimate_is_bound=True, gains={Gain.SMALLER},
+        effects=_effects)
 def store_sparse(model: "nn.Module", params: SparseParams, ctx: Context) -> Applied:
     """Replace each layer whose zeros pay by its sparse form."""
     from torch import nn
@@ -86,18 +94,6 @@ def pays(before: int, after: int, params: SparseParams) -> bool:
 def _named(params: SparseParams) -> str:
     return "sparse storage"
 
-
-@store_sparse.check
-def _check(params: SparseParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Sparse storage", index, steps, dense=params.weights == "dense",
-                           tables=params.weights == "tables")
-    later = [place for place, step in enumerate(steps) if place > index and step.method != "train.fine_tune"]
-    if later:
-        yield Problem(index, "warning", f"Step {later[0] + 1} leaves sparsely stored layers as they are; "
-                                        "move sparse storage to the end.")
-    if not params.below and not any(step.method.startswith("prune.") for step in steps[:index]):
-        yield Problem(index, "warning", "Sparse storage saves bytes only where weights are zero, and no step before "
-                                        "it makes zeros; add magnitude pruning before it.")
 
 
 @store_sparse.estimate

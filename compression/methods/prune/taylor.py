@@ -6,15 +6,14 @@ Lee et al. 2019, arXiv:1810.02340 (SNIP: one gradient, meant for a model before 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from compression.methods.prune import unstructured
 from compression.observe.gradients import training_scores
-from compression.spec.method import Applied, Context, ExportForm, Need, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step
+from compression.spec.method import Applied, Context, ExportForm, Need, Stage, method
+from compression.spec.records import Layer, Part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +32,8 @@ class TaylorParams(unstructured.SparsityParams):
         summary="Sets the weights to zero that the loss would miss least, by gradient × weight on training batches.",
         stage=Stage.AFTER_TRAINING, parts=set(Part), needs={Need.LABELS}, export=ExportForm.PLAIN,
         source="Molchanov et al. 2019, arXiv:1906.10771; Lee et al. 2019, arXiv:1810.02340",
-        tiny={"weights": "both", "n_batches": 4}, no_op={"sparsity": 0.0})
+        tiny={"weights": "both", "n_batches": 4}, no_op={"sparsity": 0.0},
+        effects=unstructured.zeros_now)
 def prune_taylor(model: "nn.Module", params: TaylorParams, ctx: Context) -> Applied:
     """Zero the weights of the lowest score. Raises RecipeError without a dataset."""
     from compression.train.hooks.pruning import PruningHook, keep_masks
@@ -54,10 +54,6 @@ def prune_taylor(model: "nn.Module", params: TaylorParams, ctx: Context) -> Appl
 def _named(params: TaylorParams) -> str:
     return f"{'SNIP' if params.criterion == 'snip' else 'Taylor'} {params.sparsity * 100:g} %"
 
-
-@prune_taylor.check
-def _check(params: TaylorParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from unstructured.problems("Taylor pruning", index, steps, weights=params.weights, works=params.sparsity > 0)
 
 
 @prune_taylor.estimate

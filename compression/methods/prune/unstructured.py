@@ -5,23 +5,20 @@ Whether a weight goes is each method's own criterion; that zeros stay zero while
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from compression.layers.sparse_shapes import n_zeros
-from compression.methods.order import needs_float
-from compression.spec.method import Applied, Context, Params, Problem
-from compression.spec.records import Layer, Part, Step, Zeros
+from compression.spec.effects import Effect, Effects, Parts, parts_of
+from compression.spec.method import Applied, Context, Params
+from compression.spec.records import Layer, Part, Zeros
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from compression.train.hooks.pruning import PruningHook
 
-STORE = "prune.store_sparse"
-FINE_TUNE = "train.fine_tune"
 NO_BYTES = "bytes stay the same: zeros alone save none"
 
 
@@ -83,16 +80,18 @@ def tell(applied: Applied, ctx: Context, path: str, leaf: "nn.Module", detail: s
     applied.changes.append(ctx.change(path, size, size, detail=f"{detail}; {NO_BYTES}"))
 
 
-def problems(title: str, index: int, steps: tuple[Step, ...], *, weights: str, works: bool = True) -> Iterator[Problem]:
-    """Float weights are needed; zeros that no later step stores as such make no file smaller."""
-    if works and STORE not in {step.method for step in steps[index + 1:]}:
-        yield Problem(index, "warning", f"{title} makes no file smaller: zeros are stored like other weights. "
-                                        "Add sparse storage after it, or prune channels or rows, or quantise.")
-    yield from needs_float(title, index, steps, dense=weights != "tables", tables=weights != "dense")
+def zeros_in(parts: Parts, *, works: bool = True, growing: bool = False) -> Effects:
+    """Zeros that the next training holds, or that come while it runs; of a step that does nothing its needs alone."""
+    makes = {Effect.ZEROS: parts, Effect.MASKS: parts} | ({Effect.GROWING: parts} if growing else {})
+    return Effects(makes=makes if works else {}, needs_float=parts)
 
 
-def needs_fine_tuning(index: int, steps: tuple[Step, ...]) -> bool:
-    return FINE_TUNE not in {step.method for step in steps[index + 1:]}
+def zeros_now(params: SparsityParams) -> Effects:
+    return zeros_in(parts_of(params.weights), works=params.sparsity > 0)
+
+
+def zeros_while_training(params: SparsityParams) -> Effects:
+    return zeros_in(parts_of(params.weights), works=params.sparsity > 0, growing=True)
 
 
 def with_zeros(layers: tuple[Layer, ...], params: SparsityParams, *, due: bool) -> tuple[Layer, ...]:

@@ -6,18 +6,16 @@ that we export for multiplies signs by counting bits. The gradient of the scale 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from compression.layers.stored_shapes import binary_tensors
-from compression.methods.order import needs_float, trains_alone
 from compression.methods.quantize.dense_layers import PARTS, leaf_of, reasons_to_skip
 from compression.methods.quantize.weights import has_bias, no_saving
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.spec.recipe import FINE_TUNE
-from compression.spec.records import Layer, Part, Step
+from compression.spec.effects import DENSE, Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,7 +34,10 @@ class BinaryParams(Params):
         summary="Stores the signs of dense weights, eight to a byte; the next fine-tuning trains through them.",
         stage=Stage.DURING_TRAINING, parts=set(PARTS), needs=set(), export=ExportForm.PLAIN, gains={Gain.SMALLER},
         source="Rastegari et al. 2016, arXiv:1603.05279",
-        tiny={"min_features": 4}, no_op={"min_features": 4096})
+        tiny={"min_features": 4}, no_op={"min_features": 4096},
+        effects=Effects(
+            makes={Effect.CODES: DENSE, Effect.FROZEN: DENSE, Effect.ROUNDING: DENSE}, undoes={Effect.ZEROS: DENSE},
+            needs_float=DENSE, wants_training="Signs of weights that were trained in float lose much"))
 def quantize_binary(model: "nn.Module", params: BinaryParams, ctx: Context) -> Applied:
     """Replace dense layers by packed signs; the hook gives them their float weights back while they train."""
     from compression.layers.dense.binary_linear import BinaryLinear
@@ -68,19 +69,6 @@ def quantize_binary(model: "nn.Module", params: BinaryParams, ctx: Context) -> A
 def _named(params: BinaryParams) -> str:
     return "binary dense"
 
-
-@quantize_binary.freezes
-def _freezes(params: BinaryParams) -> set[Part]:
-    return set(PARTS)
-
-
-@quantize_binary.check
-def _check(params: BinaryParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float(TITLE, index, steps, dense=True, tables=False)
-    yield from trains_alone(TITLE, index, steps)
-    if FINE_TUNE not in {step.method for step in steps[index + 1:]}:
-        yield Problem(index, "warning", "Signs of weights that were trained in float lose much: add a fine-tune step "
-                                        "after it, which trains through them.")
 
 
 @quantize_binary.estimate

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from compression.methods.quantize.dense_layers import PARTS, Leaf, estimated, reasons_to_skip
+from compression.spec.effects import DENSE, Effect, Effects
 from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
 from compression.spec.records import Layer
 
@@ -33,7 +34,10 @@ class DynamicParams(Params):
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs=set(), export=ExportForm.QDQ,
         gains={Gain.SMALLER, Gain.FASTER},
         source="Krishnamoorthi 2018, arXiv:1806.08342",
-        no_op={"min_features": 4096})
+        no_op={"min_features": 4096},
+        effects=Effects(
+            makes={Effect.CODES: DENSE, Effect.FROZEN: DENSE, Effect.INT8_PRODUCTS: DENSE, Effect.BATCH_RANGES: DENSE},
+            needs_float=DENSE))
 def quantize_dynamic(model: "nn.Module", params: DynamicParams, ctx: Context) -> Applied:
     """Replace dense layers by int8 weights."""
     from compression.layers.dense.quantized_linear import DynamicLinear

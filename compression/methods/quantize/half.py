@@ -6,20 +6,18 @@ Micikevicius et al. 2022, arXiv:2209.05433 (fp8 e4m3). Here: storage alone; a de
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from compression.layers.stored_shapes import half_tensors
-from compression.methods.order import needs_float
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step
+from compression.spec.effects import DENSE, Effect, Effects, parts_of
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer, Part
 
 if TYPE_CHECKING:
     from torch import nn
 
-DENSE = {Part.DENSE, Part.INTERACTION, Part.OUTPUT}
 KINDS = {"Embedding": "HalfTable", "Linear": "HalfLinear"}
 
 
@@ -33,12 +31,18 @@ class HalfParams(Params):
     min_size: int = Field(256, ge=1, le=1_000_000, description="Layers of fewer numbers stay in float32.")
 
 
+def _effects(params: HalfParams) -> Effects:
+    stored = parts_of(params.weights)
+    return Effects(makes={Effect.CODES: stored, Effect.FROZEN: stored}, needs_float=stored & DENSE or stored)
+
+
 @method("quantize.half", HalfParams, title="Half and quarter precision",
         summary="Stores tables and dense layers as fp16, bf16 or fp8; computing stays in float32.",
         stage=Stage.AFTER_TRAINING, parts=set(Part), needs=set(), export=ExportForm.PLAIN, gains={Gain.SMALLER},
         source="Micikevicius et al. 2018, arXiv:1710.03740; Kalamkar et al. 2019, arXiv:1905.12322; "
                "Micikevicius et al. 2022, arXiv:2209.05433",
-        tiny={"min_size": 1}, no_op={"min_size": 1_000_000})
+        tiny={"min_size": 1}, no_op={"min_size": 1_000_000},
+        effects=_effects)
 def quantize_half(model: "nn.Module", params: HalfParams, ctx: Context) -> Applied:
     """Replace float tables and dense layers by stored ones."""
     from torch import nn
@@ -84,16 +88,6 @@ def _unfit(leaf: "nn.Module") -> str | None:
 def _named(params: HalfParams) -> str:
     return {"both": params.form, "dense": f"{params.form} dense", "tables": f"{params.form} tables"}[params.weights]
 
-
-@quantize_half.freezes
-def _freezes(params: HalfParams) -> set[Part]:
-    return {"dense": DENSE, "tables": set(), "both": DENSE}[params.weights]
-
-
-@quantize_half.check
-def _check(params: HalfParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Half precision", index, steps, dense=params.weights != "tables",
-                           tables=params.weights == "tables")
 
 
 @quantize_half.estimate

@@ -13,6 +13,7 @@ from pydantic import Field
 from compression.layers.stored_shapes import half_tensors
 from compression.methods.quantize.dense_layers import PARTS, leaf_of, reasons_to_skip
 from compression.methods.quantize.weights import has_bias
+from compression.spec.effects import DENSE, Effect, Effects
 from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
 from compression.spec.records import Layer
 
@@ -31,7 +32,8 @@ class HalfProductsParams(Params):
         summary="Multiplies dense layers in fp16, the number type of a GPU's tensor cores.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs=set(), export=ExportForm.PLAIN,
         gains={Gain.SMALLER, Gain.FASTER}, source="Micikevicius et al. 2018, arXiv:1710.03740",
-        tiny={"min_features": 4}, no_op={"min_features": 4096})
+        tiny={"min_features": 4}, no_op={"min_features": 4096},
+        effects=Effects(makes={Effect.CODES: DENSE, Effect.FROZEN: DENSE}, needs_float=DENSE))
 def quantize_half_products(model: "nn.Module", params: HalfProductsParams, ctx: Context) -> Applied:
     """Replace dense layers by ones that multiply in fp16; those that measure slower on the target go back to float."""
     from compression.layers.half_layers import HalfProduct

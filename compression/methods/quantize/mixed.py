@@ -7,17 +7,16 @@ layer alone is quantised; then layers become narrower by least harm for each byt
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.methods.order import needs_float
 from compression.methods.quantize.dense_layers import PARTS, leaf_of, reasons_to_skip
 from compression.methods.quantize.weights import has_bias, size_of
+from compression.spec.effects import DENSE, Effect, Effects
 from compression.spec.errors import RecipeError
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
-from compression.spec.records import Layer, Step, Tensor
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.records import Layer, Tensor
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,7 +83,8 @@ def allot(sizes: Sizes, harms: Harms, budget: int) -> dict[str, int]:
         summary="Measures how much each dense layer alone is harmed by fewer bits, and gives bits where they count.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs={Need.CALIBRATION}, export=ExportForm.CONTRIB,
         gains={Gain.SMALLER}, source="Dong et al. 2019, arXiv:1905.03696",
-        tiny={"min_features": 4}, no_op={"bits": 32.0}, estimate_is_bound=True)
+        tiny={"min_features": 4}, no_op={"bits": 32.0}, estimate_is_bound=True,
+        effects=Effects(makes={Effect.CODES: DENSE, Effect.FROZEN: DENSE}, needs_float=DENSE))
 def quantize_mixed(model: "nn.Module", params: MixedParams, ctx: Context) -> Applied:
     """Replace dense layers by blocks of codes of 8, 4 or 2 bits. Raises RecipeError without validation rows."""
     from compression.methods.quantize.dynamic import chosen as taken
@@ -158,10 +158,6 @@ def _told(harms: dict[int, float], params: MixedParams) -> str:
 def _named(params: MixedParams) -> str:
     return f"{params.bits:g}-bit dense"
 
-
-@quantize_mixed.check
-def _check(params: MixedParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Mixed precision of dense layers", index, steps, dense=True, tables=False)
 
 
 @quantize_mixed.estimate

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from compression.methods.quantize.dense_layers import PARTS, estimated
 from compression.methods.quantize.dynamic import bytes_of, chosen
+from compression.spec.effects import DENSE, Effect, Effects
 from compression.spec.errors import RecipeError
 from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
 from compression.spec.records import Layer
@@ -44,7 +45,9 @@ class StaticParams(Params):
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs={Need.CALIBRATION}, export=ExportForm.QDQ,
         gains={Gain.SMALLER, Gain.FASTER},
         source="Krishnamoorthi 2018, arXiv:1806.08342; Migacz 2017, GTC S7310",
-        no_op={"min_features": 4096})
+        no_op={"min_features": 4096},
+        effects=Effects(
+            makes={Effect.CODES: DENSE, Effect.FROZEN: DENSE, Effect.INT8_PRODUCTS: DENSE}, needs_float=DENSE))
 def quantize_static(model: "nn.Module", params: StaticParams, ctx: Context) -> Applied:
     """Observe what enters each dense layer, then replace it by int8 weights. Raises RecipeError without rows."""
     from compression.layers.dense.quantized_linear import StaticLinear

@@ -7,18 +7,17 @@ the step's gradient is left out, as Adam divides by it. At 2 bits the levels are
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.methods.order import needs_float, trains_alone
 from compression.methods.quantize.dense_layers import PARTS, estimated, leaf_of, reasons_to_skip
 from compression.methods.quantize.dynamic import bytes_of, chosen
 from compression.methods.quantize.static import calibration_batches
 from compression.methods.quantize.weights import in_blocks, no_saving, size_of
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
-from compression.spec.records import Layer, Part, Step
+from compression.spec.effects import DENSE, NO_PARTS, Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.records import Layer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,13 +38,19 @@ class TrainDenseParams(Params):
     skip_output: bool = Field(True, description="Leave the last layer, whose error goes straight into the score.")
 
 
+def _effects(params: TrainDenseParams) -> Effects:
+    return Effects(makes={Effect.CODES: DENSE, Effect.FROZEN: DENSE, Effect.ROUNDING: DENSE,
+                          Effect.INT8_PRODUCTS: DENSE if params.n_bits >= 7 else NO_PARTS}, needs_float=DENSE)
+
+
 @method("quantize.train_dense", TrainDenseParams, title=TITLE,
         summary="Stores dense weights in 8, 4 or 2 bits and lets the next fine-tuning learn weights and scales through "
                 "the rounding.",
         stage=Stage.DURING_TRAINING, parts=set(PARTS), needs={Need.LABELS, Need.FINE_TUNE},
         export=ExportForm.CONTRIB, gains={Gain.SMALLER},
         source="Esser et al. 2020, arXiv:1902.08153",
-        tiny={"min_features": 4}, no_op={"min_features": 4096})
+        tiny={"min_features": 4}, no_op={"min_features": 4096},
+        effects=_effects)
 def train_dense(model: "nn.Module", params: TrainDenseParams, ctx: Context) -> Applied:
     """Put codes in the place of dense layers now; the hook gives them their float weights back while they train.
 
@@ -114,16 +119,6 @@ def _by_blocks(model: "nn.Module", linears: "dict[str, nn.Linear]", params: Trai
 def _named(params: TrainDenseParams) -> str:
     return f"trained int{params.n_bits} dense"
 
-
-@train_dense.freezes
-def _freezes(params: TrainDenseParams) -> set[Part]:
-    return set(PARTS)
-
-
-@train_dense.check
-def _check(params: TrainDenseParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float(TITLE, index, steps, dense=True, tables=False)
-    yield from trains_alone(TITLE, index, steps)
 
 
 @train_dense.estimate

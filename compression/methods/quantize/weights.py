@@ -6,16 +6,15 @@ rounded to the nearest; written as MatMulNBits, which multiplies the codes and r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from compression.layers.stored_shapes import block_tensors
-from compression.methods.order import needs_float
 from compression.methods.quantize.dense_layers import PARTS, leaf_of, reasons_to_skip
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.spec.records import Layer, Step, Tensor
+from compression.spec.effects import DENSE, Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer, Tensor
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,7 +34,8 @@ class WeightsParams(Params):
         summary="Stores dense weights in 8 or 4 bits by small blocks and multiplies the codes.",
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs=set(), export=ExportForm.CONTRIB, gains={Gain.SMALLER},
         source="Dettmers & Zettlemoyer 2023, arXiv:2212.09720",
-        tiny={"min_features": 4, "block_size": 16}, no_op={"min_features": 4096})
+        tiny={"min_features": 4, "block_size": 16}, no_op={"min_features": 4096},
+        effects=Effects(makes={Effect.CODES: DENSE, Effect.FROZEN: DENSE}, needs_float=DENSE))
 def quantize_weights(model: "nn.Module", params: WeightsParams, ctx: Context) -> Applied:
     """Replace dense layers by blocks of codes."""
     from compression.layers.dense.block_linear import BlockLinear
@@ -82,10 +82,6 @@ def has_bias(layer: Layer) -> bool:
 def _named(params: WeightsParams) -> str:
     return f"int{params.n_bits} weights"
 
-
-@quantize_weights.check
-def _check(params: WeightsParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Weight-only quantisation", index, steps, dense=True, tables=False)
 
 
 @quantize_weights.estimate

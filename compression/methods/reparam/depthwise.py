@@ -8,13 +8,13 @@ Legend: O output channels, I input channels, T length of the kernel, M multiplie
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.spec.records import Layer, ModelDescription, Part, Step, Tensor
+from compression.spec.effects import Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer, ModelDescription, Part, Tensor
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,7 +70,9 @@ def _product(shape: tuple[int, ...]) -> int:
         gains={Gain.SMALLER},
         source="Howard et al. 2017, arXiv:1704.04861; Sandler et al. 2018, arXiv:1801.04381; Iandola et al. 2016, "
                "arXiv:1602.07360",
-        no_op={"form": "squeeze", "squeeze_ratio": 1.0})
+        no_op={"form": "squeeze", "squeeze_ratio": 1.0},
+        effects=Effects(makes={Effect.LOW_RANK: frozenset(PARTS)}, wants_training=(
+            "Convolutions of this form are the nearest to the trained ones, and still far from them")))
 def reparam_depthwise(model: "nn.Module", params: DepthwiseParams, ctx: Context) -> Applied:
     """Replace one-dimensional convolutions by two cheaper ones where that saves bytes."""
     from compression.layers.dense.split_conv import depthwise_factors, split_conv, squeezed_factors
@@ -101,12 +103,6 @@ def _fits(description: ModelDescription) -> str:
     found = any(layer.kind == "Conv1d" for layer in description.layers)
     return "" if found else "This model has no convolutions."
 
-
-@reparam_depthwise.check
-def _check(params: DepthwiseParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    if not any(step.method == "train.fine_tune" for step in steps[index + 1:]):
-        yield Problem(index, "warning", "Convolutions of this form are the nearest to the trained ones, and still far "
-                                        "from them: add a fine-tune step after this one.")
 
 
 @reparam_depthwise.estimate

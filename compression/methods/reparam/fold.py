@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from compression.methods.order import needs_float
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.spec.records import Layer, ModelDescription, Part, Step, Tensor
+from compression.spec.effects import DENSE, Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer, ModelDescription, Part, Tensor
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,7 +39,8 @@ class Fold(NamedTuple):
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs=set(), export=ExportForm.PLAIN,
         gains={Gain.SMALLER, Gain.FASTER},
         source="Jacob et al. 2018, arXiv:1712.05877; Ioffe & Szegedy 2015, arXiv:1502.03167",
-        no_op="it has no settings; a model without BatchNorm stays as it is")
+        no_op="it has no settings; a model without BatchNorm stays as it is",
+        effects=Effects(makes={Effect.NO_NORMS: DENSE}, needs_float=DENSE))
 def reparam_fold(model: "nn.Module", params: FoldParams, ctx: Context) -> Applied:
     """Take every BatchNorm out whose neighbour can hold it; those that stay say why."""
     from torch import nn
@@ -144,14 +145,6 @@ def _fits(description: ModelDescription) -> str:
 def _named(params: FoldParams) -> str:
     return "BatchNorm folded"
 
-
-@reparam_fold.check
-def _check(params: FoldParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Folded BatchNorm", index, steps, dense=True, tables=False)
-    later = [place for place, step in enumerate(steps) if place > index and step.method == "train.fine_tune"]
-    if later:
-        yield Problem(index, "warning", f"Step {later[0] + 1} trains without the BatchNorms that this step takes out; "
-                                        "move it behind the last fine-tune step.")
 
 
 @reparam_fold.estimate

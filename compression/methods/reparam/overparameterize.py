@@ -7,14 +7,13 @@ this can give is quality at the same size, never bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compression.methods.order import holding_zeros, needs_float
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Problem, Stage, method
-from compression.spec.records import Part, Step
+from compression.spec.effects import DENSE, NO_PARTS, Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.records import Part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,13 +29,18 @@ class OverparameterizeParams(Params):
     n_parts: int = Field(2, ge=1, le=4, description="Matrices that a layer trains as; 1 leaves it as it is.")
 
 
+def _effects(params: OverparameterizeParams) -> Effects:
+    return Effects(makes={Effect.BRANCHES: DENSE if params.n_parts > 1 else NO_PARTS}, needs_float=DENSE)
+
+
 @method("reparam.overparameterize", OverparameterizeParams, title="Over-parameterised training",
         summary="Trains each dense layer as several matrices and merges them into one at the end.",
         stage=Stage.DURING_TRAINING, parts=set(PARTS), needs={Need.LABELS, Need.FINE_TUNE}, export=ExportForm.PLAIN,
         gains={Gain.QUALITY},
         source="Arora et al. 2018, arXiv:1802.06509; Guo et al. 2020, arXiv:1811.10495; Ding et al. 2021, "
                "arXiv:2101.03697",
-        no_op={"n_parts": 1})
+        no_op={"n_parts": 1},
+        effects=_effects)
 def overparameterize(model: "nn.Module", params: OverparameterizeParams, ctx: Context) -> Applied:
     """Leave the model as it is and give the next fine-tuning the hook that expands and merges its layers."""
     from compression.models.structure import leaves, part_of
@@ -62,15 +66,6 @@ def overparameterize(model: "nn.Module", params: OverparameterizeParams, ctx: Co
                                            seed=ctx.seed * 1000 + ctx.step))
     return applied
 
-
-@overparameterize.check
-def _check(params: OverparameterizeParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    """Masks hold single weights of a layer at zero, and the parts of a weight have no such places."""
-    yield from needs_float("Over-parameterised training", index, steps, dense=True, tables=False)
-    masked = holding_zeros(index, steps)
-    if masked and params.n_parts > 1:
-        yield Problem(index, "error", f"Step {masked[0] + 1} holds single weights at zero, which over-parameterised "
-                                      "layers would fill again; put a fine-tune step between the two.")
 
 
 @overparameterize.named

@@ -7,16 +7,15 @@ shrinks, memory and time don't.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from compression.layers.stored_shapes import shared_tensors
-from compression.methods.order import needs_float
 from compression.methods.quantize.dense_layers import PARTS, leaf_of, reasons_to_skip
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Problem, Stage, method
-from compression.spec.records import Layer, Step, Tensor
+from compression.spec.effects import DENSE, Effect, Effects
+from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.records import Layer, Tensor
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,7 +44,8 @@ def tensors_of(shape: tuple[int, ...], params: ShareParams, *, has_bias: bool) -
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs=set(), export=ExportForm.PLAIN,
         gains={Gain.SMALLER},
         source="Han et al. 2016, arXiv:1510.00149",
-        tiny={"n_bits": 4, "min_features": 2}, no_op={"min_features": 4096})
+        tiny={"n_bits": 4, "min_features": 2}, no_op={"min_features": 4096},
+        effects=Effects(makes={Effect.CODES: DENSE}, needs_float=DENSE))
 def share_kmeans(model: "nn.Module", params: ShareParams, ctx: Context) -> Applied:
     """Replace dense layers by codes and codebooks."""
     from compression.layers.dense.shared_linear import SharedLinear
@@ -75,14 +75,6 @@ def share_kmeans(model: "nn.Module", params: ShareParams, ctx: Context) -> Appli
 def _named(params: ShareParams) -> str:
     return f"{2**params.n_bits} shared weights"
 
-
-@share_kmeans.check
-def _check(params: ShareParams, index: int, steps: tuple[Step, ...]) -> Iterator[Problem]:
-    yield from needs_float("Weight sharing", index, steps, dense=True, tables=False)
-    later = [place for place, step in enumerate(steps) if place > index and step.method.startswith("quantize.")]
-    if later:
-        yield Problem(index, "error", f"Step {later[0] + 1} quantises dense layers, which hold codes after weight "
-                                      "sharing; keep one of them.")
 
 
 @share_kmeans.estimate

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from compression.spec.effects import ALL_PARTS, Effect, Effects
 from compression.spec.errors import RecipeError
 from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
 from compression.spec.records import Layer, Part
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
         stage=Stage.DURING_TRAINING, parts=set(Part), needs={Need.LABELS}, export=ExportForm.PLAIN,
         gains={Gain.QUALITY},
         source="Han et al. 2015, arXiv:1506.02626",
-        tiny={"epochs": 1, "batch_size": 256}, no_op="every training moves weights")
+        tiny={"epochs": 1, "batch_size": 256}, no_op="every training moves weights",
+        effects=Effects(undoes={Effect.ZEROS: ALL_PARTS}), trains=True)
 def fine_tune(model: "nn.Module", params: TrainParams, ctx: Context) -> Applied:
     """Train a copy of the model with the hooks of earlier steps; integer layers stay as they are.
 

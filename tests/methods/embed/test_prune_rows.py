@@ -158,4 +158,5 @@ def test_by_norm_nothing_need_be_known_of_the_ids(dataset):
 
 
 def test_it_stands_once_and_before_quantised_rows():
-    assert "prunes rows already" in check(recipe_of(("embed.prune_rows", {}), ("embed.prune_rows", {})))[0].message
+    twice = check(recipe_of(("embed.prune_rows", {}), ("embed.prune_rows", {})))
+    assert "makes shared rows of rare ids already" in twice[0].message

@@ -102,5 +102,5 @@ def test_both_factors_weigh_what_factorize_svd_makes(dataset):
 
 def test_without_rows_it_names_the_method_that_needs_none(dataset):
     method = METHODS["factorize.activation_svd"]
-    with pytest.raises(RecipeError, match=r"or factorize\.svd, which needs no rows"):
+    with pytest.raises(RecipeError, match=r"or low rank \(SVD\), which needs no rows"):
         apply("factorize.activation_svd", tiny_model("deepfm", dataset), None, **method.tiny)

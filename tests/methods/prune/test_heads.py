@@ -112,6 +112,6 @@ def test_it_says_which_models_it_suits_and_asks_for_data(model, dataset):
 
 
 def test_quantised_projections_are_left_alone(model, dataset):
-    assert "move head pruning before it" in check(recipe_of(("quantize.dynamic", {}), (KEY, {})))[0].message
+    assert "move it before step 1" in check(recipe_of(("quantize.dynamic", {}), (KEY, {})))[0].message
     coded = apply("quantize.weights", model, dataset, min_features=4, skip_output=False).model
     assert not apply(KEY, coded, dataset, n_batches=1).changes

@@ -121,7 +121,7 @@ def test_hints_hear_layers_that_are_expanded_after_them(model, dataset):
 
 def test_masks_and_parts_are_kept_apart():
     broken = recipe_of(("prune.magnitude", {}), ("reparam.overparameterize", {}), ("train.fine_tune", {}))
-    assert any("would fill again" in problem.message for problem in check(broken))
+    assert any("can't be done at once" in problem.message for problem in check(broken))
     between = recipe_of(("prune.magnitude", {}), ("train.fine_tune", {}), ("reparam.overparameterize", {}),
                         ("train.fine_tune", {}))
     assert not [problem for problem in check(between) if problem.severity == "error"]
