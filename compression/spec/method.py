@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from compression.spec.hook import Hook
 
 
+class SharedParams:
+    """A direct base of a Params class whose settings several methods have: they inherit it beside their own."""
+
+
 class Params(BaseModel):
     """Base of every parameter class: frozen, unknown keys refused, every number bounded on both sides."""
 
@@ -54,6 +58,14 @@ class Params(BaseModel):
         if isinstance(value, bool) and cls.model_fields[info.field_name].annotation in (int, float):
             raise ValueError("must be a number")
         return value
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """Settings that methods share stand behind a method's own, on sliders and in recipes alike."""
+        shared = {name for base in cls.__mro__[1:] if SharedParams in base.__bases__ for name in base.__annotations__}
+        for name in [name for name in cls.__pydantic_fields__ if name in shared]:
+            cls.__pydantic_fields__[name] = cls.__pydantic_fields__.pop(name)
+        return handler(source)
 
 
 class Stage(StrEnum):

@@ -94,7 +94,8 @@ def training_key() -> str:
 def _another_model(here: Placed, before: list[Placed], after: list[Placed]) -> Iterator[_Found]:
     if here.makes(Effect.OTHER_MODEL) and before:
         yield _error(here, f"{here.method.title} replaces the whole model, so what earlier steps did would be lost; "
-                           "make it the first step.", _move(here, 0), before[0])
+                           "make it the first step.",
+                     _remove(here) if before[0].makes(Effect.OTHER_MODEL) else _move(here, 0), before[0])
 
 
 def _float_weights(here: Placed, before: list[Placed], after: list[Placed]) -> Iterator[_Found]:
@@ -187,9 +188,10 @@ def _undone(here: Placed, before: list[Placed], after: list[Placed]) -> Iterator
             if step.trains and lost:
                 lost -= _held([*before, here, *after[:at]])
             if step.trains and lost:
+                last = max(one.index for one in after if one.trains)
                 yield _warning(step, f"This training loses the {effect.value} of step {here.number}, which nothing "
-                                     f"holds by then; move step {here.number} right before it.",
-                               _move(here, step.index - 1), here)
+                                     f"holds by then; move step {here.number} right before the last training.",
+                               _move(here, last - 1), here)
             elif lost:
                 yield _warning(step, f"This step undoes the {effect.value} of step {here.number}; keep one of the two.",
                                _remove(here), here)
@@ -226,7 +228,7 @@ def _zeros_stored(here: Placed, before: list[Placed], after: list[Placed]) -> It
 def _sparse_last(here: Placed, before: list[Placed], after: list[Placed]) -> Iterator[_Found]:
     parts = here.makes(Effect.SPARSE)
     later = [step for step in after if step.method.parts & parts and not step.trains
-             and not step.makes(Effect.LOSS)]
+             and not step.makes(Effect.LOSS) | step.makes(Effect.SPARSE)]
     if later:
         yield _warning(here, f"Step {later[0].number} leaves sparsely stored layers as they are; move "
                              f"{_inside(here.method.title)} to the end.", _move(here, after[-1].index), later[0])

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from compression.methods.distill.self import listening, teacher_of, unheard
+from compression.methods.shared_params import SoftScores
 from compression.spec.effects import ALL_PARTS, Effect, Effects
 from compression.spec.errors import RecipeError
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
 from compression.spec.records import Part
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 MIXED = ("dcnv2", "deepfm", "dlrm", "widedeep")  # in turn, each teacher of another kind
 
 
-class EnsembleParams(Params):
+class EnsembleParams(SoftScores):
     """Which teachers are trained, how long, and how much the compressed model listens to them."""
 
     n_teachers: int = Field(2, ge=1, le=5, description="Models trained in this step, each from a seed of its own.")
@@ -35,8 +36,6 @@ class EnsembleParams(Params):
     alpha: float = Field(0.2, ge=0, le=1, multiple_of=0.05,
                          description="Share of the loss that compares with the teachers; the rest compares with the "
                                      "labels.")
-    temperature: float = Field(2.0, ge=1, le=20, multiple_of=0.5,
-                               description="Softens both scores before they are compared.")
 
 
 @method("distill.ensemble", EnsembleParams, title="Several teachers",

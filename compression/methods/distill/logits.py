@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from compression.methods.shared_params import SoftScores
 from compression.spec.effects import ALL_PARTS, Effect, Effects
 from compression.spec.errors import RecipeError
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
 from compression.spec.records import Layer, ModelDescription, Part
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class DistillParams(Params):
+class DistillParams(SoftScores):
     """How small the student is, and how much it listens to the teacher."""
 
     width_ratio: float = Field(0.5, ge=0.05, le=1, multiple_of=0.05,
@@ -38,8 +39,6 @@ class DistillParams(Params):
     alpha: float = Field(0.2, ge=0, le=1, multiple_of=0.05,
                          description="Share of the loss that compares with the teacher; the rest compares with "
                                      "the labels.")
-    temperature: float = Field(2.0, ge=1, le=20, multiple_of=0.5,
-                               description="Softens both scores before they are compared.")
 
 
 def student_width(width: int, ratio: float) -> int:
@@ -174,7 +173,6 @@ def _fits(description: ModelDescription) -> str:
 def _named(params: DistillParams) -> str:
     student = "student" if params.architecture == "same" else f"{params.architecture} student"
     return f"{student} {params.width_ratio:g}"
-
 
 
 @distill_logits.estimate

@@ -10,23 +10,22 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from compression.methods.shared_params import SoftScores
 from compression.spec.effects import ALL_PARTS, COMPRESSING, Effect, Effects, Want
 from compression.spec.errors import RecipeError
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
 from compression.spec.records import Part
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class SelfParams(Params):
+class SelfParams(SoftScores):
     """How much the compressed model listens to the uploaded one."""
 
     alpha: float = Field(0.5, ge=0, le=1, multiple_of=0.05,
                          description="Share of the loss that compares with the uploaded model; the rest compares with "
                                      "the labels.")
-    temperature: float = Field(2.0, ge=1, le=20, multiple_of=0.5,
-                               description="Softens both scores before they are compared.")
 
 
 def teaching(title: str) -> Effects:
@@ -81,7 +80,6 @@ def unheard(model: "nn.Module", ctx: Context, reason: str) -> Applied:
     from compression.models.structure import leaves
 
     return Applied(model, skipped=[ctx.skip(path, reason) for path, _ in leaves(model)])
-
 
 
 @distill_self.named

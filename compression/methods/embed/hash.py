@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from compression.methods.embed import tables
+from compression.methods.shared_params import LargeTables
 from compression.spec.effects import TABLES, Effect, Effects
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Stage, method
 from compression.spec.records import Layer, Part
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ NAMES = {"modulo": ("table",), "quotient-remainder": ("quotient", "remainder"), 
 Shape = tuple[int, int]
 
 
-class HashParams(Params):
+class HashParams(LargeTables):
     """How ids share rows, and how many rows there are."""
 
     kind: Literal["modulo", "quotient-remainder", "double-hash", "memcom", "memcom-bias", "robe"] = Field(
@@ -38,7 +39,6 @@ class HashParams(Params):
                         description="Rows kept, as a share of each table's rows; quotient and remainder need at least "
                                     "two times the root of them, and the numbers of single ids come on top.")
     block_size: int = Field(4, ge=1, le=64, description="Columns read together by robe; the wider, the fewer lookups.")
-    min_rows: int = Field(100, ge=2, le=1_000_000, description="Tables with fewer rows than this stay whole.")
 
 
 def shapes_of(n_rows: int, dim: int, params: HashParams) -> tuple[Shape, ...]:
@@ -111,7 +111,6 @@ def _hash_table(applied: Applied, path: str, table: "nn.Embedding", params: Hash
 @hash_rows.named
 def _named(params: HashParams) -> str:
     return f"{params.kind} {params.keep * 100:g} %"
-
 
 
 @hash_rows.estimate

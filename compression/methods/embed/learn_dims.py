@@ -13,22 +13,22 @@ from pydantic import Field
 
 from compression.methods.embed import tables
 from compression.methods.factorize.svd import basis_of, gram_matrix
+from compression.methods.shared_params import LargeTables
 from compression.spec.effects import NO_PARTS, TABLES, Effect, Effects
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
 from compression.spec.records import Layer, Part
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class LearnDimsParams(Params):
+class LearnDimsParams(LargeTables):
     """What a column has to be worth."""
 
     price: float = Field(0.01, ge=0, le=1, multiple_of=0.0001,
                          description="Log loss that all tables' bytes together may cost: a column stays where it "
                                      "lowers the loss by more than its share of that.")
     by_frequency: bool = Field(True, description="Let frequent rows count more than rare ones in the basis.")
-    min_rows: int = Field(100, ge=2, le=1_000_000, description="Tables with fewer rows than this stay whole.")
 
 
 def reason_to_skip(n_rows: int, dim: int, params: LearnDimsParams) -> str | None:
@@ -80,7 +80,6 @@ def _basis(path: str, table: "nn.Embedding", params: LearnDimsParams, ctx: Conte
 @learn_dims.named
 def _named(params: LearnDimsParams) -> str:
     return f"learned dims {params.price:g}"
-
 
 
 @learn_dims.estimate

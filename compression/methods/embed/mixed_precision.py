@@ -15,8 +15,9 @@ from pydantic import Field
 from compression.layers.rows.tiers import choose_cuts, fixed_tensors, row_budget, widths
 from compression.methods.embed import tables
 from compression.methods.embed.prune_rows import shared_row
+from compression.methods.shared_params import LargeFloatTables
 from compression.spec.effects import TABLES, Effect, Effects
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Stage, method
 from compression.spec.records import Layer, Part, Tensor
 
 if TYPE_CHECKING:
@@ -25,12 +26,11 @@ if TYPE_CHECKING:
 SLACK = 0.05  # share of lookups by which the order of ids may fall behind that of their frequency
 
 
-class MixedPrecisionParams(Params):
+class MixedPrecisionParams(LargeFloatTables):
     """How many bits a weight gets on average."""
 
     bits: float = Field(3.0, ge=0.25, le=8, multiple_of=0.25,
                         description="Bits a weight on average, with scales, shared row and map of ids counted.")
-    min_rows: int = Field(100, ge=2, le=1_000_000, description="Tables with fewer rows than this stay in float.")
 
 
 def in_order(counts: np.ndarray) -> bool:
@@ -61,7 +61,7 @@ def reason_to_skip(n_rows: int, dim: int, params: MixedPrecisionParams, *, mappe
         source="arXiv:2409.20305",
         tiny={"min_rows": 2}, no_op={"min_rows": 1_000_000},
         effects=Effects(
-            makes={Effect.CODES: TABLES, Effect.FROZEN: TABLES, Effect.RARE_SHARED: TABLES}, needs_float=TABLES,
+            makes={Effect.CODES: TABLES, Effect.RARE_SHARED: TABLES}, needs_float=TABLES,
             needs_counts=TABLES, clashes={Effect.RARE_SHARED: "error"}))
 def mixed_precision(model: "nn.Module", params: MixedPrecisionParams, ctx: Context) -> Applied:
     """Replace each large table by tiers of rows of falling precision."""
@@ -112,7 +112,6 @@ def _detail(cuts: np.ndarray, bits: tuple[int, ...], n_rows: int, *, mapped: boo
 @mixed_precision.named
 def _named(params: MixedPrecisionParams) -> str:
     return f"{params.bits:g} bits a weight"
-
 
 
 @mixed_precision.estimate

@@ -15,8 +15,9 @@ from pydantic import Field
 from compression.layers.stored_shapes import centroids_for, nested_tensors
 from compression.methods.embed.mixed_precision import in_order
 from compression.methods.embed.prune_rows import shared_row
+from compression.methods.shared_params import LargeFloatTables
 from compression.spec.effects import TABLES, Effect, Effects
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Stage, method
 from compression.spec.records import Layer, Part, Tensor
 
 if TYPE_CHECKING:
@@ -25,14 +26,13 @@ if TYPE_CHECKING:
     from compression.layers.rows.nested_codes import Refined
 
 
-class NestedCodesParams(Params):
+class NestedCodesParams(LargeFloatTables):
     """How many bytes all tables get together, and how fine a row may become."""
 
     bits: float = Field(1.0, ge=0.05, le=8, multiple_of=0.05,
                         description="Bits a weight on average over all tables together, everything counted.")
     max_codes: int = Field(8, ge=1, le=16, description="At most so many codes of a byte for the most frequent rows.")
     by_gradient: bool = Field(True, description="Let a table count by how much its values move the score; needs data.")
-    min_rows: int = Field(100, ge=2, le=1_000_000, description="Tables with fewer rows than this stay in float.")
 
 
 def budget_of(shapes: list[tuple[int, int]], bits: float) -> int:
@@ -153,7 +153,6 @@ def _put(applied: Applied, path: str, table: "Refined", shared: np.ndarray, orde
 @nested_codes.named
 def _named(params: NestedCodesParams) -> str:
     return f"nested codes {params.bits:g} bits"
-
 
 
 @nested_codes.estimate

@@ -13,22 +13,22 @@ from pydantic import Field
 
 from compression.layers.stored_shapes import product_tensors, slices_that_fit
 from compression.methods.embed import tables
+from compression.methods.shared_params import LargeFloatTables
 from compression.spec.effects import TABLES, Effect, Effects
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Stage, method
 from compression.spec.records import Layer, Part, Tensor
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class ProductParams(Params):
+class ProductParams(LargeFloatTables):
     """How finely a row is cut, and among how many centroids."""
 
     subspaces: int = Field(8, ge=1, le=64, description="Bytes a row: one code for each slice of the columns. A width "
                                                        "that can't be cut into as many gets the next fewer.")
     centroids: int = Field(256, ge=4, le=256, description="Entries of each codebook; fewer suit small tables.")
     by_frequency: bool = Field(True, description="Let frequent rows count more than rare ones.")
-    min_rows: int = Field(100, ge=2, le=1_000_000, description="Tables with fewer rows than this stay in float.")
 
 
 def tensors_of(n_rows: int, dim: int, params: ProductParams) -> tuple[Tensor, ...]:
@@ -82,7 +82,6 @@ def _encode_table(applied: Applied, path: str, table: "nn.Embedding", params: Pr
 @product_quantize.named
 def _named(params: ProductParams) -> str:
     return f"PQ {params.subspaces} bytes a row"
-
 
 
 @product_quantize.estimate

@@ -15,8 +15,9 @@ import numpy as np
 from pydantic import Field
 
 from compression.methods.embed import tables
+from compression.methods.shared_params import LargeTables
 from compression.spec.effects import NO_PARTS, TABLES, Effect, Effects
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Stage, method
 from compression.spec.records import Layer, Part, Tensor
 
 if TYPE_CHECKING:
@@ -24,14 +25,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class RowsParams(Params):
+class RowsParams(LargeTables):
     """How many rows a table keeps, and which."""
 
     keep: float = Field(0.5, ge=0.01, le=1, multiple_of=0.01, description="Share of each table's rows that stay.")
     by: Literal["frequency", "norm"] = Field(
         "frequency", description="Keep the rows read most often in training, or the longest rows (Euclidean norm), "
                                  "which need a map of ids.")
-    min_rows: int = Field(100, ge=2, le=1_000_000, description="Tables with fewer rows than this stay whole.")
 
 
 def kept_rows(scores: np.ndarray, n_kept: int) -> np.ndarray:
@@ -134,7 +134,6 @@ def too_small(n_rows: int, params: RowsParams) -> str | None:
 @prune_rows.named
 def _named(params: RowsParams) -> str:
     return f"{params.keep * 100:g} % of rows" + ("" if needs_counts(params) else " by norm")
-
 
 
 @prune_rows.estimate

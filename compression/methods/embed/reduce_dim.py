@@ -13,15 +13,16 @@ from pydantic import Field
 
 from compression.methods.embed import tables
 from compression.methods.factorize.svd import basis_of, gram_matrix, saves
+from compression.methods.shared_params import LargeTables
 from compression.spec.effects import TABLES, Effect, Effects
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Stage, method
 from compression.spec.records import Layer, Part
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class ReduceDimParams(Params):
+class ReduceDimParams(LargeTables):
     """How wide tables stay."""
 
     ratio: float = Field(0.5, ge=0.02, le=1, multiple_of=0.01,
@@ -29,7 +30,6 @@ class ReduceDimParams(Params):
     alpha: float = Field(0.3, ge=0, le=1, multiple_of=0.05,
                          description="How fast the width falls with the number of rows; 0 keeps all tables as wide.")
     by_frequency: bool = Field(True, description="Let frequent rows count more than rare ones in the projection.")
-    min_rows: int = Field(100, ge=2, le=1_000_000, description="Tables with fewer rows than this stay whole.")
 
 
 def dims(shapes: dict[str, tuple[int, int]], params: ReduceDimParams) -> dict[str, int]:
@@ -111,7 +111,6 @@ def _narrow(applied: Applied, path: str, table: "nn.Embedding", kept: int, param
 @reduce_dim.named
 def _named(params: ReduceDimParams) -> str:
     return f"dims {params.ratio * 100:g} %"
-
 
 
 @reduce_dim.estimate

@@ -13,15 +13,16 @@ from pydantic import Field
 
 from compression.layers.stored_shapes import TrainShape, train_shape
 from compression.methods.embed import tables
+from compression.methods.shared_params import LargeTables
 from compression.spec.effects import TABLES, Effect, Effects
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Stage, method
 from compression.spec.records import Layer, Part
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class TensorTrainParams(Params):
+class TensorTrainParams(LargeTables):
     """How many cores a table becomes, and how much they may say to each other."""
 
     rank: int = Field(8, ge=1, le=128, description="Width of what each core hands to the next; a core between two "
@@ -29,7 +30,6 @@ class TensorTrainParams(Params):
     n_cores: int = Field(3, ge=2, le=4, description="Matrices multiplied for a row: fewer are faster to look up, more "
                                                     "are smaller.")
     by_frequency: bool = Field(True, description="Let frequent rows count more than rare ones.")
-    min_rows: int = Field(100, ge=2, le=1_000_000, description="Tables with fewer rows than this stay whole.")
 
 
 def shape_of(n_rows: int, dim: int, params: TensorTrainParams) -> TrainShape:
@@ -94,7 +94,6 @@ def _decompose_table(applied: Applied, path: str, table: "nn.Embedding", params:
 @tensor_train.named
 def _named(params: TensorTrainParams) -> str:
     return f"tensor train rank {params.rank}"
-
 
 
 @tensor_train.estimate

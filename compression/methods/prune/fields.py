@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from compression.methods.shared_params import ValidationRows
 from compression.spec.effects import TABLES, Effect, Effects
 from compression.spec.errors import RecipeError
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
 from compression.spec.records import ModelDescription, Part
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 MEAN_ROWS = 100_000  # training rows over which means are taken
 
 
-class FieldsParams(Params):
+class FieldsParams(ValidationRows):
     """How many inputs go, and what tells them from the others."""
 
     n_fields: int = Field(1, ge=0, le=64, description="Inputs that go, the least needed first; one always stays.")
@@ -40,7 +41,6 @@ class FieldsParams(Params):
     max_rise: float = Field(1.0, ge=0, le=1, multiple_of=0.0001,
                             description="Stop before validation log loss has risen by more than this; 1 is no limit.")
     n_repeats: int = Field(2, ge=1, le=20, description="Shuffles averaged for each input.")
-    max_rows: int = Field(20_000, ge=100, le=1_000_000, description="Validation rows used, drawn at random.")
 
 
 @method("prune.fields", FieldsParams, title="Field pruning",

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from compression.methods.shared_params import ValidationRows
 from compression.spec.effects import Effect, Effects
 from compression.spec.errors import RecipeError
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
 from compression.spec.records import Layer, ModelDescription, Part
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 PARTS = frozenset({Part.DENSE, Part.INTERACTION})
 
 
-class LayersParams(Params):
+class LayersParams(ValidationRows):
     """How many layers go, and which."""
 
     n_hidden: int = Field(1, ge=0, le=8, description="Hidden layers taken out of each MLP; its first one always stays.")
@@ -34,7 +35,6 @@ class LayersParams(Params):
     judged_by: Literal["loss", "scores", "last"] = Field(
         "loss", description="Take the layer out that raises validation log loss least, that changes scores least "
                             "(needs no labels), or simply the last one, as a control.")
-    max_rows: int = Field(20_000, ge=100, le=1_000_000, description="Validation rows used, drawn at random.")
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,6 @@ def _bytes(leaf: "nn.Module") -> int:
 def _named(params: LayersParams) -> str:
     count = params.n_hidden + params.n_cross
     return f"{count} fewer layer{'' if count == 1 else 's'}"
-
 
 
 @prune_layers.fits

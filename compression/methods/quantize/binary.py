@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from compression.layers.stored_shapes import binary_tensors
 from compression.methods.quantize.dense_layers import PARTS, leaf_of, reasons_to_skip
 from compression.methods.quantize.weights import has_bias, no_saving
+from compression.methods.shared_params import DenseLayers
 from compression.spec.effects import DENSE, Effect, Effects
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Stage, method
 from compression.spec.records import Layer
 
 if TYPE_CHECKING:
@@ -23,11 +22,8 @@ if TYPE_CHECKING:
 TITLE = "Binary dense layers"
 
 
-class BinaryParams(Params):
+class BinaryParams(DenseLayers):
     """Which dense layers become signs."""
-
-    min_features: int = Field(16, ge=1, le=4096, description="Layers narrower than this stay in float.")
-    skip_output: bool = Field(True, description="Leave the last layer, whose error goes straight into the score.")
 
 
 @method("quantize.binary", BinaryParams, title=TITLE,
@@ -68,7 +64,6 @@ def quantize_binary(model: "nn.Module", params: BinaryParams, ctx: Context) -> A
 @quantize_binary.named
 def _named(params: BinaryParams) -> str:
     return "binary dense"
-
 
 
 @quantize_binary.estimate

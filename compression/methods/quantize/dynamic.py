@@ -7,26 +7,20 @@ scale an output, which run several times faster than unsigned ones and lose less
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from compression.methods.quantize.dense_layers import PARTS, Leaf, estimated, reasons_to_skip
+from compression.methods.shared_params import DenseLayers, Int8Weights
 from compression.spec.effects import DENSE, Effect, Effects
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Stage, method
 from compression.spec.records import Layer
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class DynamicParams(Params):
+class DynamicParams(DenseLayers, Int8Weights):
     """Which dense layers are quantised, and how wide their weights are."""
-
-    n_bits: Literal[8, 7] = Field(
-        8, description="Bits of a weight. 7 are stored in 8, for CPUs without VNNI, where 8 can overflow.")
-    min_features: int = Field(16, ge=1, le=4096, description="Layers narrower than this stay in float.")
-    skip_output: bool = Field(True, description="Leave the last layer, whose error goes straight into the score.")
 
 
 @method("quantize.dynamic", DynamicParams, title="Dynamic int8",

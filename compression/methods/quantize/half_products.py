@@ -13,19 +13,19 @@ from pydantic import Field
 from compression.layers.stored_shapes import half_tensors
 from compression.methods.quantize.dense_layers import PARTS, leaf_of, reasons_to_skip
 from compression.methods.quantize.weights import has_bias
+from compression.methods.shared_params import DenseLayers
 from compression.spec.effects import DENSE, Effect, Effects
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Stage, method
 from compression.spec.records import Layer
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class HalfProductsParams(Params):
+class HalfProductsParams(DenseLayers):
     """Which dense layers are multiplied in fp16."""
 
     min_features: int = Field(16, ge=1, le=4096, description="Layers narrower than this stay in float32.")
-    skip_output: bool = Field(True, description="Leave the last layer, whose error goes straight into the score.")
 
 
 @method("quantize.half_products", HalfProductsParams, title="Products in fp16",

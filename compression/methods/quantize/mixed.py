@@ -13,9 +13,10 @@ from pydantic import Field
 
 from compression.methods.quantize.dense_layers import PARTS, leaf_of, reasons_to_skip
 from compression.methods.quantize.weights import has_bias, size_of
+from compression.methods.shared_params import ValidationRows, WideLayers
 from compression.spec.effects import DENSE, Effect, Effects
 from compression.spec.errors import RecipeError
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
 from compression.spec.records import Layer, Tensor
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ Sizes = dict[str, dict[int, int]]  # layer → bits → bytes
 Harms = dict[str, dict[int, float]]
 
 
-class MixedParams(Params):
+class MixedParams(WideLayers, ValidationRows):
     """The bytes of all dense layers together, and what they may become."""
 
     bits: float = Field(8.0, ge=2, le=32, multiple_of=0.5,
@@ -37,8 +38,6 @@ class MixedParams(Params):
     judged_by: Literal["scores", "loss"] = Field(
         "scores", description="A layer's harm: the mean squared change of a logit, which needs no labels, or the rise "
                               "of the validation log loss.")
-    max_rows: int = Field(20_000, ge=100, le=1_000_000, description="Validation rows used, drawn at random.")
-    min_features: int = Field(16, ge=1, le=4096, description="Layers narrower than this stay in float.")
 
 
 def sizes_of(shape: tuple[int, ...], params: MixedParams, *, biased: bool) -> dict[int, int]:
@@ -157,7 +156,6 @@ def _told(harms: dict[int, float], params: MixedParams) -> str:
 @quantize_mixed.named
 def _named(params: MixedParams) -> str:
     return f"{params.bits:g}-bit dense"
-
 
 
 @quantize_mixed.estimate

@@ -13,9 +13,10 @@ from pydantic import Field
 
 from compression.methods.quantize.dense_layers import PARTS, estimated
 from compression.methods.quantize.dynamic import bytes_of, chosen
+from compression.methods.shared_params import DenseLayers, Int8Weights
 from compression.spec.effects import DENSE, Effect, Effects
 from compression.spec.errors import RecipeError
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
 from compression.spec.records import Layer
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 512
 
 
-class StaticParams(Params):
+class StaticParams(DenseLayers, Int8Weights):
     """Which dense layers are quantised, and how their input ranges are found."""
 
     calibrator: Literal["minmax", "percentile", "mse", "entropy"] = Field(
@@ -34,10 +35,6 @@ class StaticParams(Params):
     percentile: float = Field(99.99, ge=90, le=100, multiple_of=0.01,
                               description="Share of values inside the range; used by the percentile calibrator.")
     n_batches: int = Field(16, ge=1, le=256, description=f"Batches of {BATCH_ROWS} training rows to calibrate on.")
-    n_bits: Literal[8, 7] = Field(
-        8, description="Bits of a weight. 7 are stored in 8, for CPUs without VNNI, where 8 can overflow.")
-    min_features: int = Field(16, ge=1, le=4096, description="Layers narrower than this stay in float.")
-    skip_output: bool = Field(True, description="Leave the last layer, whose error goes straight into the score.")
 
 
 @method("quantize.static", StaticParams, title="Static int8",

@@ -15,8 +15,9 @@ from compression.methods.quantize.dense_layers import PARTS, estimated, leaf_of,
 from compression.methods.quantize.dynamic import bytes_of, chosen
 from compression.methods.quantize.static import calibration_batches
 from compression.methods.quantize.weights import in_blocks, no_saving, size_of
+from compression.methods.shared_params import DenseLayers
 from compression.spec.effects import DENSE, NO_PARTS, Effect, Effects
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
 from compression.spec.records import Layer
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ N_BATCHES = 16  # to start the ranges of inputs from
 TITLE = "Quantised training of dense layers"
 
 
-class TrainDenseParams(Params):
+class TrainDenseParams(DenseLayers):
     """How wide a weight's code is, how many share a scale, and which layers are taken."""
 
     n_bits: Literal[8, 7, 4, 2] = Field(
@@ -34,8 +35,6 @@ class TrainDenseParams(Params):
                        "stored in 8, for CPUs without VNNI); 4 and 2 are blocks of codes.")
     block_size: Literal[32, 64, 128] = Field(
         32, description="Weights of one output that share a scale, at 4 and 2 bits.")
-    min_features: int = Field(16, ge=1, le=4096, description="Layers narrower than this stay in float.")
-    skip_output: bool = Field(True, description="Leave the last layer, whose error goes straight into the score.")
 
 
 def _effects(params: TrainDenseParams) -> Effects:
@@ -118,7 +117,6 @@ def _by_blocks(model: "nn.Module", linears: "dict[str, nn.Linear]", params: Trai
 @train_dense.named
 def _named(params: TrainDenseParams) -> str:
     return f"trained int{params.n_bits} dense"
-
 
 
 @train_dense.estimate

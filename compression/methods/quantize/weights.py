@@ -12,22 +12,21 @@ from pydantic import Field
 
 from compression.layers.stored_shapes import block_tensors
 from compression.methods.quantize.dense_layers import PARTS, leaf_of, reasons_to_skip
+from compression.methods.shared_params import DenseLayers
 from compression.spec.effects import DENSE, Effect, Effects
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Stage, method
 from compression.spec.records import Layer, Tensor
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class WeightsParams(Params):
+class WeightsParams(DenseLayers):
     """How wide a weight's code is, how many weights share a scale, and which layers are taken."""
 
     n_bits: Literal[8, 4] = Field(4, description="Bits of a weight.")
     block_size: Literal[16, 32, 64, 128] = Field(
         32, description="Weights of one output that share a scale: fewer are more exact and weigh more.")
-    min_features: int = Field(16, ge=1, le=4096, description="Layers narrower than this stay in float.")
-    skip_output: bool = Field(True, description="Leave the last layer, whose error goes straight into the score.")
 
 
 @method("quantize.weights", WeightsParams, title="Weight-only 8 or 4 bits",
@@ -81,7 +80,6 @@ def has_bias(layer: Layer) -> bool:
 @quantize_weights.named
 def _named(params: WeightsParams) -> str:
     return f"int{params.n_bits} weights"
-
 
 
 @quantize_weights.estimate

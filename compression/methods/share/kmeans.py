@@ -13,20 +13,19 @@ from pydantic import Field
 
 from compression.layers.stored_shapes import shared_tensors
 from compression.methods.quantize.dense_layers import PARTS, leaf_of, reasons_to_skip
+from compression.methods.shared_params import DenseLayers
 from compression.spec.effects import DENSE, Effect, Effects
-from compression.spec.method import Applied, Context, ExportForm, Gain, Params, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Stage, method
 from compression.spec.records import Layer, Tensor
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class ShareParams(Params):
+class ShareParams(DenseLayers):
     """How many different weights a layer has, and which layers."""
 
     n_bits: Literal[8, 4, 2] = Field(4, description="Bits of a code: a layer has 256, 16 or 4 different weights.")
-    min_features: int = Field(16, ge=1, le=4096, description="Layers narrower than this stay in float.")
-    skip_output: bool = Field(True, description="Leave the last layer, whose error goes straight into the score.")
 
 
 def no_saving(before: int, after: int) -> str | None:
@@ -74,7 +73,6 @@ def share_kmeans(model: "nn.Module", params: ShareParams, ctx: Context) -> Appli
 @share_kmeans.named
 def _named(params: ShareParams) -> str:
     return f"{2**params.n_bits} shared weights"
-
 
 
 @share_kmeans.estimate
