@@ -176,7 +176,7 @@ def _clashes(here: Placed, before: list[Placed], after: list[Placed]) -> Iterato
 def _row_counts(here: Placed, before: list[Placed], after: list[Placed]) -> Iterator[_Found]:
     earlier = _makers(before, Effect.UNCOUNTED, here.effects.needs_counts)
     if earlier:
-        yield _warning(here, f"This step needs to know how often rows are read, which is not known after step "
+        yield _warning(here, "This step needs to know how often rows are read, which is not known after step "
                              f"{earlier[0].number}: tables that it changed stay as they are.", None, earlier[0])
 
 
@@ -227,8 +227,8 @@ def _zeros_stored(here: Placed, before: list[Placed], after: list[Placed]) -> It
 
 def _sparse_last(here: Placed, before: list[Placed], after: list[Placed]) -> Iterator[_Found]:
     parts = here.makes(Effect.SPARSE)
-    later = [step for step in after if step.method.parts & parts and not step.trains
-             and not step.makes(Effect.LOSS) | step.makes(Effect.SPARSE)]
+    later = [step for step in after if step.method.parts & parts and not (
+        step.trains or step.makes(Effect.LOSS) or step.makes(Effect.SPARSE))]
     if later:
         yield _warning(here, f"Step {later[0].number} leaves sparsely stored layers as they are; move "
                              f"{_inside(here.method.title)} to the end.", _move(here, after[-1].index), later[0])

@@ -149,5 +149,6 @@ def test_the_list_of_methods_links_its_card(project):
 
 
 def test_the_contract_of_every_method_holds_for_it(project):
-    told = python(project, "-m", "pytest", "-p", "no:cacheprovider", "tests/contracts/test_methods.py", "-k", KEY)
+    told = python(project, "-m", "pytest", "-p", "no:cacheprovider", "tests/contracts/test_methods.py",
+                  "tests/contracts/test_effects.py", "-k", KEY)
     assert " passed" in told and "failed" not in told

