@@ -147,7 +147,7 @@ class Applied:
 
 @dataclass(frozen=True)
 class Fix:
-    """What would mend a recipe: move a step, remove one, or insert one of a method; `to` is its place afterwards."""
+    """An edit that resolves a problem: move, remove or insert a step (of `method`); `to` is its index afterwards."""
 
     action: Literal["move", "remove", "insert"]
     step: int = 0

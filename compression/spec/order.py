@@ -60,17 +60,17 @@ Rule = Callable[[Placed, list[Placed], list[Placed]], Iterator[_Found]]
 
 
 def problems(steps: Sequence[Placed]) -> list[Problem]:
-    """The problems of order in a recipe, by step. Of two steps only the gravest is told."""
+    """The problems of order in a recipe, by step. For two steps only the most severe is reported."""
     found: list[Problem] = []
-    told: set[frozenset[int]] = set()
+    reported: set[frozenset[int]] = set()
     for rule in RULES:
         for at, here in enumerate(steps):
             for one in rule(here, list(steps[:at]), list(steps[at + 1:])):
                 pair = frozenset({here.index, one.other.index}) if one.other else None
-                if pair not in told:
+                if pair not in reported:
                     found.append(one.problem)
                 if pair:
-                    told.add(pair)
+                    reported.add(pair)
     return sorted(found, key=lambda problem: problem.step)
 
 
@@ -241,7 +241,7 @@ def _wants(here: Placed, before: list[Placed], after: list[Placed]) -> Iterator[
             yield _warning(here, want.otherwise)
 
 
-# the gravest first
+# the most severe first
 RULES: tuple[Rule, ...] = (_another_model, _float_weights, _trainable, _one_form, _training_after, _once, _clashes,
                            _row_counts, _left_waiting, _undone, _norms, _zeros_stored, _sparse_last, _wants)
 

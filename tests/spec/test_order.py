@@ -100,7 +100,7 @@ def test_halves_of_tables_may_follow_codes_of_dense_layers():
                ("quantize.half", {"weights": "tables"}))
 
 
-def test_two_steps_are_told_of_once():
+def test_two_steps_have_one_problem_with_each_other():
     assert said(("quantize.dynamic", {}), ("quantize.weights", {})) == [
         "error 2: Dense layers are already quantised by step 1; keep one of them."]
 

@@ -22,15 +22,15 @@ A line for each first method a, a letter for each second method b, both in alpha
 """
 
 
-def told(*keys: str) -> set[tuple[str, str]]:
+def messages(*keys: str) -> set[tuple[str, str]]:
     """(severity, message) of every problem."""
     steps = tuple(Step(method=key, params=METHODS[key].tiny) for key in keys)
     return {(problem.severity, problem.message) for problem in check(Recipe(steps=steps))}
 
 
 def letter(a: str, b: str, order: str) -> str:
-    recipe = told(*({"a": a, "b": b, "T": TRAINING}[mark] for mark in order))
-    alone = told(a) | told(b) | (told(a, TRAINING) if "T" in order else set())
+    recipe = messages(*({"a": a, "b": b, "T": TRAINING}[mark] for mark in order))
+    alone = messages(a) | messages(b) | (messages(a, TRAINING) if "T" in order else set())
     severities = {severity for severity, _ in recipe - alone}
     return "E" if "error" in severities else "w" if severities else "."
 
