@@ -9,8 +9,8 @@
     def prune_magnitude(model, params, ctx): ...
 
 That file, in compression/methods, is all: the editor, the command line, the list of methods and the contract tests read
-the rest from here. What it leaves for other steps and needs of them stands in `effects` (compression/spec/effects.py); no
-method names another.
+the rest from here. What it leaves for other steps and what it needs of them is declared in `effects`
+(compression/spec/effects.py); no method names another.
 
 A method file loads without torch (pages read its Params): torch is imported inside the function, the
 mathematics lives in compression/layers. Bounds live once, in the Params class: slider, validator,

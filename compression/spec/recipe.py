@@ -57,13 +57,11 @@ def effects_of(step: Step) -> Effects:
 
 def fine_tune_step(**params: Any) -> Step:
     """A step that trains the model on, with these settings of a training (compression/train/params.py)."""
-    load_methods()
     return Step(method=order.training_key(), params=params)
 
 
 def trains(step: Step) -> bool:
     """Whether a step trains the model; one of an unknown method does not."""
-    load_methods()
     return step.method in METHODS and METHODS[step.method].trains
 
 
