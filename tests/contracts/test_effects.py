@@ -11,9 +11,9 @@ from torch import nn
 import compression.methods  # noqa: F401  (fills METHODS)
 from compression.layers.dense.quantized_linear import DynamicLinear, QuantizedLinear
 from compression.models.constant_inputs import ConstantRow
-from compression.models.structure import copy_structure, leaves, part_of, read_signature, replace, table_inputs
+from compression.models.structure import leaves, part_of, read_signature, replace, table_inputs
 from compression.spec.effects import ALL_PARTS, NO_PARTS, TRAINING_FORMS, Effect, Effects, Parts
-from compression.spec.method import METHODS, Applied
+from compression.spec.method import METHODS, Applied, copy_structure
 from compression.spec.records import Part
 from tests.contracts.test_methods import KEYS, ONE_EPOCH
 from tests.contracts.test_methods import dataset as dataset
