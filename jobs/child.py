@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
-import importlib
 import os
 import signal
 import sys
@@ -21,7 +20,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from compression.spec.records import Progress, Report
+from jobs.executor import imported
 from jobs.failures import explain
+from jobs.folder import ASSIGNMENT
 from jobs.processes import be_first_to_go, die_with_parent
 from jobs.records import Assignment, Said
 from storage.records import Outcome
@@ -43,10 +44,11 @@ def main() -> int:
     channel = _take_channel()
     faulthandler.enable()
     try:
-        assignment = Assignment.model_validate_json((given.folder / "assignment.json").read_bytes())
+        assignment = Assignment.model_validate_json((given.folder / ASSIGNMENT).read_bytes())
         assignment.work.mkdir(exist_ok=True)
-        outcome = load_perform(given.perform)(assignment, rate_limited(channel))
-        write_whole(given.folder / "outcome.json", outcome.model_dump_json())
+        perform: Perform = imported(given.perform)
+        outcome = perform(assignment, rate_limited(channel))
+        write_whole(assignment.outcome, outcome.model_dump_json())
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of a Rust library is no Exception
@@ -55,12 +57,6 @@ def main() -> int:
             traceback.print_exc()
         return FAILED
     return 0
-
-
-def load_perform(name: str) -> Perform:
-    """The function behind "module:function"."""
-    module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
 
 
 def rate_limited(channel: Callable[[Said], None], *, clock: Callable[[], float] = time.monotonic) -> Report:

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import psutil
-
 from compression.spec.records import Failure, Progress
 from storage.silence import Silence
 from storage.store import Store
@@ -53,8 +51,10 @@ LIMITS = (STANDSTILL, DURATION)
 class Watch:
     """Holds one attempt at a job to the limits of the store."""
 
-    def __init__(self, store: Store, pid: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store, self._pid, self._clock = store, pid, clock
+    def __init__(self, store: Store, processor_seconds: Callable[[], float],
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        """`processor_seconds`: how much processor time the attempt has used so far."""
+        self._store, self._processor_seconds, self._clock = store, processor_seconds, clock
         self._started = self._looked = clock()
         self._every_s = 0.0
         self._silence = Silence(clock, longest_gap_s=2 * LONGEST_LOOK_S)
@@ -68,32 +68,16 @@ class Watch:
         self._looked = now
         still_s, duration_s = STANDSTILL.seconds(self._store), DURATION.seconds(self._store)
         self._every_s = min(LONGEST_LOOK_S, still_s / 20)
-        used_s = processor_seconds(self._pid)
+        used_s = self._processor_seconds()
         if abs(used_s - self._used_s) >= still_s * LEAST_SHARE:  # less: what ended processes used is no longer counted
             self._used_s = used_s
         said = (progress.stage, progress.done, progress.message) if progress else None
-        still = self._silence.observe({self._pid: (said, self._used_s)})[self._pid]
+        still = self._silence.observe({self: (said, self._used_s)})[self]
         if still >= still_s:
             return stood_still(still_s)
         if duration_s and now - self._started >= duration_s:
             return took_too_long(duration_s)
         return None
-
-
-def processor_seconds(pid: int) -> float:
-    """Processor time that a process and all it started have used so far; of ended ones, what their parent counted."""
-    try:
-        leader = psutil.Process(pid)
-        family = [leader, *leader.children(recursive=True)]
-    except psutil.Error:
-        return 0.0
-    total = 0.0
-    for process in family:
-        try:
-            total += sum(process.cpu_times()[:4])
-        except psutil.Error:
-            continue  # ended just now
-    return total
 
 
 def stood_still(seconds: float) -> Failure:

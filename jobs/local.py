@@ -1,4 +1,4 @@
-"""Run a job in a child process of this machine: start, poll, cancel.
+"""The executor of this machine: each job in a child process.
 
 The child has its own session, so that killing its group ends all it started, and dies with the worker. What the
 child reports is read by a thread, so that a slow database never holds the child up.
@@ -12,8 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from compression.spec.records import Failure, Progress
@@ -21,8 +20,21 @@ from jobs import failures
 from jobs.child import write_whole
 from jobs.devices import device_environment
 from jobs.environment import job_environment
-from jobs.processes import MARK, kill_group, kill_leftovers
+from jobs.folder import ASSIGNMENT, INPUTS
+from jobs.processes import MARK, kill_group, kill_leftovers, processor_seconds
 from jobs.records import Assignment, Said
+
+
+@dataclass(frozen=True)
+class LocalExecutor:
+    """Starts children that see one device and use so many threads. See jobs.executor."""
+
+    device: str
+    threads: int
+    perform: str
+
+    def start(self, assignment: Assignment) -> LocalJob:
+        return LocalJob(assignment, device=self.device, threads=self.threads, perform=self.perform)
 
 
 class LocalJob:
@@ -33,17 +45,17 @@ class LocalJob:
         folder = Path(assignment.folder)
         folder.mkdir(parents=True, exist_ok=True)
         kill_leftovers(folder)
-        (folder / "outcome.json").unlink(missing_ok=True)
-        shutil.rmtree(folder / "inputs", ignore_errors=True)
-        write_whole(folder / "assignment.json", assignment.model_dump_json())
+        assignment.outcome.unlink(missing_ok=True)
+        shutil.rmtree(folder / INPUTS, ignore_errors=True)
+        write_whole(folder / ASSIGNMENT, assignment.model_dump_json())
         environment = {**job_environment(assignment.spec.kind, threads=threads), **device_environment(device),
                        MARK: str(folder)}
-        self._folder = folder
+        self._folder, self._log = folder, assignment.log
         self._memory_kills = failures.memory_kills()
         self._progress: Progress | None = None
         self._failure: Failure | None = None
         command = [sys.executable, "-m", "jobs.child", str(folder), "--perform", perform, "--parent", str(os.getpid())]
-        with open(folder / "log.txt", "ab") as log:
+        with open(self._log, "ab") as log:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
                                              env=environment, start_new_session=True)
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -54,9 +66,21 @@ class LocalJob:
         return self._process.pid
 
     @property
+    def name(self) -> str:
+        return f"process {self.pid}"
+
+    @property
+    def log(self) -> Path:
+        return self._log
+
+    @property
     def progress(self) -> Progress | None:
         """The newest report."""
         return self._progress
+
+    def processor_seconds(self) -> float:
+        """Of the child and all it started."""
+        return processor_seconds(self.pid)
 
     def wait(self, seconds: float) -> bool:
         """Wait for the end; tells whether it has come."""
@@ -98,28 +122,3 @@ class LocalJob:
                     continue  # cut off in the middle by a kill
                 self._progress = said.progress or self._progress
                 self._failure = said.failure or self._failure
-
-
-def clean(folder: Path) -> None:
-    """Remove what a job that is over no longer needs; its log stays."""
-    make_room(folder)
-    for name in ("assignment.json", "outcome.json"):
-        (folder / name).unlink(missing_ok=True)
-    for leftover in folder.glob("tmp*"):
-        leftover.unlink(missing_ok=True)
-
-
-def make_room(folder: Path) -> None:
-    """Remove a job's working files; its outcome stays, whose files are in the artifact store."""
-    for name in ("work", "inputs"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-
-
-def note(folder: Path, text: str) -> None:
-    """A line of the worker in the job's log; a full disk doesn't stop the worker."""
-    try:
-        with open(folder / "log.txt", "a", encoding="utf-8") as log:
-            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
-    except OSError:
-        with suppress(OSError):
-            print(f"{folder.name}: {text}", file=sys.stderr, flush=True)

@@ -149,7 +149,7 @@ def _new_dataset(folder: Path, files: Files, report: Report, *, origin: str) -> 
 
 
 def _inputs(assignment: Assignment, name: str) -> Path:
-    return Path(assignment.folder) / "inputs" / name
+    return assignment.inputs / name
 
 
 def _model_folder(assignment: Assignment, files: Files) -> Path:

@@ -8,6 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
+import psutil
+
 MARK = "RECPRESS_JOB_FOLDER"  # in the environment of a job's processes, whatever they start themselves
 PR_SET_PDEATHSIG = 1
 
@@ -59,6 +61,22 @@ def kill_leftovers(folder: Path) -> int:
         except OSError:
             continue  # gone meanwhile, or not ours
     return killed
+
+
+def processor_seconds(pid: int) -> float:
+    """Processor time that a process and all it started have used so far; of ended ones, what their parent counted."""
+    try:
+        leader = psutil.Process(pid)
+        family = [leader, *leader.children(recursive=True)]
+    except psutil.Error:
+        return 0.0
+    total = 0.0
+    for process in family:
+        try:
+            total += sum(process.cpu_times()[:4])
+        except psutil.Error:
+            continue  # ended just now
+    return total
 
 
 def is_running(pid: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from compression.spec.records import Failure, JobSpec, Progress, Record
+from jobs.folder import INPUTS, LOG, OUTCOME, WORK
 
 CACHE_BYTES = "step_cache_bytes"  # setting: how much the cache of steps may weigh
 
@@ -16,7 +17,7 @@ class Assignment(Record):
     name: str
     spec: JobSpec
     files: str  # root of the artifact store
-    folder: str  # of the job; `work` below it survives a retry
+    folder: str  # of the job, see jobs.folder; `work` below it survives a retry
     model_manifest: dict[str, str] | None = None
     data_manifest: dict[str, str] | None = None
     data_name: str = ""
@@ -24,7 +25,20 @@ class Assignment(Record):
 
     @property
     def work(self) -> Path:
-        return Path(self.folder) / "work"
+        return Path(self.folder) / WORK
+
+    @property
+    def inputs(self) -> Path:
+        return Path(self.folder) / INPUTS
+
+    @property
+    def outcome(self) -> Path:
+        """What the work gave, once it is done."""
+        return Path(self.folder) / OUTCOME
+
+    @property
+    def log(self) -> Path:
+        return Path(self.folder) / LOG
 
     @property
     def cache(self) -> Path:

@@ -1,6 +1,6 @@
-"""A worker: claim a job, run it in a child process, save what it made. `python -m jobs.worker [--device cuda:0]`.
+"""A worker: claim a job, have its executor run it, save what it made. `python -m jobs.worker [--device cuda:0]`.
 
-Kill it whenever you like: its child dies with it, its lease runs out, another worker goes on from the checkpoint.
+Kill it whenever you like: its job dies with it, its lease runs out, another worker goes on from the checkpoint.
 Stopped in order (SIGTERM, Ctrl-C) it gives its job back to the queue.
 """
 
@@ -20,9 +20,10 @@ from compression.spec.disk import is_disk_full
 from compression.spec.errors import StorageError
 from compression.spec.records import Failure
 from jobs.devices import cpu_count, worker_devices
+from jobs.executor import LOCAL, Executor, Running, open_executor
 from jobs.failures import DISK_FULL, disk_full
+from jobs.folder import OUTCOME, clean, make_room, note
 from jobs.limits import STOOD_STILL, Watch
-from jobs.local import LocalJob, clean, make_room, note
 from jobs.processes import die_with_parent, is_orphan
 from jobs.records import CACHE_BYTES, Assignment
 from jobs.stopping import Stop
@@ -31,7 +32,7 @@ from storage.silence import LEASE_S
 from storage.store import Store, open_store
 
 PERFORM = "jobs.perform:perform"
-POLL_S = 0.1  # looks at the child
+POLL_S = 0.1  # looks at the job
 BEAT_S = 0.5  # looks at the database while a job runs: a cancelled job hears of it within this time
 IDLE_S = 0.5  # looks at the queue
 SEEN_S = 5.0  # signs of life in the database while idle
@@ -45,8 +46,7 @@ class Worker:
 
     store: Store
     device: str
-    threads: int
-    perform: str = PERFORM
+    executor: Executor
     parent: int | None = None  # ends with this process
     sign_to: int | None = None  # descriptor of the supervisor's pipe: a byte there says that this worker goes on
     name: str = field(default_factory=lambda: f"{secrets.token_hex(4)}-{os.getpid()}")
@@ -100,17 +100,16 @@ def work(worker: Worker, *, once: bool = False) -> int:
 def do_job(worker: Worker, job: Job) -> None:
     """Run one claimed job to its end: saved, failed, cancelled, given back, or lost to another worker."""
     folder = worker.store.job_folder(job.id)
-    outcome_path = folder / "outcome.json"
+    outcome_path = folder / OUTCOME
     try:
-        if job.attempt > 1 and outcome_path.exists():  # the worker before died between the child's end and saving
-            note(folder, "The outcome of the attempt before is complete; saving it.")
+        if job.attempt > 1 and outcome_path.exists():  # the worker before died between the job's end and saving
+            note(worker.store.log_path(job.id), "The outcome of the attempt before is complete; saving it.")
         else:
             if job.attempt == 1:
                 worker.store.clear_job_folder(job.id)
-            child = LocalJob(assignment(worker.store, job), device=worker.device, threads=worker.threads,
-                             perform=worker.perform)
-            note(folder, f"Attempt {job.attempt} on {worker.device} by {worker.name}, process {child.pid}.")
-            if not attend(worker, job, child):
+            running = worker.executor.start(assignment(worker.store, job))
+            note(running.log, f"Attempt {job.attempt} on {worker.device} by {worker.name}, {running.name}.")
+            if not attend(worker, job, running):
                 return
         outcome = Outcome.model_validate_json(outcome_path.read_bytes())
     except (OSError, ValueError) as error:
@@ -126,32 +125,32 @@ def do_job(worker: Worker, job: Job) -> None:
     save(worker, job, outcome)
 
 
-def attend(worker: Worker, job: Job, child: LocalJob) -> bool:
-    """Watch a child until it ends, renewing the lease; True when its outcome can be saved."""
+def attend(worker: Worker, job: Job, running: Running) -> bool:
+    """Watch an attempt until it ends, renewing the lease; True when its outcome can be saved."""
     beaten = time.monotonic()
     renewed = beaten
-    watch = Watch(worker.store, child.pid)
-    while not child.wait(POLL_S):
+    watch = Watch(worker.store, running.processor_seconds)
+    while not running.wait(POLL_S):
         worker.sign()
         now = time.monotonic()
         if worker.stopping:
-            child.stop()
-            note(worker.store.job_folder(job.id), "The worker stops; the job goes back to the queue.")
+            running.stop()
+            note(running.log, "The worker stops; the job goes back to the queue.")
             _quietly(worker, lambda: worker.store.release(job.id, worker.name, attempt=job.attempt))
             return False
         if now - beaten < BEAT_S:
             continue
         beaten = now
         try:
-            order = worker.store.heartbeat(job.id, worker.name, child.progress, attempt=job.attempt)
+            order = worker.store.heartbeat(job.id, worker.name, running.progress, attempt=job.attempt)
             renewed = now
-            reached = watch.look(child.progress)
+            reached = watch.look(running.progress)
         except StorageError as error:
             _say(worker, str(error))
             order, reached = "go" if now - renewed < LEASE_S else "lost", None
         if order == "go" and reached is None:
             continue
-        child.stop()
+        running.stop()
         if order == "cancel":
             # before it is told: from then on a retry may put another worker into this folder
             clean(worker.store.job_folder(job.id))
@@ -160,7 +159,7 @@ def attend(worker: Worker, job: Job, child: LocalJob) -> bool:
             before = job.failure.kind if job.failure else None
             _end(worker, job, reached, retry=reached.kind == STOOD_STILL and before != STOOD_STILL)
         return False
-    failed = child.failure()
+    failed = running.failure()
     if failed is not None:
         failure, retry = failed
         _end(worker, job, failure, retry=retry)
@@ -181,7 +180,7 @@ def save(worker: Worker, job: Job, outcome: Outcome) -> None:
             worker.stop.wait(attempt)
             continue
         if kept:
-            note(worker.store.job_folder(job.id), "Saved.")
+            note(worker.store.log_path(job.id), "Saved.")
             clean(worker.store.job_folder(job.id))
         return
     _end(worker, job, disk_full() if is_disk_full(problem, worker.store.home) else
@@ -189,7 +188,7 @@ def save(worker: Worker, job: Job, outcome: Outcome) -> None:
 
 
 def assignment(store: Store, job: Job) -> Assignment:
-    """What the child needs to know. Raises StorageError if a model or dataset was deleted."""
+    """What the job's process needs to know. Raises StorageError if a model or dataset was deleted."""
     spec = job.spec
     model = store.model(spec.model) if getattr(spec, "model", None) else None
     data = store.dataset(spec.data) if getattr(spec, "data", None) else None
@@ -213,7 +212,7 @@ def _end(worker: Worker, job: Job, failure: Failure, *, retry: bool = False) -> 
         except StorageError as error:  # at worst the lease runs out, and the job is tried again
             _say(worker, str(error))
             worker.stop.wait(attempt)
-    note(folder, f"Attempt {job.attempt} ended: {failure.message} The job {became}.")
+    note(worker.store.log_path(job.id), f"Attempt {job.attempt} ended: {failure.message} The job {became}.")
 
 
 def _quietly(worker: Worker, action) -> None:
@@ -233,6 +232,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Work on queued jobs until stopped.")
     parser.add_argument("--device", help="cpu or cuda:N; without it, the first GPU, else the CPU")
     parser.add_argument("--threads", type=int, help="CPU threads of a job; without it, all processors")
+    parser.add_argument("--executor", default=LOCAL, metavar="MODULE:CLASS",
+                        help=f"what runs the jobs; without it {LOCAL}, child processes of this machine")
     parser.add_argument("--once", action="store_true", help="end when the queue is empty")
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # set by jobs.supervise
     parser.add_argument("--sign-to", type=int, help=argparse.SUPPRESS)  # likewise
@@ -244,9 +245,13 @@ def main() -> int:
         signal.signal(name, lambda number, frame: stop.set())
     if given.parent is not None:
         die_with_parent(given.parent, signal.SIGTERM)
+    device = given.device or worker_devices()[0]
     try:
-        worker = Worker(open_store(), given.device or worker_devices()[0], given.threads or cpu_count(),
-                        perform=given.perform, parent=given.parent, sign_to=given.sign_to, stop=stop)
+        executor = open_executor(given.executor, device=device, threads=given.threads or cpu_count(),
+                                 perform=given.perform)
+        worker = Worker(open_store(), device, executor, parent=given.parent, sign_to=given.sign_to, stop=stop)
+    except ImportError as error:
+        parser.error(f"--executor: {error}")
     except StorageError as error:
         print(error, file=sys.stderr)
         return 2

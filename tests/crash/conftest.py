@@ -3,8 +3,8 @@ import os
 import pytest
 
 from tests.crash.served import App, wait_for
+from tests.jobs.fake import submitter
 from tests.postgresql import own_schema
-from tests.storage.given import add_data, add_model, run_spec
 
 
 def pytest_collection_modifyitems(items):
@@ -44,10 +44,4 @@ def store(app):
 @pytest.fixture
 def queue(store):
     """Queue a run whose name is its action; see tests.jobs.fake."""
-    model, data = add_model(store), add_data(store)
-    count = iter(range(1000))
-
-    def submit(action: str) -> int:
-        return store.submit(run_spec(store, model=model, data=data, seed=next(count)), name=action)
-
-    return submit
+    return submitter(store)

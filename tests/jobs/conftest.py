@@ -1,8 +1,9 @@
 import pytest
 
+from jobs.local import LocalExecutor
 from jobs.worker import Worker
 from storage.store import Store, open_store
-from tests.storage.given import add_data, add_model, run_spec
+from tests.jobs.fake import submitter
 
 
 @pytest.fixture
@@ -14,16 +15,10 @@ def store(tmp_path) -> Store:
 
 @pytest.fixture
 def worker(store) -> Worker:
-    return Worker(store, "cpu", threads=1, perform="tests.jobs.fake:perform")
+    return Worker(store, "cpu", LocalExecutor(device="cpu", threads=1, perform="tests.jobs.fake:perform"))
 
 
 @pytest.fixture
 def queue(store):
     """Queue a run whose name is its action; see tests.jobs.fake."""
-    model, data = add_model(store), add_data(store)
-    count = iter(range(1000))
-
-    def submit(action: str) -> int:
-        return store.submit(run_spec(store, model=model, data=data, seed=next(count)), name=action)
-
-    return submit
+    return submitter(store)

@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 from compression.spec.errors import DataError
@@ -18,7 +20,14 @@ from compression.spec.records import Progress, Report
 from jobs.records import Assignment
 from storage.files import Files
 from storage.records import Outcome
-from tests.storage.given import result_of
+from storage.store import Store
+from tests.storage.given import add_data, add_model, result_of, run_spec
+
+
+def submitter(store: Store) -> Callable[[str], int]:
+    """A function that queues a run whose name is its action, and gives its id."""
+    model, data, seeds = add_model(store), add_data(store), count()
+    return lambda action: store.submit(run_spec(store, model=model, data=data, seed=next(seeds)), name=action)
 
 
 def perform(assignment: Assignment, report: Report) -> Outcome:

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 
 from compression.spec.disk import is_disk_full, is_full
 from compression.spec.errors import DataError, ModelError, StorageError
-from jobs import worker as workers
 from jobs.failures import DISK_FULL, KILLED, ended_by, explain
+from jobs.local import LocalExecutor
 from jobs.worker import Worker, work
 from storage.reserve import RESERVE_BYTES
 from storage.store import open_store
@@ -137,7 +137,8 @@ def test_the_disk_is_asked_where_a_library_gives_no_reason(tmp_path):
 def small_home(tmp_path):
     """A store and a worker whose home is a disk of 4 MB, the database on it."""
     with small_disk(tmp_path / "disk", "4m") as disk, closing(open_store(None, disk / "home")) as store:
-        yield disk, store, Worker(store, "cpu", threads=1, perform="tests.jobs.fake:perform")
+        yield disk, store, Worker(store, "cpu", LocalExecutor(device="cpu", threads=1,
+                                                              perform="tests.jobs.fake:perform"))
 
 
 @pytest.mark.parametrize("way", ["raise", "SIGBUS", "SIGABRT"])
@@ -156,20 +157,20 @@ def test_a_job_that_fills_the_disk_of_the_database_fails_with_the_reason(small_h
 def test_a_full_disk_leaves_a_job_that_cannot_begin_failed_with_the_reason(small_home):
     disk, store, worker = small_home
     job_id = store.submit(run_spec(store, model=add_model(store), data=add_data(store)), name="steps 1")
-    original = workers.LocalJob
+    local = worker.executor
 
-    def begin(*arguments, **named):
-        fill(disk)
-        try:
-            return original(*arguments, **named)
-        finally:
-            (disk / "ballast").unlink()
+    class Begin:
+        """Fills the disk while the job is started."""
 
-    workers.LocalJob = begin
-    try:
-        work(worker, once=True)
-    finally:
-        workers.LocalJob = original
+        def start(self, assignment):
+            fill(disk)
+            try:
+                return local.start(assignment)
+            finally:
+                (disk / "ballast").unlink()
+
+    worker.executor = Begin()
+    work(worker, once=True)
     assert (store.job(job_id).state, store.job(job_id).failure.kind) == ("failed", DISK_FULL)
 
 

@@ -62,10 +62,9 @@ def test_a_job_that_takes_too_long_is_ended_at_once_and_names_the_limit(store, w
 class Watched:
     """A watch over a job of which the test says what it reports and computes, at a look every two seconds."""
 
-    def __init__(self, store, monkeypatch) -> None:
+    def __init__(self, store) -> None:
         self.clock, self.used_s = Clock(), 0.0
-        monkeypatch.setattr(limits, "processor_seconds", lambda pid: self.used_s)
-        self.watch = Watch(store, 1, self.clock)
+        self.watch = Watch(store, lambda: self.used_s, self.clock)
 
     def after(self, seconds, *, progress=None, used_s=0.0, every_s=2):
         """The failure, if one comes within so many seconds of a job that goes on like this."""
@@ -79,8 +78,8 @@ class Watched:
 
 
 @pytest.fixture
-def watched(store, monkeypatch):
-    return Watched(store, monkeypatch)
+def watched(store):
+    return Watched(store)
 
 
 def test_ten_minutes_without_a_new_report_or_processor_time_are_the_default(watched):

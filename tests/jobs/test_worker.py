@@ -13,7 +13,6 @@ import pytest
 
 from jobs.environment import job_environment
 from jobs.failures import DISK_FULL, KILLED, OUT_OF_MEMORY
-from jobs.local import LocalJob
 from jobs.perform import KINDS
 from jobs.processes import is_running
 from jobs.worker import Worker, assignment, work
@@ -158,7 +157,7 @@ def test_a_stopping_worker_gives_its_job_back_and_another_goes_on(store, worker,
     thread.join(120)
     assert store.job(job_id).state == "queued"
     assert store.workers() == []
-    work(Worker(store, "cpu", threads=1, perform=worker.perform), once=True)
+    work(Worker(store, "cpu", worker.executor), once=True)
     assert store.job(job_id).state == "done"
     steps = [line for line in store.log_path(job_id).read_text().splitlines() if line.startswith("step ")]
     assert len(steps) <= 41
@@ -179,7 +178,7 @@ def test_a_child_whose_worker_lost_the_lease_is_stopped_and_saves_nothing(store,
 def test_an_outcome_that_was_ready_when_the_worker_died_is_saved_without_doing_it_again(store, worker, queue):
     job_id = queue("steps 2")
     job = store.claim("dead", "cpu")
-    child = LocalJob(assignment(store, job), device="cpu", threads=1, perform=worker.perform)
+    child = worker.executor.start(assignment(store, job))
     assert child.wait(120) and child.failure() is None
     with store.database.writing() as session:
         session.connection().exec_driver_sql("UPDATE jobs SET lease_until = NULL")
@@ -191,11 +190,11 @@ def test_an_outcome_that_was_ready_when_the_worker_died_is_saved_without_doing_i
 def test_what_an_earlier_attempt_left_running_is_killed_before_the_next(store, worker, queue):
     job_id = queue("stubborn")
     job = store.claim("w", "cpu")
-    left = LocalJob(assignment(store, job), device="cpu", threads=1, perform=worker.perform)
+    left = worker.executor.start(assignment(store, job))
     grandchild = store.job_folder(job_id) / "work" / "grandchild"
     wait_for(lambda: grandchild.exists() and grandchild.read_text())
     pid = int(grandchild.read_text())
-    again = LocalJob(assignment(store, job), device="cpu", threads=1, perform=worker.perform)
+    again = worker.executor.start(assignment(store, job))
     assert left.wait(120)
     wait_for(lambda: not is_running(pid))
     again.stop()
