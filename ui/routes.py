@@ -96,12 +96,13 @@ def _guarded(open_store: Callable[[], Store], handler: UploadHandler) -> Handler
         if is_foreign(request):
             return _error("This request comes from another site and is refused.", 403)
         token, secret = request.headers.get(TOKEN_HEADER, ""), home_secret(store.home)
-        if not is_valid(secret, UPLOAD_PURPOSE, token, now=time.time()):
+        session = session_of(secret, UPLOAD_PURPOSE, token, now=time.time())
+        if session is None:
             return _error("This page has been open for too long. Reload it, then choose the file again: "
                           "it goes on where it stopped.", 401)
         uploads = Uploads(store.home / "uploads", store.files)
         try:
-            return await handler(request, uploads, Sender(session_of(token), secret))
+            return await handler(request, uploads, Sender(session, secret))
         except UploadRefused as refused:
             return _error(str(refused), refused.status)
         except StorageError as error:

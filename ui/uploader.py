@@ -14,7 +14,7 @@ from storage.records import LOCAL
 from ui.links import api_base
 from ui.routes import UPLOAD_PURPOSE
 from ui.state import store
-from ui.tokens import DAY_S, home_secret, new_session, seconds_left, sign
+from ui.tokens import DAY_S, home_secret, is_valid, new_session, sign
 from ui.uploads import SUFFIXES, Kind, Upload, UploadRefused, Uploads
 
 _HERE = Path(__file__).parent
@@ -64,11 +64,10 @@ def session_name() -> str:
 
 def _session_token(session: str) -> str:
     """This session's token, renewed when half of its time is over."""
-    now = time.time()
+    now, secret = time.time(), home_secret(store().home)
     token = st.session_state.get(_TOKEN)
-    if token is None or seconds_left(token, now=now) < DAY_S / 2:
-        token = st.session_state[_TOKEN] = sign(home_secret(store().home), UPLOAD_PURPOSE, now=now,
-                                                       session=session)
+    if token is None or not is_valid(secret, UPLOAD_PURPOSE, token, now=now + DAY_S / 2):
+        token = st.session_state[_TOKEN] = sign(secret, UPLOAD_PURPOSE, now=now, session=session)
     return token
 
 

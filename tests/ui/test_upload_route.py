@@ -17,7 +17,7 @@ from storage.store import Store, open_store
 from tests.ui.filled import add_subject, finish_next, spec_of
 from tests.ui.live_server import Client, served
 from ui.routes import KEY_HEADER, SILENT_S, TOKEN_HEADER, UPLOAD_PURPOSE, make_routes
-from ui.tokens import DAY_S, home_secret, is_valid, sign
+from ui.tokens import DAY_S, home_secret, is_valid, key_of, opens, session_of, sign
 from ui.uploader import received
 from ui.uploads import UploadRefused, Uploads
 
@@ -192,7 +192,21 @@ def test_a_token_is_good_for_its_purpose_and_its_time_only(tmp_path):
     assert not is_valid(secret, "upload", token, now=1000.0 + DAY_S)
     assert not is_valid(secret, "get /api/runs/1/bundle.zip", token, now=1000.0)
     assert not is_valid(secret, "upload", f"9{token}", now=1000.0)
+    assert not is_valid(secret, "upload", token[:-8] + "A" * 8, now=1000.0)
+    assert is_valid(home_secret(tmp_path), "upload", token, now=1000.0)  # after a restart too
+    assert not is_valid(b"another home's secret", "upload", token, now=1000.0)
     assert (tmp_path / "secret.key").stat().st_mode & 0o077 == 0
+
+
+def test_a_token_carries_its_session_and_a_key_opens_one_thing(tmp_path):
+    secret = home_secret(tmp_path)
+    token = sign(secret, "upload", now=1000.0, session="a session")
+    assert session_of(secret, "upload", token, now=1000.0) == "a session"
+    assert session_of(secret, "upload", token, now=1000.0 + DAY_S) is None
+    key = key_of(secret, "upload 7")
+    assert opens(secret, "upload 7", key) and not opens(secret, "upload 8", key)
+    assert not opens(secret, "upload 7", "") and not opens(secret, "upload 7", "\xff")
+    assert not opens(b"another home's secret", "upload 7", key)
 
 
 def test_uploads_forgotten_for_a_week_are_swept(tmp_path, store):
