@@ -179,9 +179,13 @@ def fill_many(store: Store, count: int, *, seed: int = 0) -> tuple[str, str]:
     return model, data
 
 
+def store_at(folder: Path) -> Store:
+    return open_store(url=f"sqlite:///{folder / 'recpress.db'}", root=folder)
+
+
 def filled_home(folder: Path, **options: bool) -> dict[str, int]:
     """Fill a fresh home folder; gives job numbers by name."""
-    store = open_store(url=f"sqlite:///{folder / 'recpress.db'}", root=folder)
+    store = store_at(folder)
     ids = fill(store, **options)
     store.close()
     return ids

@@ -17,6 +17,10 @@ from compression.models.folder import LoadedModel
 from compression.spec.records import Question
 
 
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + sum(shape))) * 0.4
+
+
 def imported(state: dict[str, Tensor], answers: dict[str, Any] | None = None, *, came: dict[str, Any] | None = None,
              data_folder: Path | None = None) -> tuple[LoadedModel, dict[str, Question]]:
     """The model that weights are read as, and its questions by key."""
