@@ -143,17 +143,6 @@ def repeated(vocabularies: Mapping[str, Collection[str]]) -> str:
     return ""
 
 
-def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON, as `object_pairs_hook` takes it. Raises ValueError where it names a key twice, of which JSON
-    itself would keep the last."""
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key[:60]!r} is given twice")
-        found[key] = value
-    return found
-
-
 def transformed(values: np.ndarray, *, transform: str, mean: float, std: float) -> np.ndarray:
     """(N,) float64 with NaN where missing → (N,) float32 as an input declares; missing becomes 0."""
     if transform == "log":

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from compression.data.cells import repeated, unique_keys
+from compression.data.cells import repeated
 from compression.importers.archive import unpack
 from compression.importers.format_sniffing import (
     CHECKPOINT_ENDINGS,
@@ -28,6 +28,7 @@ from compression.importers.format_sniffing import (
 from compression.importers.hugging_face.settings import MODULE_FOLDER, MODULES, is_hugging_face
 from compression.spec.errors import ModelError
 from compression.spec.names import PLAIN_NAME
+from compression.spec.plain_text import unique_keys
 from compression.spec.records import ModelDescription
 
 MAX_FILES = 64

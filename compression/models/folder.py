@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from compression.data.cells import repeated, unique_keys
+from compression.data.cells import repeated
 from compression.spec.errors import ModelError
+from compression.spec.plain_text import unique_keys
 from compression.spec.signature import Signature
 
 CONFIG, WEIGHTS, VOCABULARIES = "config.json", "model.safetensors", "vocabularies.json"

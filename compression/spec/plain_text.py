@@ -109,7 +109,7 @@ def read_yaml(text: str | bytes, *, max_chars: int = MAX_CHARS, unique_keys: boo
     _check_length(text, max_chars)
     if text.lstrip()[:1] in ("{", b"{"):  # JSON writes an emoji as two halves, which libyaml refuses
         with suppress(json.JSONDecodeError, UnicodeError):
-            return _plain_json(text, unique_keys=unique_keys)
+            return _plain_json(text, once=unique_keys)
     try:
         return (_loader(parser) if parser else _LOADER)(text, unique_keys).get_single_data()
     except TextError:
@@ -126,17 +126,17 @@ def read_json(text: str | bytes, *, max_chars: int = MAX_CHARS) -> Any:
     """The plain value of a JSON text: finite numbers, text that UTF-8 can hold, no deep nesting. Raises TextError."""
     _check_length(text, max_chars)
     try:
-        return _plain_json(text, unique_keys=True)
+        return _plain_json(text, once=True)
     except json.JSONDecodeError as error:
         raise TextError(f"not valid JSON: {error.msg} at character {error.pos:,}") from None
     except UnicodeError:
         raise TextError("not JSON text in UTF-8") from None
 
 
-def _plain_json(text: str | bytes, *, unique_keys: bool) -> Any:
+def _plain_json(text: str | bytes, *, once: bool) -> Any:
     """The bounded value of a JSON text. Raises what `json.loads` raises for a text that is none, else TextError."""
     try:
-        plain = json.loads(text, object_pairs_hook=_unique if unique_keys else None)
+        plain = json.loads(text, object_pairs_hook=unique_keys if once else None)
     except RecursionError:
         raise TextError(f"nested too deeply: at most {MAX_DEPTH} levels") from None
     except (json.JSONDecodeError, UnicodeError, TextError):
@@ -147,12 +147,14 @@ def _plain_json(text: str | bytes, *, unique_keys: bool) -> Any:
     return plain
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of JSON's pairs; a key that is given twice is refused."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise TextError(f"the key '{next(key for key in keys if keys.count(key) > 1)}' is given twice")
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, as `object_pairs_hook` takes it. Raises TextError where it names a key twice, of which JSON
+    itself would keep the last."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise TextError(f"the key {key[:60]!r} is given twice")
+        found[key] = value
     return found
 
 

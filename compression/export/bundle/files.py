@@ -27,11 +27,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from compression import data
-from compression.data.cells import repeated, unique_keys
+from compression.data.cells import repeated
 from compression.export.bundle.card import model_card
 from compression.export.onnx import DATA_SUFFIX, Exported
 from compression.spec.data_description import DataDescription, Role
 from compression.spec.errors import ModelError
+from compression.spec.plain_text import unique_keys
 from compression.spec.records import Result, Target
 from compression.spec.signature import Signature
 

@@ -14,13 +14,13 @@ from typing import Any
 
 import polars as pl
 
-from compression.data.cells import unique_keys
 from compression.data.columns import categories, numbers
 from compression.data.description import load_description
 from compression.data.encode import fit_transform
 from compression.data.ingest import read_splits
 from compression.importers.format_sniffing import CHECKPOINT_ENDINGS
 from compression.spec.errors import ModelError
+from compression.spec.plain_text import unique_keys
 
 AS_IS, DATA, FILE = "as-is", "data", "file"
 MAX_JSON_BYTES = 256 << 20

@@ -10,7 +10,6 @@ from typing import Any
 
 from torch import Tensor
 
-from compression.data.cells import repeated
 from compression.importers.checkpoint.bound import bound
 from compression.importers.checkpoint.catalogue import recognise
 from compression.importers.checkpoint.choose import FORM, assembled, decided
@@ -44,8 +43,6 @@ def read_state_dict(state: dict[str, Tensor], name: str, out: Path, *, given: di
     given = {key: value for key, value in given.items() if key != "answers"}
     told = told or Told()
     settings = Settings(answers, told.settings)
-    if twice := repeated(told.vocabularies):
-        raise ModelError(twice)
     found = _recognised_with_data(state, name, settings, told, data_folder)
     given, listed = with_mappings(given, told.mappings)
     vocabularies = vocabularies | told.vocabularies | listed  # the tool's, whose rows the tables stand in

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from compression.data.cells import unique_keys
 from compression.spec.errors import ModelError
-from compression.spec.plain_text import read_yaml
+from compression.spec.plain_text import read_yaml, unique_keys
 
 if TYPE_CHECKING:
     from compression.importers.checkpoint.recognised import Recognised, Settings

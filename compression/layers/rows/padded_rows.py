@@ -7,18 +7,20 @@ or name them by codes leave it out of what they give.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
 
-class PaddedRows(nn.Module):
+class PaddedRows(nn.Module, ABC):
     """ids (…) int64 → (…, D) float32: `look_up(ids)`, with zeros where an id is `padding_idx`."""
 
     padding_idx: int | None = None
 
+    @abstractmethod
     def look_up(self, ids: Tensor) -> Tensor:
         """(…, D): what the stored form gives."""
-        raise NotImplementedError
 
     def forward(self, ids: Tensor) -> Tensor:
         rows = self.look_up(ids)
