@@ -9,7 +9,8 @@ from torch import nn
 
 from compression.export.fewer_nodes import fewer_nodes
 from compression.export.onnx import IR_VERSION, OPSET, quiet
-from compression.models.example import EXAMPLE_ROWS, evaluating
+from compression.models.example import EXAMPLE_ROWS
+from compression.models.watch import evaluating
 from compression.spec.errors import ExportError
 
 INPUT, OUTPUT = "x", "y"

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from compression.export.fewer_nodes import fewer_nodes
-from compression.models.example import evaluating, example_batch, fixed_width
+from compression.models.example import example_batch, fixed_width
 from compression.models.structure import read_signature
+from compression.models.watch import evaluating
 from compression.spec.errors import ExportError
 from compression.spec.signature import Input, Signature
 

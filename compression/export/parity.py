@@ -18,8 +18,9 @@ from torch import nn
 
 from compression.data.dataset import Rows
 from compression.export.onnx import Scored
-from compression.models.example import TORCH_DTYPES, evaluating
+from compression.models.example import TORCH_DTYPES
 from compression.models.structure import read_signature
+from compression.models.watch import evaluating
 from compression.runtimes.onnxruntime import open_session
 from compression.spec.errors import ExportError
 from compression.spec.metrics import PARITY_LIMIT

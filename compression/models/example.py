@@ -1,12 +1,9 @@
-"""A model at rest on a batch of zeros: what tracing, exporting and looking at shapes begin with."""
+"""A batch of zeros of the right shapes: what tracing, exporting and looking at shapes begin with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from compression.spec.signature import Input, Signature
 
@@ -30,15 +27,3 @@ def example_batch(signature: Signature, device: torch.device | str = "cpu") -> d
 def fixed_width(item: Input) -> int | None:
     """Columns of a wide input, or the length of lists that is fixed; None where the second axis is free or absent."""
     return len(item.parts) or (item.max_length if item.kind == "multi" and item.fixed_length else None)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Dropout off and statistics fixed while exporting; each module's mode is put back."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from compression.models.watch import watch_inputs
 from compression.observe.entropy_range import least_divergence
 
 Calibrator = Literal["minmax", "percentile", "mse", "entropy"]
@@ -36,29 +37,12 @@ class Observed:
         self.sample.append(values)
 
 
-@torch.no_grad()
 def observe(model: nn.Module, layers: dict[str, nn.Module], batches: list[dict[str, Tensor]],
             generator: torch.Generator) -> dict[str, Observed]:
     """Run the batches and note what enters each layer. A layer that no row reaches is absent."""
     found: dict[str, Observed] = {}
-
-    def noting(path: str):
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            if inputs[0].numel():
-                found.setdefault(path, Observed()).add(inputs[0], generator)
-        return hook
-
-    handles = [layer.register_forward_pre_hook(noting(path)) for path, layer in layers.items()]
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        for batch in batches:
-            model(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
+    watch_inputs(model, layers, batches,
+                 lambda path, layer, rows: found.setdefault(path, Observed()).add(rows, generator))
     return found
 
 

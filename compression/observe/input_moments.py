@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from compression.models.watch import watch_inputs
+
 
 @dataclass
 class Moments:
@@ -36,29 +38,15 @@ class Moments:
         return self.products / self.n_rows - torch.outer(self.mean, self.mean)
 
 
-@torch.no_grad()
 def input_moments(model: nn.Module, layers: dict[str, nn.Linear],
                   batches: list[dict[str, Tensor]]) -> dict[str, Moments]:
     """Run the batches and sum up what enters each layer. A layer that no row reaches is absent."""
     found: dict[str, Moments] = {}
 
-    def noting(path: str):
-        def hook(module: nn.Linear, inputs: tuple[Tensor, ...]) -> None:
-            if inputs[0].numel():
-                n = module.in_features
-                empty = (torch.zeros(n, n, dtype=torch.float64), *torch.zeros(2, n, dtype=torch.float64))
-                found.setdefault(path, Moments(*empty)).add(inputs[0])
-        return hook
+    def add(path: str, layer: nn.Linear, rows: Tensor) -> None:
+        n = layer.in_features
+        empty = (torch.zeros(n, n, dtype=torch.float64), *torch.zeros(2, n, dtype=torch.float64))
+        found.setdefault(path, Moments(*empty)).add(rows)
 
-    handles = [layer.register_forward_pre_hook(noting(path)) for path, layer in layers.items()]
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        for batch in batches:
-            model(batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
+    watch_inputs(model, layers, batches, add)
     return found

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from compression.data.dataset import Rows
+from compression.models.watch import evaluating, hooked
 
 N_BATCHES = 4
 BATCH_ROWS = 1024
@@ -23,32 +24,23 @@ def logit_gradients(model: nn.Module, rows: Rows, paths: Iterable[str],
     """
     seen: dict[str, list[Tensor]] = {path: [] for path in paths}
 
-    def keep(path: str):
-        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            output = output.detach().requires_grad_()
-            seen[path].append(output)
-            return output
-        return hook
+    def keep(path: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        output = output.detach().requires_grad_()
+        seen[path].append(output)
+        return output
 
-    handles = [model.get_submodule(path).register_forward_hook(keep(path)) for path in seen]
-    training = model.training
-    model.eval()
+    layers = {path: model.get_submodule(path) for path in seen}
     sums, counts = dict.fromkeys(seen, 0.0), dict.fromkeys(seen, 0)
-    try:
-        with torch.enable_grad():
-            for _ in range(N_BATCHES):
-                chosen = rows.take(random.integers(0, len(rows), min(BATCH_ROWS, len(rows))))
-                logit = model({name: torch.from_numpy(values) for name, values in chosen.inputs.items()})
-                read = [(path, output) for path, outputs in seen.items() for output in outputs]
-                found = torch.autograd.grad(logit.sum(), [output for _, output in read], allow_unused=True)
-                for (path, _), gradient in zip(read, found, strict=True):
-                    if gradient is not None:
-                        sums[path] += float(gradient.double().square().sum())
-                        counts[path] += gradient.numel()
-                for outputs in seen.values():
-                    outputs.clear()
-    finally:
-        for handle in handles:
-            handle.remove()
-        model.train(training)
+    with evaluating(model), hooked(layers, keep), torch.enable_grad():
+        for _ in range(N_BATCHES):
+            chosen = rows.take(random.integers(0, len(rows), min(BATCH_ROWS, len(rows))))
+            logit = model({name: torch.from_numpy(values) for name, values in chosen.inputs.items()})
+            read = [(path, output) for path, outputs in seen.items() for output in outputs]
+            found = torch.autograd.grad(logit.sum(), [output for _, output in read], allow_unused=True)
+            for (path, _), gradient in zip(read, found, strict=True):
+                if gradient is not None:
+                    sums[path] += float(gradient.double().square().sum())
+                    counts[path] += gradient.numel()
+            for outputs in seen.values():
+                outputs.clear()
     return {path: sums[path] / counts[path] if counts[path] else 0.0 for path in seen}

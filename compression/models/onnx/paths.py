@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-import torch
 from torch import Tensor, nn
 
-from compression.models.example import evaluating, example_batch
+from compression.models.example import example_batch
 from compression.models.onnx.steps import Step
 from compression.models.structure import read_signature
+from compression.models.watch import watch_inputs
 from compression.spec.signature import Signature
 
 EACH_ALONE = frozenset({
@@ -74,18 +74,10 @@ def _flat_norms(model: nn.Module, norms: dict[str, nn.BatchNorm1d], signature: S
         return set()
     seen: dict[str, int] = {}
 
-    def note(path: str) -> object:
-        def hook(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-            seen[path] = given[0].dim()
-        return hook
+    def note(path: str, norm: nn.Module, rows: Tensor) -> None:
+        seen[path] = rows.dim()
 
-    hooks = [norm.register_forward_pre_hook(note(path)) for path, norm in norms.items()]
-    try:
-        with evaluating(model), torch.no_grad():
-            model(example_batch(read_signature(model, signature)))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    watch_inputs(model, norms, [example_batch(read_signature(model, signature))], note)
     return {path for path, dims in seen.items() if dims == 2}
 
 
