@@ -1,4 +1,4 @@
-"""Rows on the device, sliced there; scores of a split; the two numbers that early stopping reads.
+"""Rows on the device, sliced there; scores of a split.
 
 Legend: N rows, B batch, L length of a multi-valued input.
 """
@@ -69,23 +69,3 @@ def score_rows(model: nn.Module, rows: DeviceRows, *, batch_size: int = SCORE_BA
             tick()
     model.train(was_training)
     return scores.cpu().numpy()
-
-
-def auc(scores: np.ndarray, label: np.ndarray) -> float | None:
-    """Area under the ROC curve, ties counting one half; None where only one class is present.
-
-    Source: Mann and Whitney 1947, from mid-ranks; agrees with scikit-learn's roc_auc_score.
-    """
-    positive = label > 0.5
-    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
-    if not n_positive or not n_negative:
-        return None
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    mid_rank = np.cumsum(counts) - (counts - 1) / 2  # ranks count from 1; ties share the middle
-    return float((mid_rank[inverse][positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
-
-
-def log_loss(logits: np.ndarray, label: np.ndarray) -> float:
-    """Mean of −log p of what happened, from logits, in float64."""
-    logits = logits.astype(np.float64)
-    return float(np.mean(np.logaddexp(0, logits) - logits * label))

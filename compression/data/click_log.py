@@ -14,7 +14,10 @@ import numpy as np
 import polars as pl
 
 from compression.data.description import FILE_NAME, dump_description
+from compression.data.scores import auc, row_loss
 from compression.spec.data_description import Column, DataDescription, Label, Role, Split
+
+MARGIN = 1e-12  # chances are kept this far from 0 and 1 where their log is taken
 
 LATENT_DIM = 4
 TAGS = 24
@@ -64,24 +67,12 @@ def generate_click_log(folder: Path, *, rows: int = 100_000, n_users: int = 2_00
                                   "truth": np.round(chance, 6)})
     frame = frame.with_columns(price=pl.when(pl.Series(missing)).then(None).otherwise(pl.col("price")))
     frame.write_csv(folder / "clicks.csv")
-    truth = {"auc": auc(chance, click), "logloss": logloss(chance, click), "rows": rows, "seed": seed}
+    order = auc(chance, click)
+    truth = {"auc": float("nan") if order is None else order,
+             "logloss": float(row_loss(chance, click, margin=MARGIN).mean()), "rows": rows, "seed": seed}
     (folder / "truth.json").write_text(json.dumps(truth, indent=1) + "\n", encoding="utf-8")
     (folder / FILE_NAME).write_text(dump_description(_description(name, n_fields, truth)), encoding="utf-8")
     return folder
-
-
-def auc(score: np.ndarray, label: np.ndarray) -> float:
-    """Chance that a random positive scores above a random negative; ties count one half."""
-    ranks = pl.Series(score).rank("average").to_numpy()
-    label = label.astype(bool)
-    positives = int(label.sum())
-    pairs = positives * (len(label) - positives)
-    return float((ranks[label].sum() - positives * (positives + 1) / 2) / pairs) if pairs else float("nan")
-
-
-def logloss(chance: np.ndarray, label: np.ndarray) -> float:
-    """Mean of −log of the chance given to what happened, natural logarithm."""
-    return float(-np.log(np.clip(np.where(label.astype(bool), chance, 1 - chance), 1e-12, 1)).mean())
 
 
 def _description(name: str, n_fields: int, truth: dict) -> DataDescription:

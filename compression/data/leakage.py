@@ -7,6 +7,7 @@ import polars as pl
 
 from compression.data.columns import categories, multi_values, numbers, times
 from compression.data.ingest import label_of
+from compression.data.scores import auc
 from compression.spec.data_description import Column, DataDescription, Role
 from compression.spec.records import Record
 
@@ -82,7 +83,7 @@ def told_by(raw: pl.Series, column: Column, label: np.ndarray) -> float:
         present = ~np.isnan(values)
         if not present.any():
             return 0.5
-        ordered = auc(values[present], label[present])
+        ordered = _order(values[present], label[present])
         groups = np.searchsorted(np.unique(np.quantile(values[present], np.linspace(0, 1, GROUPS)[1:-1])), values)
         rows, keys = np.arange(len(values)), pl.Series(np.where(present, groups, -1))
     elif column.role is Role.MULTI:
@@ -91,7 +92,13 @@ def told_by(raw: pl.Series, column: Column, label: np.ndarray) -> float:
         keys = lists.explode()
     else:
         ordered, rows, keys = 0.5, np.arange(len(raw)), categories(raw, what=what)
-    return max(ordered, 1 - ordered, auc(_rates(keys, rows, label), label))
+    return max(ordered, 1 - ordered, _order(_rates(keys, rows, label), label))
+
+
+def _order(scores: np.ndarray, label: np.ndarray) -> float:
+    """The AUC; 0.5 where one class is absent."""
+    found = auc(scores, label)
+    return 0.5 if found is None else found
 
 
 def _rates(keys: pl.Series, rows: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -105,12 +112,3 @@ def _rates(keys: pl.Series, rows: np.ndarray, label: np.ndarray) -> np.ndarray:
     rate = (pl.col("sum").fill_null(0) + overall) / (pl.col("count").fill_null(0) + 1)
     return frame.with_columns(rate.alias("rate")).group_by("row").agg(pl.col("rate").mean()).sort("row")[
         "rate"].to_numpy()
-
-
-def auc(scores: np.ndarray, label: np.ndarray) -> float:
-    """Area under the ROC curve, ties counting one half; 0.5 where one class is absent."""
-    positive = int(label.sum())
-    if positive in (0, len(label)):
-        return 0.5
-    ranks = pl.Series(scores).rank("average").to_numpy()
-    return (ranks[label == 1].sum() - positive * (positive + 1) / 2) / (positive * (len(label) - positive))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compression.data.scores import midranks
 from compression.measure.estimates import Interval, around, wilson
 
 MIN_OF_A_CLASS = 10  # rows; fewer show too little of how far the class spreads
@@ -69,16 +70,3 @@ def auc_components(scores: np.ndarray, positive: np.ndarray) -> AucComponents:
     won = (ranks[positive] - midranks(above)) / n_negative
     lost = 1.0 - (ranks[~positive] - midranks(below)) / n_positive
     return AucComponents(won, lost)
-
-
-def midranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1, (N,) float64; equal values share the middle of their ranks."""
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    new = np.ones(len(values), bool)
-    new[1:] = ordered[1:] != ordered[:-1]
-    start = np.flatnonzero(new)
-    count = np.diff(np.append(start, len(values)))
-    ranks = np.empty(len(values))
-    ranks[order] = np.repeat(start + (count + 1) / 2, count)
-    return ranks

@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from compression.data.dataset import Rows
-from compression.measure.delong import auc_components, midranks
+from compression.data.scores import midranks, row_loss
+from compression.measure.delong import auc_components
 from compression.measure.estimates import Estimate, mean_interval, paired_interval
 from compression.measure.ranking import hit_rate, ndcg, over_users
 from compression.spec.errors import MeasureError
@@ -88,20 +89,14 @@ def auc(scores: np.ndarray, baseline: np.ndarray | None, rows: Rows) -> Estimate
 
 def logloss(scores: np.ndarray, baseline: np.ndarray | None, rows: Rows) -> Estimate:
     """Mean of −log p of what happened, natural logarithm, p kept within [1.2e-7, 1 − 1.2e-7]."""
-    loss = row_loss(scores, rows.label)
+    loss = row_loss(scores, rows.label, margin=_EPS)
     interval = mean_interval(loss)
     if interval is not None:
         interval = (max(0.0, interval[0]), interval[1])
     if baseline is None:
         return Estimate(float(loss.mean()), len(rows), interval)
-    paired = loss - row_loss(baseline, rows.label)
+    paired = loss - row_loss(baseline, rows.label, margin=_EPS)
     return Estimate(float(loss.mean()), len(rows), interval, float(paired.mean()), paired_interval(paired))
-
-
-def row_loss(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """−log p of what happened, for each row (N,) float64."""
-    p = np.clip(scores, _EPS, 1 - _EPS)
-    return -np.where(label > 0.5, np.log(p), np.log1p(-p))
 
 
 def gauc(scores: np.ndarray, baseline: np.ndarray | None, rows: Rows) -> Estimate | None:

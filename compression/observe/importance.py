@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from compression.data.batches import DeviceRows, log_loss, score_rows
+from compression.data.batches import DeviceRows, score_rows
+from compression.data.scores import log_loss
 
 
 def loss_of(model: nn.Module, rows: DeviceRows) -> float:

@@ -19,8 +19,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from compression.data.batches import DeviceRows, auc, log_loss, score_rows, to_device
+from compression.data.batches import DeviceRows, score_rows, to_device
 from compression.data.dataset import Dataset
+from compression.data.scores import auc, log_loss
 from compression.spec.code_version import code_version
 from compression.spec.errors import DataError, ModelError
 from compression.spec.hook import Hook

@@ -10,7 +10,8 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss, roc_auc_score
 
 from compression.data.dataset import Rows
-from compression.measure.delong import auc_components, midranks
+from compression.data.scores import midranks
+from compression.measure.delong import auc_components
 from compression.measure.quality import measure_quality, user_auc
 from compression.spec.errors import MeasureError
 from compression.spec.records import Measurement

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from compression.data.batches import auc, score_rows, to_device
+from compression.data.batches import score_rows, to_device
 from compression.data.dataset import Dataset
+from compression.data.scores import auc
 from compression.spec.errors import Cancelled, DataError, ModelError
 from compression.spec.hook import Hook
 from compression.spec.records import Progress

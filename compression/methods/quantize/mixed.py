@@ -117,7 +117,8 @@ def _harms(model: "nn.Module", sizes: Sizes, params: MixedParams, ctx: Context) 
     """What each layer alone does at each of its widths, the others in float."""
     import numpy as np
 
-    from compression.data.batches import drawn_rows, log_loss, score_rows
+    from compression.data.batches import drawn_rows, score_rows
+    from compression.data.scores import log_loss
     from compression.models.structure import replace
     from compression.spec.method import copy_structure
 
