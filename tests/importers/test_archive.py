@@ -45,3 +45,24 @@ def test_a_damaged_zip_is_refused_with_a_sentence(tmp_path, damage):
         unpack(path, path.name, tmp_path / "out")
     with pytest.raises(ModelError, match=r"model\.zip is not a whole zip file \(.+\)\. Download the bundle again"):
         read_bundle(path, tmp_path / "bundle")
+
+
+def with_flags(path: Path, *, link: bool = False, encrypted: bool = False) -> None:
+    """The first member is a link, or has a password, as its entry in the list of contents says."""
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    if encrypted:
+        data[entry + 8] |= 1
+    if link:
+        struct.pack_into("<I", data, entry + 38, 0o120777 << 16)
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(("flags", "message"), [({"link": True}, "holds a link"),
+                                                ({"encrypted": True}, "is encrypted")])
+def test_a_link_and_a_password_are_refused_in_uploads_and_bundles(tmp_path, flags, message):
+    path = whole(tmp_path)
+    with_flags(path, **flags)
+    for read in (lambda: unpack(path, path.name, tmp_path / "out"), lambda: read_bundle(path, tmp_path / "bundle")):
+        with pytest.raises(ModelError, match=message):
+            read()

@@ -21,12 +21,12 @@ import json
 import shutil
 import tempfile
 import zipfile
-import zlib
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from compression import data
+from compression.data.archive import MAX_RATIO, unzip
 from compression.data.cells import repeated
 from compression.export.bundle.card import model_card
 from compression.export.onnx import DATA_SUFFIX, Exported
@@ -44,7 +44,6 @@ LARGEST_BYTES = {MODEL: 2048 * MEBIBYTE, DATA: 2**40, VOCABULARIES: 4096 * MEBIB
                  SIGNATURE: 16 * MEBIBYTE, NUMBERS: 64 * MEBIBYTE, "README.md": 16 * MEBIBYTE,
                  PREDICT: MEBIBYTE, **dict.fromkeys(READING, MEBIBYTE), SUMS: MEBIBYTE}
 REQUIRED = frozenset(LARGEST_BYTES) - {DATA, *READING}  # bundles of before read rows by predict.py alone
-LARGEST_RATIO = 200  # unpacked to packed bytes; texts compress to a tenth
 FREE_RATIO_BYTES = MEBIBYTE  # files smaller than this may compress as they like
 CHUNK_BYTES = MEBIBYTE
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can say
@@ -154,17 +153,11 @@ def read_bundle(path: Path, folder: Path) -> tuple[Path, Result]:
     Raises ModelError: no zip, unknown or missing names, sizes or ratios beyond the limits, a digest that differs,
     numbers that can't be read, a graph that names data outside the bundle. Nothing in it is executed.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            _check_entries(entries, Path(path).name)
-            for entry in entries:
-                _unpack(archive, entry, folder / entry.filename)
-    except (zipfile.BadZipFile, EOFError, RuntimeError, zlib.error) as error:
-        raise ModelError(f"{Path(path).name} is not a whole zip file ({error}). Download the bundle again.") from None
-    _check_digests(folder, [entry.filename for entry in entries])
+    folder, name = Path(folder), Path(path).name
+    held = unzip(path, name, folder, max_bytes=sum(LARGEST_BYTES.values()),
+                 plan=lambda entries: _planned(entries, name),
+                 again="is not a whole zip file ({error}). Download the bundle again.")
+    _check_digests(folder, list(held))
     _check_data_places(folder)
     read_signature(folder)
     try:
@@ -175,7 +168,8 @@ def read_bundle(path: Path, folder: Path) -> tuple[Path, Result]:
     return folder, result
 
 
-def _check_entries(entries: list[zipfile.ZipInfo], name: str) -> None:
+def _planned(entries: list[zipfile.ZipInfo], name: str) -> list[tuple[zipfile.ZipInfo, str]]:
+    """Every entry under its own name, which is one that a bundle has, no larger than such a file is."""
     names = [entry.filename for entry in entries]
     unknown = sorted(set(names) - set(LARGEST_BYTES))
     missing = sorted(REQUIRED - set(names))
@@ -185,25 +179,13 @@ def _check_entries(entries: list[zipfile.ZipInfo], name: str) -> None:
     if missing:
         raise ModelError(f"{name} is no whole RecPress bundle: it lacks {', '.join(missing)}. Export the run again.")
     for entry in entries:
-        if entry.header_offset < 0:
-            raise zipfile.BadZipFile(f"{entry.filename} begins before the file does")
         if entry.file_size > LARGEST_BYTES[entry.filename]:
             raise ModelError(f"{entry.filename} in {name} has {entry.file_size:,} bytes unpacked; at most "
                              f"{LARGEST_BYTES[entry.filename]:,} are allowed.")
-        if entry.file_size > FREE_RATIO_BYTES and entry.file_size > LARGEST_RATIO * entry.compress_size:
-            raise ModelError(f"{entry.filename} in {name} unpacks to more than {LARGEST_RATIO} times its packed size, "
+        if entry.file_size > FREE_RATIO_BYTES and entry.file_size > MAX_RATIO * entry.compress_size:
+            raise ModelError(f"{entry.filename} in {name} unpacks to more than {MAX_RATIO} times its packed size, "
                              "as a zip bomb does. Bundles written here don't.")
-
-
-def _unpack(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
-    """Copy one file, never more bytes than it declares."""
-    written = 0
-    with archive.open(entry) as source, target.open("wb") as out:
-        while piece := source.read(CHUNK_BYTES):
-            written += len(piece)
-            if written > entry.file_size:
-                raise ModelError(f"{entry.filename} unpacks to more bytes than the zip declares; it was tampered with.")
-            out.write(piece)
+    return list(zip(entries, names, strict=True))
 
 
 def _check_digests(folder: Path, names: list[str]) -> None:
