@@ -69,11 +69,6 @@ def query_int(key: str, default: int | None = None) -> int | None:
         return default
 
 
-def query_list(key: str) -> list[str]:
-    """A comma-separated list from the URL."""
-    return [part for part in st.query_params.get(key, "").split(",") if part]
-
-
 def set_query(**query: Any) -> None:
     """Write parameters to the URL without a rerun; None or an empty list removes one."""
     for key, value in query.items():

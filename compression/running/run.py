@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -326,8 +325,3 @@ def _save_scores(path: Path, scores: dict[str, np.ndarray], rows: Rows) -> Path:
         columns["user"] = rows.user
     np.savez_compressed(path, label=rows.label, **columns)
     return path
-
-
-def result_json(result: Result) -> str:
-    """The result as indented JSON, keys in the order of the record."""
-    return json.dumps(result.model_dump(mode="json"), indent=2)
