@@ -16,7 +16,7 @@ from pydantic import Field
 from compression.methods.shared_params import ValidationRows
 from compression.spec.effects import TABLES, Effect, Effects
 from compression.spec.errors import RecipeError
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, copy_structure, method
 from compression.spec.records import ModelDescription, Part
 
 if TYPE_CHECKING:
@@ -130,7 +130,6 @@ def _rise(model: "nn.Module", item: "Input", means: "tuple[dict[str, torch.Tenso
 
 def _without(model: "nn.Module", item: "Input", means: "tuple[dict[str, torch.Tensor], float]") -> "nn.Module":
     from compression.models.constant_inputs import drop_input
-    from compression.spec.method import copy_structure
 
     trial = copy_structure(model)
     drop_input(trial, item, *means)

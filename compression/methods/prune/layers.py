@@ -16,7 +16,7 @@ from pydantic import Field
 from compression.methods.shared_params import ValidationRows
 from compression.spec.effects import Effect, Effects
 from compression.spec.errors import RecipeError
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, copy_structure, method
 from compression.spec.records import Layer, ModelDescription, Part
 
 if TYPE_CHECKING:
@@ -116,7 +116,6 @@ def prune_layers(model: "nn.Module", params: LayersParams, ctx: Context) -> Appl
 
 def _shorten(model: "nn.Module", run: Run, params: LayersParams, rows: "DeviceRows | None") -> dict[str, str]:
     """Take the run's layers out, one after the other; path of each place that falls empty → what went."""
-    from compression.spec.method import copy_structure
 
     blocks, details = run.blocks, {}
     names = [block[0] for block in blocks]

@@ -16,7 +16,7 @@ from compression.methods.quantize.weights import has_bias, size_of
 from compression.methods.shared_params import ValidationRows, WideLayers
 from compression.spec.effects import DENSE, Effect, Effects
 from compression.spec.errors import RecipeError
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, copy_structure, method
 from compression.spec.records import Layer, Tensor
 
 if TYPE_CHECKING:
@@ -120,7 +120,6 @@ def _harms(model: "nn.Module", sizes: Sizes, params: MixedParams, ctx: Context) 
     from compression.data.batches import drawn_rows, score_rows
     from compression.data.scores import log_loss
     from compression.models.structure import replace
-    from compression.spec.method import copy_structure
 
     if ctx.dataset is None:
         raise RecipeError("Mixed precision measures each layer on validation rows; run the recipe with a dataset, or "
