@@ -189,8 +189,8 @@ def _undone(here: Placed, before: list[Placed], after: list[Placed]) -> Iterator
                 lost -= _held([*before, here, *after[:at]])
             if step.trains and lost:
                 last = max(one.index for one in after if one.trains)
-                yield _warning(step, f"This training loses the {effect.value} of step {here.number}, which nothing "
-                                     f"holds by then; move step {here.number} right before the last training.",
+                yield _warning(step, f"This training loses {effect.value} of step {here.number} that nothing holds by "
+                                     f"then; move step {here.number} right before the last training.",
                                _move(here, last - 1), here)
             elif lost:
                 yield _warning(step, f"This step undoes the {effect.value} of step {here.number}; keep one of the two.",
@@ -204,7 +204,7 @@ def _held(before: list[Placed]) -> Parts:
     for step in before:
         if step.trains:
             fixed = growing = NO_PARTS
-        fixed = fixed - step.makes(Effect.SMALLER) - step.makes(Effect.LOW_RANK) | step.makes(Effect.MASKS)
+        fixed = fixed - step.makes(Effect.SMALLER) | step.makes(Effect.MASKS)
         growing |= step.makes(Effect.GROWING)
     return fixed | growing
 

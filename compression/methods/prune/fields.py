@@ -48,7 +48,7 @@ class FieldsParams(ValidationRows):
         stage=Stage.AFTER_TRAINING, parts={Part.EMBEDDING}, needs={Need.LABELS}, export=ExportForm.PLAIN,
         source="Breiman 2001; Fisher et al. 2019, arXiv:1801.01489",
         tiny={}, no_op={"n_fields": 0}, estimate_is_bound=True, gains={Gain.SMALLER, Gain.FASTER},
-        effects=Effects(makes={Effect.SMALLER: TABLES}))
+        effects=Effects(makes={Effect.SMALLER: TABLES | {Part.DENSE}}))
 def prune_fields(model: "nn.Module", params: FieldsParams, ctx: Context) -> Applied:
     """Drop inputs one after the other, least harm first. Raises RecipeError without a dataset."""
     from compression.data.batches import drawn_rows
