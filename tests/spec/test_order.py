@@ -104,6 +104,9 @@ def test_halves_of_tables_may_follow_codes_of_dense_layers():
 def test_two_steps_have_one_problem_with_each_other():
     assert said(("quantize.dynamic", {}), ("quantize.weights", {})) == [
         "error 2: Dense layers are already quantised by step 1; keep one of them."]
+    errors = [one for one in said(("quantize.dynamic", {}), ("prune.l1", {}), TUNE) if one.startswith("error 2")]
+    assert errors == ["error 2: L1 training needs float weights, and step 1 has quantised the dense layers; "
+                      "move it before step 1."]
 
 
 def test_a_step_that_can_not_be_read_keeps_its_place_and_hides_no_other():
