@@ -18,13 +18,13 @@ from starlette.middleware import Middleware
 from streamlit.runtime.pages_manager import PagesManager
 
 from jobs.supervise import supervised
-from ui.gate import Gate
-from ui.links import api_base
-from ui.routes import make_routes
-from ui.sessions import close_idle_loops
-from ui.startup import bound_open_requests, end_in_time, import_pages
-from ui.state import store
-from ui.uploads import Uploads
+from ui.server.gate import Gate
+from ui.server.routes import make_routes
+from ui.server.sessions import close_idle_loops
+from ui.server.startup import bound_open_requests, end_in_time, import_pages
+from ui.server.uploads import Uploads
+from ui.shared.links import api_base
+from ui.shared.state import store
 
 # streamlit takes a folder named pages for its own way of making pages until st.navigation has run once: the first
 # visit to a deep link after a start would miss router.py

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
-from ui.shell import style, warn_while_open
-from ui.state import PAGES, say_kept
+from ui.shared.shell import style, warn_while_open
+from ui.shared.state import PAGES, say_kept
 
 TITLES = {"home": "Home", "models": "Models", "datasets": "Datasets", "experiment": "Experiment", "runs": "Runs",
           "run": "Run", "compare": "Compare", "methods": "Methods", "settings": "Settings"}

@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import streamlit as st
 
-from ui import compare_view as parts
-from ui.compare_data import chosen_points, placed_points, project_points, recommended, revision
-from ui.compare_saved import draw_saved, open_saved, project_of
-from ui.compare_state import draw_problems, opened_view, without_missing, write_view
-from ui.escape import escaped
-from ui.failures import warn_without_worker
-from ui.live import draw_active
-from ui.result_table import metric_keys
-from ui.shell import empty_state, page_title
-from ui.state import open_page, store
+from ui.compare import view as parts
+from ui.compare.data import chosen_points, placed_points, project_points, recommended, revision
+from ui.compare.saved import draw_saved, open_saved, project_of
+from ui.compare.state import draw_problems, opened_view, without_missing, write_view
+from ui.shared.escape import escaped
+from ui.shared.failures import warn_without_worker
+from ui.shared.live import draw_active
+from ui.shared.result_table import metric_keys
+from ui.shared.shell import empty_state, page_title
+from ui.shared.state import open_page, store
 
 open_saved(store())
 view = opened_view()

@@ -3,15 +3,15 @@
 import streamlit as st
 
 from compression.spec.errors import RecPressError
-from ui import datasets_add, datasets_view
-from ui.failures import draw_failures, warn_without_worker
-from ui.import_watch import draw_import
-from ui.live import draw_active
-from ui.shell import empty_state, page_title
-from ui.state import open_page, page_link, query_int, query_text, store
+from ui.datasets import add, view
+from ui.shared.failures import draw_failures, warn_without_worker
+from ui.shared.import_watch import draw_import
+from ui.shared.live import draw_active
+from ui.shared.shell import empty_state, page_title
+from ui.shared.state import open_page, page_link, query_int, query_text, store
 
 if query_text("add") == "upload":
-    datasets_add.draw_upload(store())
+    add.draw_upload(store())
     st.stop()
 if query_int("job") is not None:
     draw_import(store(), query_int("job"), "datasets")
@@ -24,7 +24,7 @@ if chosen:
         empty_state("This dataset is not here", str(error))
         page_link("datasets", "All datasets")
         st.stop()
-    datasets_view.draw_dataset(store(), row)
+    view.draw_dataset(store(), row)
     st.stop()
 rows = store().datasets()
 left, right = st.columns([2, 1], vertical_alignment="bottom")
@@ -35,7 +35,7 @@ draw_active(store())
 warn_without_worker(store())
 draw_failures(store(), ("import_data", "sample"))
 if rows:
-    datasets_view.draw_list(rows)
+    view.draw_list(rows)
 else:
     empty_state("No dataset yet", "Upload a table of what people saw and whether they clicked, "
                                   "or start with the sample on Home.")

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from ui.experiment_form import choose_subject, draw_recipe_and_review, load_from_url
-from ui.shell import empty_state, page_title
-from ui.state import open_page, store
+from ui.experiment.form import choose_subject, draw_recipe_and_review, load_from_url
+from ui.shared.shell import empty_state, page_title
+from ui.shared.state import open_page, store
 
 page_title("Experiment", "Put a recipe together, see at once what the file will weigh, and queue it.")
 models, datasets = store().models(), store().datasets()

@@ -1,8 +1,8 @@
 """Home: what is running, the best trade-off of each project; at an empty database the sample."""
 
-from ui import home_view as parts
-from ui.failures import draw_failures, warn_of_another_database
-from ui.state import store
+from ui.home import view as parts
+from ui.shared.failures import draw_failures, warn_of_another_database
+from ui.shared.state import store
 
 warn_of_another_database(store())
 now = parts.situation(store())

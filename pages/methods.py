@@ -1,5 +1,5 @@
 """Methods: what can be done to a model, by family; each with its card."""
 
-from ui.methods_view import draw_methods_page
+from ui.methods.view import draw_methods_page
 
 draw_methods_page()

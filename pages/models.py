@@ -3,16 +3,16 @@
 import streamlit as st
 
 from compression.spec.errors import RecPressError
-from ui import models_add, models_train, models_view
-from ui.failures import draw_failures, warn_without_worker
-from ui.import_watch import draw_import
-from ui.live import draw_active
-from ui.shell import empty_state, page_title
-from ui.state import open_page, page_link, query_int, query_text, store
+from ui.models import add, train, view
+from ui.shared.failures import draw_failures, warn_without_worker
+from ui.shared.import_watch import draw_import
+from ui.shared.live import draw_active
+from ui.shared.shell import empty_state, page_title
+from ui.shared.state import open_page, page_link, query_int, query_text, store
 
 adding, chosen = query_text("add"), query_text("id")
 if adding in ("upload", "train"):
-    (models_add.draw_upload if adding == "upload" else models_train.draw_train)(store())
+    (add.draw_upload if adding == "upload" else train.draw_train)(store())
     st.stop()
 if query_int("job") is not None:
     draw_import(store(), query_int("job"), "models")
@@ -24,18 +24,18 @@ if chosen:
         empty_state("This model is not here", str(error))
         page_link("models", "All models")
         st.stop()
-    models_view.draw_model(store(), row)
+    view.draw_model(store(), row)
     st.stop()
 rows = store().models()
 left, right = st.columns([2, 1], vertical_alignment="bottom")
 with left:
-    page_title("Models", models_view.count_words(rows) if rows else "What you want to make smaller and faster.")
+    page_title("Models", view.count_words(rows) if rows else "What you want to make smaller and faster.")
 actions = right.container(horizontal=True, horizontal_alignment="right", gap="small")
 draw_active(store())
 warn_without_worker(store())
 draw_failures(store(), ("import_model", "train"))
 if rows:
-    models_view.draw_list(store(), rows)
+    view.draw_list(store(), rows)
 else:
     empty_state("No model yet", "Upload the one you want to shrink, train a reference model on your data, "
                                 "or start with the sample on Home.")

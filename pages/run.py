@@ -1,8 +1,8 @@
 """Run: the verdict, the numbers against the baseline, where the bytes went, the recipe, the log and the files."""
 
 
-from ui.run_view import draw_ended, draw_head, draw_result, draw_waiting, opened_job
-from ui.state import store
+from ui.runs.run import draw_ended, draw_head, draw_result, draw_waiting, opened_job
+from ui.shared.state import store
 
 job = opened_job(store())
 draw_head(store(), job)

@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from ui import runs_view as parts
-from ui.live import draw_active
-from ui.shell import empty_state, page_title
-from ui.state import open_page, store
+from ui.runs import view as parts
+from ui.shared.live import draw_active
+from ui.shared.shell import empty_state, page_title
+from ui.shared.state import open_page, store
 
 page_title("Runs", "Every job, newest first. Tick runs to compare them; the address keeps your filters.")
 if not store().counts():

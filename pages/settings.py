@@ -2,10 +2,10 @@
 
 import streamlit as st
 
-from ui import settings_view as parts
-from ui.failures import warn_of_another_database
-from ui.shell import page_title
-from ui.state import store
+from ui.settings import view as parts
+from ui.shared.failures import warn_of_another_database
+from ui.shared.shell import page_title
+from ui.shared.state import store
 
 page_title("Settings", "What does the work, where things are kept, and what this installation is made of.")
 warn_of_another_database(store())

@@ -12,13 +12,13 @@ import pytest
 from tests.browser.conftest import ROOT
 from tests.browser.look import go
 from tests.ui.test_hostile_text import TEXTS
-from ui.escape import APART
+from ui.shared.escape import APART
 
 pytestmark = pytest.mark.browser
 SCRIPT = """
 import streamlit as st
 from tests.ui.test_hostile_text import TEXTS
-from ui.escape import escaped
+from ui.shared.escape import escaped
 for index, text in enumerate(TEXTS):
     st.container(key=f"one{index}").markdown(escaped(text))
     st.container(key=f"in{index}").markdown(f"**{escaped(text)}** :gray[{escaped(text)}]")

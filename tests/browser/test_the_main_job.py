@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from storage.store import open_store
 from tests.browser.look import choose, go, picture, point_of, settle
-from ui.split_file import write_split
+from ui.server.split_file import write_split
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1500)]
 TRAINING_S = 900  # the sample, fetched or generated, and its reference model on a busy machine

@@ -91,7 +91,7 @@ from streamlit.testing.v1 import AppTest
 
 
 def page():
-    from ui.recipe_editor import draw_recipe_editor
+    from ui.experiment.recipe_editor import draw_recipe_editor
 
     draw_recipe_editor()
 

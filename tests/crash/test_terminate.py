@@ -11,7 +11,7 @@ from websockets.sync.client import connect
 
 from tests.crash.checks import check_done_once, steps_done
 from tests.crash.served import App, wait_for
-from ui.tokens import home_secret, sign
+from ui.server.tokens import home_secret, sign
 
 END_S = 10.0  # what a service manager, or a person, waits
 SLACK = 2.0  # for a busy machine

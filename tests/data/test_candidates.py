@@ -19,8 +19,8 @@ from compression.spec.errors import DataError
 from compression.spec.signature import Input, Signature
 from storage.store import open_store
 from tests.data.write import COLUMNS, write_data
-from ui.preview import described, guess_files, with_companions
-from ui.uploads import Upload
+from ui.datasets.preview import described, guess_files, with_companions
+from ui.server.uploads import Upload
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
 NEGATIVES = "(0,25)\t1064\t174\n(1,133)\t10\t25\n(7,3)\t1\t2\n"

@@ -8,7 +8,7 @@ import pytest
 from compression.data.leakage import Leakage
 from compression.data.summary import summarise
 from tests.data.write import COLUMNS, click_rows, write_data
-from ui.datasets_view import findings
+from ui.datasets.view import findings
 
 
 def test_sound_data_split_by_time_has_none(tmp_path):

@@ -11,7 +11,7 @@ from compression.data.encode import load_dataset
 from compression.data.ingest import read_splits
 from compression.data.summary import DataSummary, stability_index, summarise
 from tests.data.write import click_rows, write_data
-from ui.datasets_view import findings
+from ui.datasets.view import findings
 
 
 def column(summary: DataSummary, name: str):

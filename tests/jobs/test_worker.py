@@ -85,11 +85,11 @@ def test_a_job_that_fetches_is_told_how_to_reach_the_network_and_not_the_databas
 
 
 def test_a_child_never_loads_what_opens_the_database():
-    code = ("import sys, jobs.child, jobs.perform, ui.split_file; "
+    code = ("import sys, jobs.child, jobs.perform, ui.server.split_file; "
             "print([name for name in ('sqlalchemy', 'storage.engine', 'storage.store') if name in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    for path in ("jobs/child.py", "jobs/perform.py", "ui/split_file.py"):  # nor later, inside a function
+    for path in ("jobs/child.py", "jobs/perform.py", "ui/server/split_file.py"):  # nor later, inside a function
         assert not imported_modules(ROOT / path) & {"storage.store", "storage.engine", "sqlalchemy"}
 
 

@@ -18,7 +18,7 @@ from compression.importers.reader import read_upload
 from compression.running.first_look import first_look
 from tests.data.write import write_data
 from tests.importers.graphs import export, files_of
-from ui.first_look import quality_rows
+from ui.models.first_look import quality_rows
 
 COLUMNS = [{"name": "click", "role": "label"}, {"name": "u", "role": "user"}, {"name": "i", "role": "item"}]
 USERS, ITEMS = 40, 30

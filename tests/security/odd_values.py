@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from ui.compare_state import View
-from ui.experiment_form import ADDRESS
+from ui.compare.state import View
+from ui.experiment.form import ADDRESS
 
 ODD = {
     "empty": "", "forty nines": "9" * 40, "5,000 nines": "9" * 5000, "beyond 64 bits": str(2**63), "minus one": "-1",

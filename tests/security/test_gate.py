@@ -8,7 +8,7 @@ import pytest
 from streamlit import config
 from streamlit.testing.v1 import AppTest
 
-from ui.gate import HOSTS_VARIABLE, extra_hosts, host_name, is_allowed, is_loopback, listens_at
+from ui.server.gate import HOSTS_VARIABLE, extra_hosts, host_name, is_allowed, is_loopback, listens_at
 
 ROOT = Path(__file__).parents[2]
 

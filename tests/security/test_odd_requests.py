@@ -14,10 +14,10 @@ from storage.store import open_store
 from tests.security.odd_values import BESIDE, ODD, PARAMETERS
 from tests.ui.app import open_page
 from tests.ui.filled import filled_home
-from tests.ui.live_server import Client, served
-from tests.ui.test_upload_route import begin, session_token
-from ui.routes import TOKEN_HEADER, make_routes
-from ui.tokens import home_secret, sign
+from tests.ui.server.live_server import Client, served
+from tests.ui.server.test_upload_route import begin, session_token
+from ui.server.routes import TOKEN_HEADER, make_routes
+from ui.server.tokens import home_secret, sign
 
 ROOT = Path(__file__).parents[2]
 

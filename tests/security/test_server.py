@@ -18,11 +18,11 @@ from websockets.exceptions import InvalidStatus
 from storage.store import open_store
 from tests.browser.conftest import Served, serve
 from tests.ui.filled import filled_home
-from tests.ui.live_server import Client
-from tests.ui.socket_session import drawn, exceptions, open_session
-from tests.ui.test_upload_route import begin, session_token
-from ui.routes import TOKEN_HEADER
-from ui.state import PAGES
+from tests.ui.server.live_server import Client
+from tests.ui.server.socket_session import drawn, exceptions, open_session
+from tests.ui.server.test_upload_route import begin, session_token
+from ui.server.routes import TOKEN_HEADER
+from ui.shared.state import PAGES
 
 KEPT = ("content-security-policy", "x-content-type-options", "referrer-policy")
 

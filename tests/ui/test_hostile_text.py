@@ -9,8 +9,8 @@ import pytest
 
 from tests.ui.app import open_page
 from tests.ui.hostile import ELSEWHERE, SHORT, TEXT, escaped_twice, hostile_home, shown_live
-from ui.escape import APART, escaped
-from ui.table import defused
+from ui.shared.escape import APART, escaped
+from ui.shared.table import defused
 
 PAGES = {
     "home": {}, "models": {}, "model": {"id": "model"}, "datasets": {}, "dataset": {"id": "data"}, "runs": {},

@@ -1,0 +1,1 @@
+"""The Datasets page: the list, one dataset, adding one."""

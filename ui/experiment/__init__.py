@@ -1,0 +1,1 @@
+"""The Experiment page: the subject, the recipe under edit, a sweep, sharing."""

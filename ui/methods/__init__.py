@@ -1,0 +1,1 @@
+"""The Methods page, and methods as rows wherever one is chosen."""

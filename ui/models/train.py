@@ -1,0 +1,61 @@
+"""Training a reference model of the zoo on a stored dataset."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from compression.models.zoo import ARCHITECTURES
+from compression.spec.errors import RecPressError
+from compression.spec.records import TrainSpec
+from compression.train.params import TrainParams
+from jobs.submit import submit
+from storage.store import Store
+from ui.shared.dataset_choice import choose_data
+from ui.shared.escape import escaped
+from ui.shared.params_form import params_form
+from ui.shared.shell import draw_back, empty_state, page_title
+from ui.shared.state import open_page, say_later
+
+
+def draw_train(store: Store) -> None:
+    """Dataset, architecture and its settings; then a job trains it with early stopping."""
+    draw_back("All models", "models")
+    page_title("Train a reference model", "A model of the zoo, trained here with early stopping on validation.")
+    datasets = [row for row in store.datasets() if not row.description.is_test_only]
+    if not datasets:
+        empty_state("No dataset yet", "A model is trained on rows: add a dataset, or fetch the sample on Home.")
+        if st.button("Add a dataset", type="primary"):
+            open_page("datasets", add="upload")
+        return
+    left, right = st.columns([1, 1], gap="large")
+    with left:
+        data = choose_data(datasets, "Dataset", "models.train.data")
+        key = st.radio("Architecture", list(ARCHITECTURES), key="models.train.architecture",
+                       format_func=lambda one: ARCHITECTURES[one].title,
+                       captions=[one.summary for one in ARCHITECTURES.values()])
+        chosen = ARCHITECTURES[key]
+        st.caption(f"Source: {chosen.source}.")
+    with right:
+        st.header("Architecture", anchor=False)
+        config = params_form(chosen.params, f"models.train.{key}")
+        if not config:
+            st.caption(chosen.params.__doc__)
+        st.header("Training", anchor=False)
+        training = params_form(TrainParams, "models.train.params")
+    row = next(one for one in datasets if one.id == data)
+    name = st.text_input("Name", value=f"{chosen.title} on {row.name}", key=f"models.train.name.{key}.{data}",
+                         max_chars=200, width=520)
+    if st.button("Train", type="primary", disabled=not name.strip()):
+        try:
+            spec = TrainSpec(data=data, architecture=key, config=chosen.params(**config).model_dump(mode="json"),
+                             training=TrainParams(**training).model_dump(mode="json"), name=name)
+        except ValueError as error:
+            st.error(f"These settings don't go together: {escaped(error)}")
+            return
+        try:
+            submit(store, spec, name=f"Train {name}")
+        except RecPressError as error:
+            st.error(escaped(error))
+            return
+        say_later(f"{name} is queued.")
+        open_page("models")

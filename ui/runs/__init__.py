@@ -1,0 +1,1 @@
+"""The pages Runs and Run: the table of jobs, one run with its verdict."""

@@ -1,0 +1,1 @@
+"""What several pages draw with: the frame, links, tables, text, formats, live progress."""
