@@ -2,21 +2,17 @@
 
 import streamlit as st
 
+from ui.shared.pages import PAGES
 from ui.shared.shell import style, warn_while_open
-from ui.shared.state import PAGES, say_kept
+from ui.shared.state import say_kept
 
-TITLES = {"home": "Home", "models": "Models", "datasets": "Datasets", "experiment": "Experiment", "runs": "Runs",
-          "run": "Run", "compare": "Compare", "methods": "Methods", "settings": "Settings"}
-DEEP_LINKS = {"run"}  # reached from a list, a plot or a link
-
-st.set_page_config(page_title="RecPress", page_icon="static/icon.svg", layout="wide",
+entries = [st.Page(page.path, title=page.title, url_path=page.address or None, default=not page.address,
+                   visibility="hidden" if page.hidden else "visible") for page in PAGES]
+opened = st.navigation(entries, position="top")
+st.set_page_config(page_title=f"{opened.title} · RecPress", page_icon=PAGES[entries.index(opened)].icon, layout="wide",
                    initial_sidebar_state="collapsed")
 st.logo("static/logo.svg", size="medium")
-page = st.navigation(
-    [st.Page(path, title=TITLES[name], url_path=None if name == "home" else name, default=name == "home",
-             visibility="hidden" if name in DEEP_LINKS else "visible") for name, path in PAGES.items()],
-    position="top")
 style()
 warn_while_open()
 say_kept()
-page.run()
+opened.run()

@@ -7,7 +7,8 @@ import pytest
 from tests.browser.conftest import serve
 from tests.browser.look import go, settle
 from tests.ui.hostile import ELSEWHERE, SHORT, hostile_home
-from tests.ui.test_hostile_text import PAGE_OF, PAGES
+from tests.ui.test_hostile_text import VISITS
+from ui.shared.pages import PAGE_OF
 
 pytestmark = pytest.mark.browser
 FOREIGN = """() => [...document.querySelectorAll('a, img, iframe, object, embed, link, script, source')].map(
@@ -29,9 +30,9 @@ def hostile_app(tmp_path_factory):
 def address(served, found: dict, name: str) -> str:
     ids = {**found, "run": found["runs"][1], "failed": found["failed"][0], "import": found["failed"][1],
            "two": f"{found['runs'][0]},{found['runs'][1]}"}
-    page = PAGE_OF.get(name, name.split("_")[0])
-    query = "&".join(f"{key}={quote(str(ids.get(value, value)))}" for key, value in PAGES[name].items())
-    return f"{served.url}/{'' if page == 'home' else page}?{query}"
+    page, query = VISITS[name]
+    words = "&".join(f"{key}={quote(str(ids.get(value, value)))}" for key, value in query.items())
+    return f"{served.url}/{PAGE_OF[page].address}?{words}"
 
 
 def test_no_page_shows_an_image_or_a_link_of_another_host(hostile_app, browser):
@@ -40,7 +41,7 @@ def test_no_page_shows_an_image_or_a_link_of_another_host(hostile_app, browser):
     asked = []
     page.on("request", lambda request: asked.append(request.url.partition("?")[0]))
     wrong = {}
-    for name in PAGES:
+    for name in VISITS:
         go(page, address(served, found, name))
         for tab in page.get_by_role("tab").all():
             tab.click()
@@ -55,7 +56,7 @@ def test_no_page_shows_an_image_or_a_link_of_another_host(hostile_app, browser):
 def test_a_hostile_name_is_read_as_it_was_written(hostile_app, browser):
     served, found = hostile_app
     page = browser.new_context().new_page()
-    go(page, address(served, found, "run"))
+    go(page, address(served, found, "run_done"))
     title = page.get_by_role("heading", level=1).inner_text()
     assert title.replace("\u2060", "") == SHORT
     page.context.close()

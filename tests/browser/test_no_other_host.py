@@ -3,7 +3,7 @@
 import pytest
 
 from tests.browser.look import go, settle
-from tests.browser.test_pages_in_chromium import PAGES
+from tests.browser.test_pages_in_chromium import VISITS
 
 pytestmark = pytest.mark.browser
 
@@ -20,9 +20,9 @@ def watched(browser, filled_app):
     context.close()
 
 
-@pytest.mark.parametrize("name", [*PAGES, "methods", "upload"])
+@pytest.mark.parametrize("name", VISITS)
 def test_no_page_asks_another_host_or_breaks_its_policy(filled_app, watched, name):
-    go(watched, f"{filled_app.url}/{PAGES.get(name, 'models?add=upload' if name == 'upload' else name)}")
+    go(watched, f"{filled_app.url}/{VISITS[name]}")
     settle(watched)
     watched.wait_for_timeout(500)
     assert not watched.problems and not watched.elsewhere

@@ -3,10 +3,12 @@
 import pytest
 
 from tests.browser.look import axe_findings, go, picture, point_of, settle, until
+from ui.shared.pages import PAGES
 
 pytestmark = pytest.mark.browser
-PAGES = {"home": "", "models": "models", "datasets": "datasets", "experiment": "experiment?clone=6", "runs": "runs",
-         "run": "run?id=3", "run_failed": "run?id=8", "compare": "compare?side=3,4", "settings": "settings"}
+VISITS = {page.key: page.address for page in PAGES} | {
+    "experiment": "experiment?clone=6", "run": "run?id=3", "run_failed": "run?id=8", "compare": "compare?side=3,4",
+    "method": "methods?method=prune.magnitude", "upload": "models?add=upload"}
 
 
 @pytest.fixture(params=["light", "dark"])
@@ -18,9 +20,9 @@ def page(browser, request):
     context.close()
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", VISITS)
 def test_a_page_opens_by_its_address_and_axe_finds_nothing_of_ours(filled_app, page, name):
-    go(page, f"{filled_app.url}/{PAGES[name]}")
+    go(page, f"{filled_app.url}/{VISITS[name]}")
     page.wait_for_timeout(600)
     assert page.get_by_test_id("stException").count() == 0
     picture(page, f"{name}-{page.theme}")

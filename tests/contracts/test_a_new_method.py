@@ -7,17 +7,14 @@ of every method holds for it.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-NEEDED = ("compression", "docs/methods", "jobs", "plots", "storage", "tests/contracts", "tests/methods", "ui")
-FILES = ("pyproject.toml", "tests/__init__.py", "tests/conftest.py", "tests/tiny.py")
+from tests.contracts.project_copy import copy_project, python
+
+NEEDED = ("compression", "docs/methods", "jobs", "plots", "storage", "tests/contracts", "tests/methods", "ui",
+          "pyproject.toml", "tests/__init__.py", "tests/conftest.py", "tests/tiny.py")
 KEY = "round.decimals"
 
 METHOD = '''\
@@ -109,25 +106,12 @@ print(json.dumps({"offered": offered, "label": slider.label, "bounds": [slider.m
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
     """A copy of what is needed of the project, with the new method in it."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in NEEDED:
-        shutil.copytree(ROOT / name, folder / name)
-    for name in FILES:
-        shutil.copy2(ROOT / name, folder / name)
+    folder = copy_project(tmp_path_factory.mktemp("project"), NEEDED)
     (folder / "compression/methods/round").mkdir()
     (folder / "compression/methods/round/__init__.py").write_text("")
     (folder / "compression/methods/round/decimals.py").write_text(METHOD, encoding="utf-8")
     (folder / "docs/methods" / f"{KEY}.md").write_text(CARD, encoding="utf-8")
     return folder
-
-
-def python(project: Path, *arguments: str) -> str:
-    """What a fresh Python prints in the copy; its errors are the test's."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run([sys.executable, *arguments], cwd=project, env=environment, capture_output=True, text=True,
-                          timeout=240, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
 
 
 def test_the_editor_offers_it_and_draws_its_slider(project):

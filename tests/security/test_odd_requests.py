@@ -62,9 +62,9 @@ def test_a_run_that_no_database_can_hold_is_not_here(pages, value):
 
 def test_every_parameter_that_a_page_reads_is_tried():
     read = set()
-    for path in [*(ROOT / "ui").glob("*.py"), *(ROOT / "pages").glob("*.py")]:
+    for path in [*(ROOT / "ui").rglob("*.py"), *(ROOT / "pages").glob("*.py")]:
         read |= set(re.findall(r'query_(?:text|int|list)\("(\w+)"', path.read_text(encoding="utf-8")))
-    assert read <= {name for names in PARAMETERS.values() for name in names}
+    assert read and read <= {name for names in PARAMETERS.values() for name in names}
 
 
 SIZES = {"10**400": "1" + "0" * 400, "10**900": "1" + "0" * 900, "10**2000": "1" + "0" * 2000, "2**64": str(2**64),

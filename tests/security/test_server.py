@@ -22,7 +22,7 @@ from tests.ui.server.live_server import Client
 from tests.ui.server.socket_session import drawn, exceptions, open_session
 from tests.ui.server.test_upload_route import begin, session_token
 from ui.server.routes import TOKEN_HEADER
-from ui.shared.state import PAGES
+from ui.shared.pages import PAGES
 
 KEPT = ("content-security-policy", "x-content-type-options", "referrer-policy")
 
@@ -131,7 +131,7 @@ def test_ended_sessions_give_their_file_descriptors_back(server):
 
 def test_first_visits_at_the_same_moment_all_see_their_page(tmp_path):
     filled_home(tmp_path, active=False)
-    pages = ["", "models", "compare", "runs", "experiment", "run", "datasets", "methods", "settings"] * 2
+    pages = [page.address for page in PAGES] * 2
 
     def visit(port: int, page: str) -> list[str]:
         with open_session(port, page) as session:
@@ -190,9 +190,9 @@ def test_an_open_app_answers_by_its_address_and_says_on_every_page_that_it_is_op
         assert [asked(served, "/api/ready", host).status for host in (
             "localhost", "10.1.2.3:8501", "recpress.example", "evil.example")] == [200, 200, 200, 403]
         for page in PAGES:
-            with open_session(port_of(served), "" if page == "home" else page) as session:
+            with open_session(port_of(served), page.address) as session:
                 said = [message.delta.new_element.alert.body for message in drawn(session)]
-            assert len([text for text in said if "listens beyond this machine" in text]) == 1, page
+            assert len([text for text in said if "listens beyond this machine" in text]) == 1, page.key
 
 
 def test_the_app_listens_at_loopback_unless_told_otherwise():

@@ -5,13 +5,15 @@ from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
+from ui.shared.pages import PAGE_OF
+
 ROOT = Path(__file__).parents[2]
 
 
 def open_page(page: str, /, **query: Any) -> AppTest:
     """A page at its address; RECPRESS_HOME decides which store it reads."""
     app = AppTest.from_file(str(ROOT / "router.py"), default_timeout=30)
-    app.switch_page(f"pages/{page}.py")
+    app.switch_page(PAGE_OF[page].path)
     for key, value in query.items():
         app.query_params[key] = str(value)
     return app.run()

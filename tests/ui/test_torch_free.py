@@ -6,6 +6,7 @@ import sys
 
 from tests.ui.app import ROOT
 from tests.ui.filled import filled_home
+from ui.shared.pages import PAGES
 
 VISIT = """
 import sys
@@ -20,9 +21,9 @@ assert not heavy, heavy
 
 def test_every_page_is_drawn_without_torch(tmp_path):
     ids = filled_home(tmp_path)
-    visits = [("home", {}), ("models", {}), ("models", {"add": "upload"}), ("models", {"add": "train"}),
-              ("datasets", {}), ("datasets", {"add": "upload"}), ("experiment", {"clone": ids["int8 all"]}),
-              ("runs", {}), ("run", {"id": ids["int8"]}), ("compare", {}), ("settings", {})]
+    visits = [*((page.key, {}) for page in PAGES), ("models", {"add": "upload"}), ("models", {"add": "train"}),
+              ("datasets", {"add": "upload"}), ("experiment", {"clone": ids["int8 all"]}),
+              ("run", {"id": ids["int8"]}), ("methods", {"method": "prune.magnitude"})]
     done = subprocess.run([sys.executable, "-c", VISIT.format(visits=visits)], cwd=ROOT, capture_output=True, text=True,
                           env={**os.environ, "RECPRESS_HOME": str(tmp_path)}, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]

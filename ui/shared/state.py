@@ -1,4 +1,4 @@
-"""What pages share: the store's handle, the address of each page, values kept in the session or in the URL."""
+"""What pages share: the store's handle, ways to other pages, values kept in the session or in the URL."""
 
 from __future__ import annotations
 
@@ -10,19 +10,7 @@ import streamlit as st
 
 from storage.store import Store, open_store
 from ui.shared.escape import escaped
-
-# every page of the app by its name in the URL; router.py draws them in this order
-PAGES: dict[str, str] = {
-    "home": "pages/home.py",
-    "models": "pages/models.py",
-    "datasets": "pages/datasets.py",
-    "experiment": "pages/experiment.py",
-    "runs": "pages/runs.py",
-    "run": "pages/run.py",
-    "compare": "pages/compare.py",
-    "methods": "pages/methods.py",
-    "settings": "pages/settings.py",
-}
+from ui.shared.pages import PAGE_OF
 
 
 def store() -> Store:
@@ -41,12 +29,12 @@ _opened: dict[tuple[str | None, str | None], Store] = {}
 
 def open_page(name: str, **query: Any) -> None:
     """Go to a page: `open_page("run", id=12)`. None leaves a parameter out."""
-    st.switch_page(PAGES[name], query_params=plain_query(query))
+    st.switch_page(PAGE_OF[name].path, query_params=plain_query(query))
 
 
 def page_link(name: str, label: str, *, help: str | None = None, **query: Any) -> None:
     """A link to a page with its query, as `open_page` has it."""
-    st.page_link(PAGES[name], label=escaped(label), help=help, query_params=plain_query(query) or None)
+    st.page_link(PAGE_OF[name].path, label=escaped(label), help=help, query_params=plain_query(query) or None)
 
 
 def plain_query(query: dict[str, Any]) -> dict[str, str]:
