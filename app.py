@@ -23,6 +23,7 @@ from ui.server.routes import make_routes
 from ui.server.sessions import close_idle_loops
 from ui.server.startup import bound_open_requests, end_in_time, import_pages
 from ui.server.uploads import Uploads
+from ui.settings.view import gpu_count
 from ui.shared.links import api_base
 from ui.shared.state import store
 
@@ -37,6 +38,7 @@ async def lifespan(server: st.App) -> AsyncIterator[dict[str, Any]]:
     os.umask(0o077)  # logs, uploads and downloads are for the owner alone, and so is what the workers write
     bound_open_requests()
     await run_in_threadpool(import_pages)
+    await run_in_threadpool(gpu_count)
     opened = await run_in_threadpool(store)
     await run_in_threadpool(Uploads(opened.home / "uploads", opened.files).sweep)
     closing = asyncio.create_task(close_idle_loops())

@@ -1,10 +1,13 @@
 """Opening a page of the app headless, as the router serves it."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 from streamlit.testing.v1 import AppTest
 
+from storage.store import Store
+from ui.server.uploads import Uploads
 from ui.shared.pages import PAGE_OF
 
 ROOT = Path(__file__).parents[2]
@@ -19,8 +22,39 @@ def open_page(page: str, /, **query: Any) -> AppTest:
     return app.run()
 
 
+def settled(app: AppTest, *, timeout_s: float = 120.0) -> AppTest:
+    """The page once what it follows has ended: as a browser does it, it is drawn again while progress is shown."""
+    end = time.monotonic() + timeout_s
+    while app.get("progress"):
+        assert time.monotonic() < end, "the page still shows progress"
+        time.sleep(0.05)
+        app = app.run()
+    return app
+
+
 def texts(app: AppTest) -> str:
     """Everything a page says, for asserting that it says something."""
     kinds = (app.title, app.header, app.subheader, app.markdown, app.caption, app.error, app.warning, app.info)
     told = [element.value for kind in kinds for element in kind]
     return "\n".join(told).replace("\\", "")
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    """The page after its button of this label was pressed."""
+    return next(button for button in app.button if button.label == label).click().run()
+
+
+def uploaded(store: Store, name: str, data: bytes, kind: str) -> dict[str, str]:
+    """A finished upload, as the widget reports it."""
+    uploads = Uploads(store.home / "uploads", store.files)
+    upload = uploads.create(name, len(data), kind=kind, owner="local")
+    uploads.append(upload, 0, data)
+    uploads.finish(upload.id, owner="local")
+    return {"id": upload.id, "name": name}
+
+
+def upload_page(store, page: str, files: list[dict[str, str]], **query: Any) -> AppTest:
+    """The page that adds something, once it has looked at these files."""
+    app = open_page(page, add="upload", **query)
+    app.session_state[f"{page}.upload"] = {"files": files}
+    return settled(app.run())

@@ -15,7 +15,8 @@ from jobs.submit import submit
 from storage.records import DataRow
 from storage.store import Store
 from ui.datasets.view import summary_of
-from ui.models.binding_form import Filled, draw_binding, looked
+from ui.models.binding_form import Filled, draw_binding
+from ui.models.inspection import inspected
 from ui.shared.dataset_choice import choose_data
 from ui.shared.escape import escaped
 from ui.shared.shell import draw_back, page_title
@@ -56,11 +57,9 @@ def draw_upload(store: Store) -> None:
         draw_back("All models", "models")
         page_title(f"Bind {before.name} again", "The files are those you uploaded; choose what each input reads.")
         brought = before
-    look = looked(store, brought.files)
-    if isinstance(look, str):
-        st.error(f"**This can't be read as a model.** {escaped(look)}")
-        return
-    _draw_form(store, brought, look)
+    look = inspected(store, brought.files)
+    if look is not None:
+        _draw_form(store, brought, look)
 
 
 def brought_before(store: Store) -> Brought | None:

@@ -19,7 +19,6 @@ from compression.importers.binding.table import (
     with_column,
 )
 from compression.importers.inspection import Look
-from compression.importers.sandbox.process import look_in_sandbox
 from compression.spec.errors import RecPressError
 from compression.spec.records import Question
 from storage.records import DataRow
@@ -41,19 +40,6 @@ class Filled:
 
     binding: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
-
-
-def looked(store: Store, files: dict[str, str]) -> Look | str:
-    """What the files (name → digest) ask for, or the sentence that refuses them. Looked at once for each digest."""
-    return _looked(str(store.home), tuple(sorted(files.items())), store)
-
-
-@st.cache_data(show_spinner="Looking at the file …", max_entries=64, ttl=3600)
-def _looked(home: str, files: tuple[tuple[str, str], ...], _store: Store) -> Look | str:
-    try:
-        return look_in_sandbox({name: _store.files.path(digest) for name, digest in files})
-    except RecPressError as error:
-        return str(error)
 
 
 def draw_binding(store: Store, look: Look, data: DataRow, *, key: str, saved: dict[str, Any]) -> Filled:

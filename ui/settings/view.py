@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -29,11 +30,17 @@ from ui.shared.table import draw_dataframe
 PACKAGES = ("torch", "onnx", "onnxruntime-gpu", "onnxruntime", "streamlit", "sqlalchemy", "polars", "numpy")
 
 
+@cache
+def gpu_count() -> int:
+    """CUDA devices this server sees; asked once, when it starts, because the driver's tool may take seconds."""
+    return len(visible_gpus())
+
+
 def draw_workers(store: Store) -> None:
     """Who does the work now, on which device."""
     workers = store.workers()
     alive = [one for one in workers if one.alive]
-    gpus = len(visible_gpus())
+    gpus = gpu_count()
     draw_figures([
         ("Workers", f"{len(alive)}", "", "Processes that take jobs from the queue, one job at a time."),
         ("Processors", f"{cpu_count()}", "", "CPU cores this server may use."),

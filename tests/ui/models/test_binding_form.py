@@ -19,9 +19,8 @@ from tests.data.write import write_data
 from tests.importers.checkpoint.make import NCF
 from tests.importers.graphs import export
 from tests.storage.test_files import lies
-from tests.ui.app import open_page, texts
+from tests.ui.app import open_page, press, settled, texts, upload_page, uploaded
 from tests.ui.filled import WORKER, description, fill
-from tests.ui.models.test_catalogue_pages import press, upload_page, uploaded
 from ui.models.binding_form import corrected, table_row
 
 USERS, ITEMS = 12, 9
@@ -86,7 +85,7 @@ def test_a_binding_that_cannot_work_says_where_and_is_not_imported(store, data, 
     spec = ImportModelSpec(files={"net.onnx": store.files.put_bytes(onnx)}, name="Net", data=data, binding={
         "inputs": {"x0": {"column": "i", "from": {"i": "as-is"}}, "x1": {"column": "u", "from": {"u": "as-is"}}}})
     job = store.submit(spec, name="Import Net")
-    app = open_page("models", add="upload", job=job)
+    app = settled(open_page("models", add="upload", job=job))
     assert not app.exception
     assert "of 120 rows of 'u' lie outside 0 to 8 (largest 11): the table of x1 has 9 rows." in checked(app)
     assert next(button for button in app.button if button.label == "Import the model").disabled
@@ -110,7 +109,7 @@ def test_a_stored_model_opens_its_table_again_with_the_saved_binding(store, data
         name="Net", architecture="onnx", origin="uploaded", data=data, description=description(),
         manifest={"model.onnx": store.files.put_bytes(onnx)},
         notes={"upload": {"net.onnx": store.files.put_bytes(onnx)}, "binding": binding}))
-    app = press(open_page("models", id=model), "Bind again")
+    app = settled(press(open_page("models", id=model), "Bind again"))
     assert not app.exception and "Bind Net again" in texts(app)
     press(app, "Import it again")
     assert store.jobs().items[0].spec.binding == binding
@@ -153,7 +152,7 @@ def test_an_import_is_followed_to_its_model_and_a_failed_one_leads_back_to_its_b
     store.fail(job.id, WORKER, Failure(kind="ModelError", message="It can't be bound."), attempt=job.attempt)
     app = open_page("models", job=second)
     assert "It can't be bound" in texts(app)
-    assert "What each input reads" in texts(press(app, "Correct it"))
+    assert "What each input reads" in texts(settled(press(app, "Correct it")))
 
 
 def test_corrections_of_the_table_become_lines():

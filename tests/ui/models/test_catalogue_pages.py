@@ -7,39 +7,9 @@ import pytest
 from compression.data.summary import ColumnSummary, DataSummary, ProfilePoint, ValueCount
 from compression.spec.records import Failure, ImportDataSpec, ImportModelSpec, TrainSpec
 from storage.records import NewData, NewModel
-from storage.store import open_store
 from tests.tiny import write_tiny_data
-from tests.ui.app import open_page, texts
+from tests.ui.app import open_page, press, texts, upload_page, uploaded
 from tests.ui.filled import WORKER, add_subject, data_description, description, fill
-from ui.server.uploads import Uploads
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("RECPRESS_HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-    (tmp_path / "home").mkdir()
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def store(home):
-    opened = open_store(url=f"sqlite:///{home / 'recpress.db'}", root=home)
-    yield opened
-    opened.close()
-
-
-def press(app, label: str):
-    return next(button for button in app.button if button.label == label).click().run()
-
-
-def uploaded(store, name: str, data: bytes, kind: str) -> dict[str, str]:
-    """A finished upload, as the widget reports it."""
-    uploads = Uploads(store.home / "uploads", store.files)
-    upload = uploads.create(name, len(data), kind=kind, owner="local")
-    uploads.append(upload, 0, data)
-    uploads.finish(upload.id, owner="local")
-    return {"id": upload.id, "name": name}
 
 
 def tables(app) -> str:
@@ -161,12 +131,6 @@ def test_training_without_a_dataset_leads_to_adding_one(home):
     app = open_page("models", add="train")
     assert "No dataset yet" in texts(app)
     assert [button.label for button in app.button][-1] == "Add a dataset"
-
-
-def upload_page(store, page: str, files: list[dict[str, str]], **query):
-    app = open_page(page, add="upload", **query)
-    app.session_state[f"{page}.upload"] = {"files": files}
-    return app.run()
 
 
 def test_a_file_that_is_no_model_is_refused_before_the_import(store):
