@@ -34,7 +34,7 @@ from plots.theme import (
     template,
 )
 
-DIMMED = 0.35  # opacity of what something else beats
+DIMMED, DIMMED_DARK = 0.35, 0.6  # opacity of what something else beats; on a dark surface colours are fainter
 MANY = 1500  # from here on points are drawn by WebGL, without error bars on the dominated ones
 FEWEST_TICKS = 3  # of a logarithmic axis, where round values allow it
 MAX_LABELS = 6
@@ -130,7 +130,8 @@ def draw_pareto(points: list[ParetoPoint], *, x: str, y: str, log_x: bool = Fals
                 or (family is None and leading_family(point.families) not in FAMILY_COLOURS)]
         beaten, best = ([point for point in mine if point.on_front is wanted] for wanted in (False, True))
         title = FAMILY_TITLES.get(family or "", "other")
-        _draw_markers(figure, beaten, x, y, title, dark, opacity=DIMMED, many=len(runs) > MANY, legend=not best)
+        _draw_markers(figure, beaten, x, y, title, dark, opacity=DIMMED_DARK if dark else DIMMED,
+                      many=len(runs) > MANY, legend=not best)
         _draw_markers(figure, best, x, y, title, dark, opacity=1, many=False, legend=True)
     _draw_baseline(figure, [point for point in points if point.is_baseline], x, y, dark)
     _draw_ring(figure, [point for point in points if point.job_id == recommended and recommended], colours.accent)

@@ -7,6 +7,7 @@ import pytest
 from compression.spec.records import Change
 from plots.bars import byte_bars, draw_byte_bars
 from plots.pareto import _front, draw_pareto, log_ticks, pareto_points
+from plots.theme import FAMILY_COLOURS, palette
 from tests.plots.points import FakePoint, run
 
 
@@ -69,8 +70,33 @@ def test_every_marker_of_the_figure_carries_its_run(dark):
     found = {row[0] for trace in figure.data if trace.customdata is not None for row in trace.customdata}
     assert found == {0, 1, 2, 3}
     assert figure.layout.xaxis.type == "log"
-    faded = [trace for trace in figure.data if trace.customdata is not None and trace.marker.opacity == 0.35]
+    dimmed = 0.6 if dark else 0.35
+    faded = [trace for trace in figure.data if trace.customdata is not None and trace.marker.opacity == dimmed]
     assert [row[0] for trace in faded for row in trace.customdata] == [3]
+
+
+def contrast(colour: str, opacity: float, surface: str) -> float:
+    """The ratio of WCAG between a colour at an opacity and the surface below it."""
+    def luminance(parts):
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    over, under = ([int(one[place:place + 2], 16) / 255 for place in (1, 3, 5)] for one in (colour, surface))
+    mixed = [opacity * top + (1 - opacity) * bottom for top, bottom in zip(over, under, strict=True)]
+    low, high = sorted((luminance(mixed), luminance(under)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("family", FAMILY_COLOURS)
+def test_a_dominated_point_is_seen_as_well_in_the_dark_theme_as_in_the_light_one(family):
+    seen = {}
+    for dark in (False, True):
+        points = pareto_points([run(1, 10, 0.79, families=family), run(2, 40, 0.78, families=family)])
+        figure = draw_pareto(points, x="size_bytes", y="auc", dark=dark)
+        (faded,) = [trace for trace in figure.data if trace.customdata is not None and trace.customdata[0][0] == 2]
+        seen[dark] = contrast(faded.marker.color, faded.marker.opacity, palette(dark).surface)
+        assert faded.marker.opacity < 1
+    assert seen[True] >= seen[False]
 
 
 def test_thousands_of_runs_are_drawn_by_webgl():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
@@ -12,18 +13,17 @@ from plots.popularity import draw_popularity, popularity_curves
 from storage.records import DataRow
 from storage.store import Store
 from ui.datasets.columns_editor import SPLIT_TITLES
-from ui.models.view import PLAIN_CHART, draw_delete, draw_rename
+from ui.shared.chart import draw_chart
+from ui.shared.collection import draw_delete, draw_head, draw_openable, draw_rename
 from ui.shared.escape import escaped
-from ui.shared.format import MISSING, ago, human_bytes, human_count, percent, plural, when
-from ui.shared.links import data_file_url, draw_download, split_url
-from ui.shared.shell import Figure, draw_back, draw_figures
+from ui.shared.format import MISSING, ago, human_count, percent, plural
+from ui.shared.links import data_file_url, draw_download, draw_files, split_url
+from ui.shared.shell import Figure, draw_figures
 from ui.shared.state import is_dark, open_page
 from ui.shared.table import draw_dataframe
-from ui.shared.ticks import draw_ticks
 
 SHIFT = 0.2  # population stability index from which a shift is usually spoken of
 LARGE_VOCABULARY_SHARE = 0.5
-OPENED = "datasets.opened"  # the dataset of a row that was chosen
 SPLITS = {"train": "Train", "valid": "Validation", "test": "Test"}
 
 
@@ -32,20 +32,12 @@ def summary_of(row: DataRow) -> DataSummary | None:
     return DataSummary.model_validate(row.summary) if row.summary else None
 
 
-def draw_list(rows: list[DataRow]) -> None:
+def draw_list(store: Store, rows: Sequence[DataRow]) -> None:
     """Every dataset; choosing a row opens it."""
-    draw_ticks([_list_row(row) for row in rows], [row.id for row in rows], key="datasets.table", ticked=(),
-               on_tick=_open, mode="single-row", placeholder=MISSING, column_config={
-                   "Rows": st.column_config.NumberColumn(format="localized"),
-                   "Positive": st.column_config.NumberColumn(format="percent"),
-                   "Size": st.column_config.NumberColumn(format="bytes")})
-    if chosen := st.session_state.pop(OPENED, None):
-        open_page("datasets", id=chosen)
-    st.caption("Choose a row to look inside.")
-
-
-def _open(chosen: tuple[str, ...]) -> None:
-    st.session_state[OPENED] = chosen[0] if chosen else None
+    draw_openable("datasets", [_list_row(row) for row in rows], [row.id for row in rows], {
+        "Rows": st.column_config.NumberColumn(format="localized"),
+        "Positive": st.column_config.NumberColumn(format="percent"),
+        "Size": st.column_config.NumberColumn(format="bytes")})
 
 
 def _list_row(row: DataRow) -> dict[str, Any]:
@@ -86,16 +78,9 @@ def draw_dataset(store: Store, row: DataRow) -> None:
 
 
 def _draw_head(store: Store, row: DataRow) -> None:
-    draw_back("All datasets", "datasets")
-    left, right = st.columns([1.7, 1], vertical_alignment="bottom")
-    with left:
-        st.title(escaped(row.name), anchor=False)
-        split = SPLIT_TITLES.get(row.description.split.kind, row.description.split.kind).lower()
-        label = row.description.label
-        told = [f"split {split}", f"positive where {label.column} ≥ {label.at_least:g}",
-                row.origin, f"added {ago(row.created)}"]
-        st.markdown(f":gray[{escaped(' · '.join(told))}]", help=f"Added {when(row.created)}. Digest {row.id}.")
-    with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
+    split = SPLIT_TITLES.get(row.description.split.kind, row.description.split.kind).lower()
+    label = row.description.label
+    with draw_head("datasets", row, [f"split {split}", f"positive where {label.column} ≥ {label.at_least:g}"]):
         if st.button("Upload a model for it", type="primary", help="One you trained elsewhere: ONNX, torch.export or "
                                                                    "weights."):
             open_page("models", add="upload", data=row.id)
@@ -191,9 +176,9 @@ def _draw_popularity(found: DataSummary | None) -> None:
     if not curves:
         st.caption("No column of ids with more than one value.")
         return
-    st.plotly_chart(draw_popularity(curves, dark=is_dark()), theme=None, config=PLAIN_CHART, key="data.popularity",
-                    alt="Occurrences of each id by rank, for the columns with the most ids. The Columns tab has the "
-                        "shares of head and tail.")
+    draw_chart(draw_popularity(curves, dark=is_dark()), key="data.popularity",
+               alt="Occurrences of each id by rank, for the columns with the most ids. The Columns tab has the "
+                   "shares of head and tail.")
     st.caption("A steep line is a few popular ids and a long tail: rows of the tail are the first to give up bytes.")
 
 
@@ -206,6 +191,4 @@ def _draw_downloads(store: Store, row: DataRow, found: DataSummary | None) -> No
                 draw_download(f"{title}{count}", split_url(row.id, split))
     st.markdown("**Files as stored**")
     with st.container(horizontal=True, gap="small"):
-        for name in sorted(row.manifest):
-            draw_download(f"{name} · {human_bytes(store.files.size({name: row.manifest[name]}))}",
-                          data_file_url(row.id, name), help=f"sha256 {row.manifest[name]}")
+        draw_files(store, row.manifest, lambda name: data_file_url(row.id, name))

@@ -69,7 +69,6 @@ def _draw_one(method: Method) -> None:
 
 
 def _body(card: str) -> str:
-    """The card below its title; its headings one step lower, and links to other cards as links to this page."""
+    """The card below its title, links to other cards as links to this page."""
     body = re.sub(r"\A# .*\n", "", card)
-    body = re.sub(r"^(#+) ", r"#\1 ", body, flags=re.MULTILINE)
     return re.sub(r"\]\((?!\w+:)(?:\./)?([a-z_]+\.[a-z_0-9]+)\.md\)", r"](?method=\1)", body)

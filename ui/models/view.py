@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
@@ -17,6 +18,8 @@ from storage.records import DataRow, ModelRow
 from storage.store import Store
 from ui.models.first_look import draw_first_look
 from ui.models.notes import draw_notes, guesses
+from ui.shared.chart import draw_chart
+from ui.shared.collection import draw_delete, draw_head, draw_openable, draw_rename
 from ui.shared.escape import escaped
 from ui.shared.format import (
     MISSING,
@@ -29,18 +32,14 @@ from ui.shared.format import (
     metric_of,
     metric_title,
     plural,
-    when,
 )
-from ui.shared.links import draw_download, model_file_url
-from ui.shared.shell import Figure, draw_back, draw_figures
-from ui.shared.state import is_dark, open_page, say_later
+from ui.shared.links import draw_files, model_file_url
+from ui.shared.shell import Figure, draw_figures
+from ui.shared.state import is_dark, open_page
 from ui.shared.suggested_runs import queue_suggested, suggested_recipes
 from ui.shared.table import draw_dataframe
-from ui.shared.ticks import draw_ticks
 
 BASELINE_SHOWN = ("auc", "logloss", "latency_p50_ms")
-PLAIN_CHART = {"displayModeBar": False}
-OPENED = "models.opened"  # the model of a row that was chosen
 
 
 def architecture_title(key: str) -> str:
@@ -48,27 +47,20 @@ def architecture_title(key: str) -> str:
     return "ONNX graph" if key == "onnx" else title_of(key)
 
 
-def draw_list(store: Store, rows: list[ModelRow]) -> None:
+def draw_list(store: Store, rows: Sequence[ModelRow]) -> None:
     """Every model; choosing a row opens it."""
     data_names = {row.id: row.name for row in store.datasets()}
-    draw_ticks(
+    draw_openable(
+        "models",
         [{"Model": row.name, "Architecture": architecture_title(row.architecture),
           "Exported size": row.description.size_bytes,
           "Parameters": sum(parameter_count(one) for one in row.description.layers),
           "Inputs": len(row.description.signature.get("inputs", ())) or None,
           "Dataset": data_names.get(row.data or "", MISSING), "Origin": row.origin, "Added": ago(row.created)}
          for row in rows],
-        [row.id for row in rows], key="models.table", ticked=(), on_tick=_open, mode="single-row",
-        placeholder=MISSING,
-        column_config={"Exported size": st.column_config.NumberColumn(format="bytes"),
-                       "Parameters": st.column_config.NumberColumn(format="compact")})
-    if chosen := st.session_state.pop(OPENED, None):
-        open_page("models", id=chosen)
-    st.caption("Choose a row to look inside.")
-
-
-def _open(chosen: tuple[str, ...]) -> None:
-    st.session_state[OPENED] = chosen[0] if chosen else None
+        [row.id for row in rows],
+        {"Exported size": st.column_config.NumberColumn(format="bytes"),
+         "Parameters": st.column_config.NumberColumn(format="compact")})
 
 
 def draw_model(store: Store, row: ModelRow) -> None:
@@ -84,8 +76,8 @@ def draw_model(store: Store, row: ModelRow) -> None:
     with tabs[0]:
         tiles = treemap_tiles(row.description)
         if tiles:
-            st.plotly_chart(draw_treemap(tiles, dark=is_dark()), theme=None, config=PLAIN_CHART, key="model.treemap",
-                            alt=f"Treemap of {row.name}: {sentence} The Layers tab has the same numbers.")
+            draw_chart(draw_treemap(tiles, dark=is_dark()), key="model.treemap",
+                       alt=f"Treemap of {row.name}: {sentence} The Layers tab has the same numbers.")
         else:
             st.caption("The layers of this model could not be read; it can be measured as it is.")
     with tabs[1]:
@@ -97,22 +89,15 @@ def draw_model(store: Store, row: ModelRow) -> None:
     with tabs[3]:
         draw_notes(row)
     with tabs[4]:
-        for name in sorted(row.manifest):
-            draw_download(f"{name} · {human_bytes(store.files.size({name: row.manifest[name]}))}",
-                          model_file_url(row.id, name), help=f"sha256 {row.manifest[name]}")
+        draw_files(store, row.manifest, lambda name: model_file_url(row.id, name))
 
 
 def _draw_head(store: Store, row: ModelRow) -> None:
-    draw_back("All models", "models")
-    left, right = st.columns([1.7, 1], vertical_alignment="bottom")
-    with left:
-        st.title(escaped(row.name), anchor=False)
-        told = [architecture_title(row.architecture), row.origin, f"added {ago(row.created)}"]
+    told = [architecture_title(row.architecture)]
+    if row.data:
         data = _dataset(store, row.data)
-        if row.data:
-            told.insert(1, f"on {data.name}" if data else "on a deleted dataset")
-        st.markdown(f":gray[{escaped(' · '.join(told))}]", help=f"Added {when(row.created)}. Digest {row.id}.")
-    with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
+        told.append(f"on {data.name}" if data else "on a deleted dataset")
+    with draw_head("models", row, told):
         if st.button("Compress it", type="primary", help="Open it on the Experiment page."):
             open_page("experiment", model=row.id, data=row.data)
         if row.notes.get("upload") and st.button("Bind again", help="Correct which columns its inputs read."):
@@ -208,34 +193,8 @@ def _dataset(store: Store, data_id: str | None) -> DataRow | None:
         return None
 
 
-def draw_rename(name: str, *, key: str, rename) -> None:
-    """A small form that gives a stored thing another name."""
-    with st.popover("Rename"):
-        wanted = st.text_input("New name", value=name, key=f"{key}.rename", max_chars=200)
-        if st.button("Save", key=f"{key}.rename.save", disabled=not wanted.strip() or wanted == name):
-            try:
-                rename(wanted)
-            except RecPressError as error:
-                st.error(escaped(error))
-            else:
-                st.rerun()
-
-
-def draw_delete(what: str, *, key: str, page: str, delete) -> None:
-    """Delete after a second look; a refusal is shown as the store says it."""
-    with st.popover("Delete"):
-        st.markdown(f"Delete the {escaped(what)}? Its files go with it.")
-        with_runs = st.checkbox("Also delete the finished runs that measured it", key=f"{key}.delete.runs")
-        if st.button("Delete for good", key=f"{key}.delete.go"):
-            try:
-                delete(with_runs)
-            except RecPressError as error:
-                st.error(escaped(error))
-            else:
-                say_later(f"The {what} was deleted.")
-                open_page(page)
-
-
-def count_words(rows: list[ModelRow]) -> str:
-    """ "3 models, 12.4 MB together"."""
+def count_words(rows: Sequence[ModelRow]) -> str:
+    """ "3 models, 12.4 MB on disk.", or what the page is for while there is none."""
+    if not rows:
+        return "What you want to make smaller and faster."
     return f"{plural(len(rows), 'model')}, {human_bytes(sum(row.size_bytes for row in rows))} on disk."

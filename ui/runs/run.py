@@ -13,6 +13,7 @@ from plots.bars import byte_bars, draw_byte_bars
 from storage.records import Job
 from storage.store import Store
 from ui.runs.verdict import draw_figures, draw_verdict, measurement_table
+from ui.shared.chart import draw_chart
 from ui.shared.escape import escaped
 from ui.shared.format import ago, human_seconds, when
 from ui.shared.links import draw_download, run_file_url
@@ -23,7 +24,6 @@ from ui.shared.table import draw_dataframe
 
 BADGES = {"queued": "gray", "running": "blue", "done": "green", "failed": "red", "cancelled": "orange"}
 BUNDLE = "bundle.zip"
-PLAIN_CHART = {"displayModeBar": False}
 LOG_LINE_HEIGHT = 22  # pixels
 
 
@@ -105,7 +105,7 @@ def draw_waiting(store: Store, job: Job) -> None:
         st.progress(progress_share(now.progress), text=escaped(progress_words(now).capitalize()))
         if now.state == "queued" and not any(worker.alive for worker in store.workers()):
             st.warning("No worker is running. Start one with `python -m jobs.worker`; Settings lists them.")
-        _draw_log(store, job.id, height=360, growing=True)
+        _draw_log(store, job, height=360, growing=True)
 
     live()
 
@@ -117,7 +117,7 @@ def draw_ended(store: Store, job: Job) -> None:
         page_link("models", "Open the model", id=job.model)
     elif job.state == "done" and job.data:
         page_link("datasets", "Open the dataset", id=job.data)
-    _draw_log(store, job.id, height=420)
+    _draw_log(store, job, height=420)
 
 
 def draw_result(store: Store, job: Job) -> None:
@@ -136,7 +136,7 @@ def draw_result(store: Store, job: Job) -> None:
         with tab:
             draw(result)
     with tabs[4]:
-        _draw_log(store, job.id, height=420)
+        _draw_log(store, job, height=420)
     with tabs[5]:
         _draw_files(job, result)
 
@@ -146,7 +146,8 @@ def _draw_bytes(result: Result) -> None:
     if not bars:
         st.caption("No step changed the bytes of a module.")
         return
-    st.plotly_chart(draw_byte_bars(bars, dark=is_dark()), theme=None, config=PLAIN_CHART, key="run.bytes")
+    draw_chart(draw_byte_bars(bars, dark=is_dark()), key="run.bytes",
+               alt="Bytes of each changed module before and after. The Changes tab has the same numbers.")
 
 
 def _draw_changes(result: Result) -> None:
@@ -181,11 +182,11 @@ def _draw_files(job: Job, result: Result) -> None:
             st.caption(f"sha256 {digest}")
 
 
-def _draw_log(store: Store, job_id: int, *, height: int, growing: bool = False) -> None:
+def _draw_log(store: Store, job: Job, *, height: int, growing: bool = False) -> None:
     """The end of the log: a short one takes the lines it has; a growing one has its place from the start."""
-    text = log_tail(store, job_id)
+    text = log_tail(store, job.id)
     if text:
         is_long = len(text.splitlines()) * LOG_LINE_HEIGHT > height
         st.code(text, language=None, height=height if growing or is_long else "content")
     else:
-        st.caption("No log yet: it begins when a worker takes the job.")
+        st.caption("No log yet: it begins when a worker takes the job." if growing else "This job has no log.")

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import html
 import time
+from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 import streamlit as st
 from streamlit import config
 
+from storage.store import Store
 from ui.server.tokens import home_secret, sign
+from ui.shared.format import human_bytes
 from ui.shared.state import store
 
 LINK_LIFETIME_S = 12 * 3600.0
@@ -49,6 +52,12 @@ def draw_download(label: str, url: str, *, primary: bool = False, help: str = ""
     title = f' title="{html.escape(help, quote=True)}"' if help else ""
     st.html(f'<a class="{kind}" href="{html.escape(url, quote=True)}" download{title}>{html.escape(label)}</a>',
             width="content")
+
+
+def draw_files(store: Store, manifest: Mapping[str, str], url: Callable[[str], str]) -> None:
+    """A link to each file of a manifest (name → digest), with its size; `url` makes an address of a name."""
+    for name, digest in sorted(manifest.items()):
+        draw_download(f"{name} · {human_bytes(store.files.size({name: digest}))}", url(name), help=f"sha256 {digest}")
 
 
 def api_base() -> str:

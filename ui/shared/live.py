@@ -100,7 +100,8 @@ def log_tail(store: Store, job_id: int, *, lines: int = LOG_LINES) -> str:
 def draw_failure(job: Job) -> None:
     """Why a job ended without a result, and what to do next."""
     if job.state == "cancelled":
-        st.info("This run was cancelled. Retry goes on from its last checkpoint.")
+        st.info("This run was cancelled. Retry goes on from its last checkpoint." if job.started else
+                "This run was cancelled before it began. Retry queues it again.")
     elif job.failure is not None:
         next_step = f"\n\n{escaped(job.failure.next_step)}" if job.failure.next_step else ""
         st.error(f"**{escaped(job.failure.message)}**{next_step}")
