@@ -28,9 +28,6 @@ from storage.records import LOCAL
 from storage.store import Store
 from ui.server.tokens import home_secret, is_valid, key_of, opens, session_of
 from ui.server.uploads import Upload, UploadRefused, Uploads
-from ui.shared.links import bundle_url
-
-__all__ = ["bundle_url", "is_foreign", "make_routes"]
 
 TOKEN_HEADER = "X-RecPress-Token"
 KEY_HEADER = "X-RecPress-Upload-Key"  # what the beginning of an upload was answered with

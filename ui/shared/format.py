@@ -1,4 +1,4 @@
-"""Numbers and times in words, with better and worse said by sign, word and colour.
+"""Numbers and times in words, and which way is better.
 
 What figures need too (units, differences) lives in compression/tasks/units.py and is handed on from here, so that a
 page has one place to ask.
@@ -26,13 +26,11 @@ from compression.tasks.units import (
 
 __all__ = [
     "MISSING", "ago", "direction", "exact_bytes", "format_change", "format_difference", "format_exact",
-    "format_value", "human_bytes", "human_count", "human_seconds", "marked_difference", "metric_of", "metric_title",
-    "percent", "plural", "short_digest", "signed", "when",
+    "format_value", "human_bytes", "human_count", "human_seconds", "metric_of", "metric_title",
+    "percent", "plural", "signed", "when",
 ]
 
 Direction = Literal["better", "worse", "same"]
-MARKS = {"better": "▲", "worse": "▼", "same": "="}
-COLOURS = {"better": "green", "worse": "red", "same": "gray"}
 
 
 def direction(key: str, value: float | None, baseline: float | None) -> Direction | None:
@@ -48,19 +46,6 @@ def direction(key: str, value: float | None, baseline: float | None) -> Directio
     return "better" if metric_of(key).better(value, baseline) else "worse"
 
 
-def marked_difference(key: str, value: float | None, baseline: float | None, *, colour: bool = True) -> str:
-    """"▲ 9.4× less, better" in streamlit's markdown; "—" for what wasn't measured.
-
-    The mark says better or worse, not up or down, and the word repeats it for those who see neither.
-    """
-    way = direction(key, value, baseline)
-    if way is None:
-        return MISSING
-    word = "" if way == "same" else f", {way}"
-    text = f"{MARKS[way]} {format_difference(key, value, baseline)}{word}"
-    return f":{COLOURS[way]}[{text}]" if colour else text
-
-
 def exact_bytes(size: float | None) -> str:
     """12412345 → "12,412,345 bytes", for hovering over."""
     return MISSING if size is None else f"{size:,.0f} bytes"
@@ -74,11 +59,6 @@ def percent(share: float | None, digits: int = 1) -> str:
 def plural(count: int, word: str, many: str | None = None) -> str:
     """1 → "1 run", 3 → "3 runs", 1200 → "1,200 runs"."""
     return f"{count:,} {word if count == 1 else many or word + 's'}"
-
-
-def short_digest(digest: str) -> str:
-    """The first eight hex digits: enough to tell two apart by eye."""
-    return digest[:8]
 
 
 def ago(then: float | None, now: float | None = None) -> str:

@@ -26,11 +26,6 @@ def run_file_url(job_id: int, name: str) -> str:
     return _signed(f"runs/{job_id}/{name}")
 
 
-def bundle_url(job_id: int) -> str:
-    """The address of a finished run's bundle."""
-    return run_file_url(job_id, "bundle.zip")
-
-
 def model_file_url(model_id: str, name: str) -> str:
     """The address of a file of a stored model."""
     return _signed(f"models/{model_id}/{name}")

@@ -1,8 +1,8 @@
-"""Better and worse are said by mark, word and colour; times and shares read like speech."""
+"""Better and worse follow the direction of the metric; times and shares read like speech."""
 
 import pytest
 
-from ui.shared.format import ago, direction, marked_difference, percent, plural
+from ui.shared.format import ago, direction, percent, plural
 from ui.shared.state import plain_query
 
 
@@ -13,17 +13,11 @@ def test_more_auc_is_better_and_more_milliseconds_are_worse():
 
 def test_a_difference_too_small_to_read_is_neither_better_nor_worse():
     assert direction("auc", 0.800001, 0.8) == "same"
-    assert marked_difference("auc", 0.800001, 0.8) == ":gray[= ±0.0000]"
-
-
-def test_a_smaller_file_is_marked_as_better_by_sign_and_word():
-    assert marked_difference("size_bytes", 10, 94) == ":green[▲ 9.4× less, better]"
-    assert marked_difference("size_bytes", 94, 47, colour=False) == "▼ 2.0× more, worse"
+    assert direction("size_bytes", 10, 94) == "better"
 
 
 def test_a_number_that_was_not_measured_has_no_difference():
     assert direction("auc", None, 0.8) is None
-    assert marked_difference("auc", 0.8, None) == "—"
     assert percent(None) == "—"
 
 
