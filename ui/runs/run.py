@@ -102,7 +102,8 @@ def draw_waiting(store: Store, job: Job) -> None:
         now = store.job(job.id)
         if now.state not in ("queued", "running"):
             st.rerun()
-        st.progress(progress_share(now.progress), text=escaped(progress_words(now).capitalize()))
+        words = progress_words(now)
+        st.progress(progress_share(now.progress), text=escaped(words[:1].upper() + words[1:]))
         if now.state == "queued" and not any(worker.alive for worker in store.workers()):
             st.warning("No worker is running. Start one with `python -m jobs.worker`; Settings lists them.")
         _draw_log(store, job, height=360, growing=True)
