@@ -11,7 +11,7 @@ from compression.spec.method import METHODS, Method
 from ui.experiment.recipe_editor import add_step
 from ui.methods.rows import GAIN_COLOURS, draw_families, draw_filter, draw_words
 from ui.shared.format import plural
-from ui.shared.shell import draw_back, empty_state, page_title
+from ui.shared.shell import draw_back, draw_gone, page_title
 from ui.shared.state import open_page, query_text
 
 
@@ -23,9 +23,7 @@ def draw_methods_page() -> None:
     elif key in METHODS:
         _draw_one(METHODS[key])
     else:
-        draw_back("All methods", "methods")
-        empty_state("This method is not here",
-                    f"There is no method {key[:80]!r} in this version; the list has all there are.")
+        draw_gone("method", f"There is no method {key[:80]!r} in this version; the list has all there are.", "methods")
 
 
 def _draw_all() -> None:

@@ -17,8 +17,8 @@ from ui.shared.chart import draw_chart
 from ui.shared.escape import escaped
 from ui.shared.format import ago, human_seconds, when
 from ui.shared.links import draw_download, run_file_url
-from ui.shared.live import POLL_S, cancel, draw_failure, log_tail, progress_share, progress_words
-from ui.shared.shell import empty_state
+from ui.shared.live import POLL_S, attempt, draw_failure, log_tail, progress_share, progress_words
+from ui.shared.shell import draw_gone, empty_state
 from ui.shared.state import is_dark, open_page, page_link, query_int
 from ui.shared.table import draw_dataframe
 
@@ -33,11 +33,11 @@ def opened_job(store: Store) -> Job:
     try:
         if job_id is not None:
             return store.job(job_id)
-        problem = "This page shows one run; open it from the list of runs, or from a point on Compare."
+        empty_state("No run chosen", "This page shows one run; open it from the list of runs, or from a point on "
+                                     "Compare.")
+        page_link("runs", "All runs")
     except RecPressError as error:
-        problem = str(error)
-    empty_state("No run chosen" if job_id is None else "This run is not here", problem)
-    page_link("runs", "All runs")
+        draw_gone("run", str(error), "runs")
     st.stop()
 
 
@@ -75,7 +75,7 @@ def _name(get, key: str | None) -> str:
 
 def _draw_actions(store: Store, job: Job) -> None:
     if job.state in ("queued", "running"):
-        st.button("Cancel", on_click=cancel, args=(store, job.id), disabled=job.cancel_asked)
+        st.button("Cancel", on_click=attempt, args=(store.cancel, job.id), disabled=job.cancel_asked)
         return
     if job.kind == "run" and st.button("Clone", help="Open its recipe on the Experiment page."):
         open_page("experiment", clone=job.id)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from compression.spec.errors import RecPressError
 from compression.spec.values import Values, values_of
 from compression.tasks.units import MISSING, format_difference, signed
 from compression.tasks.verdict import ratio_at, slower_at
@@ -14,7 +13,7 @@ from storage.records import STATES, Job, Page
 from storage.store import Store
 from ui.shared.escape import escaped
 from ui.shared.format import ago, human_seconds, plural
-from ui.shared.live import draw_failure, log_tail, progress_words
+from ui.shared.live import attempt, draw_failure, log_tail, progress_words
 from ui.shared.state import open_page, query_int, query_text, set_query
 from ui.shared.ticks import draw_ticks
 
@@ -164,17 +163,10 @@ def draw_actions(store: Store, chosen: Sequence[Job]) -> None:
         if st.button("Clone", disabled=len(chosen) != 1 or chosen[0].kind != "run",
                      help="Open the recipe of one run on the Experiment page."):
             open_page("experiment", clone=chosen[0].id)
-        st.button("Retry", disabled=not again, on_click=_each, args=(store.retry, again),
+        st.button("Retry", disabled=not again, on_click=attempt, args=(store.retry, *(job.id for job in again)),
                   help="Queue failed or cancelled jobs again.")
-        st.button("Cancel", disabled=not active, on_click=_each, args=(store.cancel, active), key="runs.cancel")
-
-
-def _each(act, jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        try:
-            act(job.id)
-        except RecPressError as error:
-            st.toast(escaped(error))
+        st.button("Cancel", disabled=not active, on_click=attempt, key="runs.cancel",
+                  args=(store.cancel, *(job.id for job in active)))
 
 
 def draw_detail(store: Store, job: Job) -> None:

@@ -15,8 +15,9 @@ from ui.shared.failures import draw_failures, warn_without_worker
 from ui.shared.format import MISSING, ago, when
 from ui.shared.import_watch import draw_import
 from ui.shared.live import draw_active
-from ui.shared.shell import draw_back, empty_state, page_title
-from ui.shared.state import open_page, page_link, query_int, query_text, say_later
+from ui.shared.pages import PAGE_OF
+from ui.shared.shell import draw_back, draw_gone, empty_state, page_title
+from ui.shared.state import open_page, query_int, query_text, say_later
 from ui.shared.ticks import draw_ticks
 
 
@@ -64,17 +65,16 @@ def _draw_chosen(store: Store, of: Collection, chosen: str) -> None:
     try:
         row = of.find(store, chosen)
     except RecPressError as error:
-        empty_state(f"This {of.one} is not here", str(error))
-        page_link(of.page, f"All {of.page}")
-        return
-    of.draw_one(store, row)
+        draw_gone(of.one, str(error), of.page)
+    else:
+        of.draw_one(store, row)
 
 
 def _draw_all(store: Store, of: Collection) -> None:
     rows = of.rows(store)
     left, right = st.columns([2, 1], vertical_alignment="bottom")
     with left:
-        page_title(of.page.capitalize(), of.sentence(rows))
+        page_title(PAGE_OF[of.page].title, of.sentence(rows))
     actions = right.container(horizontal=True, horizontal_alignment="right", gap="small")
     draw_active(store)
     warn_without_worker(store)

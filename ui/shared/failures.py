@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from compression.spec.errors import RecPressError
 from storage.records import Job
 from storage.store import Store
 from ui.shared.escape import escaped
+from ui.shared.live import attempt
 from ui.shared.state import page_link
 
 SHOWN_FOR_S = 24 * 3600.0
@@ -32,17 +32,10 @@ def draw_failures(store: Store, kinds: Sequence[str]) -> None:
             text = f"**{escaped(job.name)} failed.** {escaped(cause.message) if cause else 'The cause is not known.'}"
             st.error(text + (f"\n\n{escaped(cause.next_step)}" if cause and cause.next_step else ""))
             with st.container(horizontal=True, gap="small"):
-                st.button("Retry", key=f"retry.{job.id}", on_click=_do, args=(store.retry, job.id))
-                st.button("Dismiss", key=f"dismiss.{job.id}", on_click=_do, args=(store.delete_job, job.id),
+                st.button("Retry", key=f"retry.{job.id}", on_click=attempt, args=(store.retry, job.id))
+                st.button("Dismiss", key=f"dismiss.{job.id}", on_click=attempt, args=(store.delete_job, job.id),
                           help="Removes the failed job and its log.")
                 page_link("run", "Log", id=job.id)
-
-
-def _do(action, job_id: int) -> None:
-    try:
-        action(job_id)
-    except RecPressError as error:
-        st.toast(escaped(error))
 
 
 def warn_of_another_database(store: Store) -> None:

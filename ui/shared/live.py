@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import streamlit as st
 
 from compression.spec.errors import RecPressError
@@ -74,16 +77,17 @@ def draw_job(store: Store, job: Job) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium", key=f"active.{job.id}"):
         st.progress(progress_share(job.progress) if job.state == "running" else 0.0,
                     text=escaped(f"#{job.id} {job.name} — {progress_words(job)}"))
-        st.button("Cancel", key=f"cancel.{job.id}", type="tertiary", disabled=job.cancel_asked, on_click=cancel,
-                  args=(store, job.id), help="Stops within two seconds; a finished result is never lost.")
+        st.button("Cancel", key=f"cancel.{job.id}", type="tertiary", disabled=job.cancel_asked, on_click=attempt,
+                  args=(store.cancel, job.id), help="Stops within two seconds; a finished result is never lost.")
 
 
-def cancel(store: Store, job_id: int) -> None:
-    """Ask a job to stop; a job that has just ended stays as it is."""
-    try:
-        store.cancel(job_id)
-    except RecPressError as error:
-        st.toast(escaped(error))
+def attempt(action: Callable[[int], Any], *job_ids: int) -> None:
+    """Do this to each job, from a button; what the store refuses (a job that has just ended, say) is shown."""
+    for job_id in job_ids:
+        try:
+            action(job_id)
+        except RecPressError as error:
+            st.toast(escaped(error))
 
 
 def log_tail(store: Store, job_id: int, *, lines: int = LOG_LINES) -> str:

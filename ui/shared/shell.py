@@ -8,7 +8,7 @@ import streamlit as st
 
 from ui.server.gate import is_loopback, listens_at
 from ui.shared.escape import escaped
-from ui.shared.state import open_page
+from ui.shared.state import open_page, page_link
 
 Figure = tuple[str, str, str, str]  # label, value, what stands below it ("" for nothing), help
 
@@ -69,6 +69,12 @@ def empty_state(title: str, sentence: str) -> None:
     """What a list shows while it is empty: what belongs here, and what to do first (draw the button after it)."""
     st.header(escaped(title), anchor=False)
     st.markdown(escaped(sentence))
+
+
+def draw_gone(what: str, why: str, page: str) -> None:
+    """A link to something that is not there (any more): why, and the way to the list of what there is."""
+    empty_state(f"This {what} is not here", why)
+    page_link(page, f"All {page}")
 
 
 def draw_back(label: str, page: str) -> None:
