@@ -93,3 +93,20 @@ def test_a_pickle_is_refused_beside_its_name(app, browser, tmp_path):
     page.get_by_role("button", name="Remove model.pickle").click()
     assert page.get_by_text("can run code when it is opened").count() == 0
     page.context.close()
+
+
+def test_a_model_is_read_while_the_page_goes_on_and_a_refused_one_can_be_read_again(app, browser, tmp_path):
+    (tmp_path / "net.onnx").write_bytes(b"no graph")
+    page = browser.new_context().new_page()
+    go(page, f"{app.url}/models?add=upload")
+    choose(page, tmp_path / "net.onnx")
+    reading, again = page.get_by_text("Reading the file in a process of its own"), page.get_by_role(
+        "button", name="Read it again")
+    reading.wait_for(timeout=20_000)
+    again.wait_for(timeout=60_000)
+    page.get_by_text("not a whole ONNX file").wait_for()
+    settle(page)
+    again.click()
+    reading.wait_for(timeout=20_000)
+    again.wait_for(timeout=60_000)
+    page.context.close()

@@ -1,4 +1,4 @@
-"""The home that pages of a test read, empty or filled."""
+"""A home folder of its own for each test, and one filled with fabricated runs."""
 
 import pytest
 
@@ -14,4 +14,5 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def ids(home):
+    """Numbers of the fabricated runs by name."""
     return filled_home(home)

@@ -179,8 +179,9 @@ def fill_many(store: Store, count: int, *, seed: int = 0) -> tuple[str, str]:
     return model, data
 
 
-def store_at(folder: Path) -> Store:
-    return open_store(url=f"sqlite:///{folder / 'recpress.db'}", root=folder)
+def store_at(home: Path) -> Store:
+    """The store of a home folder."""
+    return open_store(url=f"sqlite:///{home / 'recpress.db'}", root=home)
 
 
 def filled_home(folder: Path, **options: bool) -> dict[str, int]:

@@ -5,15 +5,8 @@ import pytest
 from compression.spec.records import Failure, Progress, SampleSpec, TrainSpec
 from storage.records import NewData
 from storage.store import open_store
-from tests.ui.app import open_page, texts
+from tests.ui.app import open_page, press, texts
 from tests.ui.filled import WORKER, add_subject, data_description, filled_home
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("RECPRESS_HOME", str(tmp_path))
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-    return tmp_path
 
 
 @pytest.fixture
@@ -21,10 +14,6 @@ def store(home):
     opened = open_store(url=f"sqlite:///{home / 'recpress.db'}", root=home)
     yield opened
     opened.close()
-
-
-def press(app, label: str):
-    return next(button for button in app.button if button.label == label).click().run()
 
 
 def test_an_empty_database_says_in_three_lines_what_this_is_and_offers_the_sample(home):

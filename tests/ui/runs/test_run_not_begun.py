@@ -3,16 +3,13 @@
 import pytest
 
 from compression.spec.records import Step
-from storage.store import open_store
 from tests.ui.app import open_page, texts
-from tests.ui.filled import WORKER, add_subject, spec_of
+from tests.ui.filled import WORKER, add_subject, spec_of, store_at
 
 
 @pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("RECPRESS_HOME", str(tmp_path))
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-    opened = open_store(url=f"sqlite:///{tmp_path / 'recpress.db'}", root=tmp_path)
+def store(home):
+    opened = store_at(home)
     yield opened
     opened.close()
 

@@ -1,4 +1,4 @@
-"""Experiment: the recipe, its size, its address, what is queued."""
+"""Experiment: presets, clones, sweeps, conflicts, pasted recipes, and the address that follows the form."""
 
 import pytest
 
