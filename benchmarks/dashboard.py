@@ -33,6 +33,7 @@ from streamlit.proto.BackMsg_pb2 import BackMsg  # noqa: E402
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg  # noqa: E402
 
 from benchmarks import report  # noqa: E402
+from storage.access import LOCAL_ACCESS  # noqa: E402
 from storage.engine import sqlite_url  # noqa: E402
 from storage.store import open_store  # noqa: E402
 from tests.ui.filled import fill_many  # noqa: E402
@@ -203,7 +204,7 @@ def main() -> None:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        store = open_store(url=sqlite_url(home / "recpress.db"), root=home)
+        store = open_store(LOCAL_ACCESS, url=sqlite_url(home / "recpress.db"), root=home)
         fill_many(store, options.runs)
         store.close()
         with server(home) as port:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from compression.spec.records import Failure, Progress
+from storage.machine import Machine
 from storage.silence import Silence
-from storage.store import Store
 
 STOOD_STILL = "StoodStill"
 TIME_LIMIT = "TimeLimit"
@@ -34,7 +34,7 @@ class Limit:
     upper: int
     help: str
 
-    def seconds(self, store: Store) -> float:
+    def seconds(self, store: Machine) -> float:
         """The limit as it is set now; 0 for none."""
         return float(store.setting(self.key, self.default)) * self.unit_s
 
@@ -51,7 +51,7 @@ LIMITS = (STANDSTILL, DURATION)
 class Watch:
     """Holds one attempt at a job to the limits of the store."""
 
-    def __init__(self, store: Store, processor_seconds: Callable[[], float],
+    def __init__(self, store: Machine, processor_seconds: Callable[[], float],
                  clock: Callable[[], float] = time.monotonic) -> None:
         """`processor_seconds`: how much processor time the attempt has used so far."""
         self._store, self._processor_seconds, self._clock = store, processor_seconds, clock

@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from compression.spec import recipe as recipes
 from compression.spec.errors import RecipeError
 from compression.spec.records import JobSpec, RunSpec
-from storage.records import LOCAL
 from storage.store import Store
 
 
-def submit(store: Store, spec: JobSpec, *, name: str = "", parent: int | None = None, owner: str = LOCAL,
-           fresh: bool = False) -> int:
+def submit(store: Store, spec: JobSpec, *, name: str = "", parent: int | None = None, fresh: bool = False) -> int:
     """Queue one job; gives its id. See submit_many."""
-    return submit_many(store, [(name, spec)], parent=parent, owner=owner, fresh=fresh)[0]
+    return submit_many(store, [(name, spec)], parent=parent, fresh=fresh)[0]
 
 
-def submit_many(store: Store, jobs: Sequence[tuple[str, JobSpec]], *, parent: int | None = None, owner: str = LOCAL,
+def submit_many(store: Store, jobs: Sequence[tuple[str, JobSpec]], *, parent: int | None = None,
                 fresh: bool = False) -> list[int]:
     """Queue (name, spec) pairs, all or none; gives their ids in order.
 
@@ -27,7 +25,7 @@ def submit_many(store: Store, jobs: Sequence[tuple[str, JobSpec]], *, parent: in
     for name, spec in jobs:
         if isinstance(spec, RunSpec):
             refuse_errors(spec, name)
-    return store.submit_many(jobs, parent=parent, owner=owner, fresh=fresh)
+    return store.submit_many(jobs, parent=parent, fresh=fresh)
 
 
 def refuse_errors(spec: RunSpec, name: str = "") -> None:

@@ -24,8 +24,8 @@ import jobs
 from compression.spec.errors import StorageError
 from jobs.devices import cpu_count, worker_devices
 from jobs.processes import is_running, kill_group
+from storage.machine import Machine, open_machine
 from storage.silence import LEASE_S, Silence
-from storage.store import Store, open_store
 
 POLL_S = 0.5
 TAKE_OVER_S = 2.0
@@ -59,7 +59,7 @@ class Supervisor:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                store = open_store()
+                store = open_machine()
                 with held(store.home / "workers.lock") as is_ours:
                     if is_ours:
                         self._supervise(store)
@@ -67,7 +67,7 @@ class Supervisor:
                 _say(f"Workers can't be started: {error}")
             self._stop.wait(TAKE_OVER_S)
 
-    def _supervise(self, store: Store) -> None:
+    def _supervise(self, store: Machine) -> None:
         devices = list(self._devices if self._devices is not None else worker_devices())
         threads = max(1, cpu_count() // max(1, len(devices)))
         crew = [_Hand(store.home, device, threads, self._options) for device in devices]

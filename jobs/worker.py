@@ -27,9 +27,10 @@ from jobs.limits import STOOD_STILL, Watch
 from jobs.processes import die_with_parent, is_orphan
 from jobs.records import CACHE_BYTES, Assignment
 from jobs.stopping import Stop
+from storage.machine import Machine, open_machine
 from storage.records import Job, Outcome
 from storage.silence import LEASE_S
-from storage.store import Store, open_store
+from storage.store import Store
 
 PERFORM = "jobs.perform:perform"
 POLL_S = 0.1  # looks at the job
@@ -44,7 +45,7 @@ SAVE_TRIES = 5
 class Worker:
     """What a worker process knows of itself."""
 
-    store: Store
+    store: Machine
     device: str
     executor: Executor
     parent: int | None = None  # ends with this process
@@ -171,7 +172,7 @@ def save(worker: Worker, job: Job, outcome: Outcome) -> None:
     for attempt in range(1, SAVE_TRIES + 1):
         worker.sign()
         try:
-            kept = worker.store.finish(job.id, worker.name, outcome, attempt=job.attempt)
+            kept = Store(worker.store, job.access).finish(job.id, worker.name, outcome, attempt=job.attempt)
         except StorageError as error:
             problem = error
             _say(worker, str(error))
@@ -187,9 +188,9 @@ def save(worker: Worker, job: Job, outcome: Outcome) -> None:
          Failure(kind="StorageError", message=str(problem), next_step="Then retry."))
 
 
-def assignment(store: Store, job: Job) -> Assignment:
+def assignment(machine: Machine, job: Job) -> Assignment:
     """What the job's process needs to know. Raises StorageError if a model or dataset was deleted."""
-    spec = job.spec
+    spec, store = job.spec, Store(machine, job.access)
     model = store.model(spec.model) if getattr(spec, "model", None) else None
     data = store.dataset(spec.data) if getattr(spec, "data", None) else None
     return Assignment(job=job.id, name=job.name, spec=spec, files=str(store.files.root),
@@ -249,7 +250,7 @@ def main() -> int:
     try:
         executor = open_executor(given.executor, device=device, threads=given.threads or cpu_count(),
                                  perform=given.perform)
-        worker = Worker(open_store(), device, executor, parent=given.parent, sign_to=given.sign_to, stop=stop)
+        worker = Worker(open_machine(), device, executor, parent=given.parent, sign_to=given.sign_to, stop=stop)
     except ImportError as error:
         parser.error(f"--executor: {error}")
     except StorageError as error:

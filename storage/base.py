@@ -4,35 +4,56 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.orm import Session
 
+from compression.spec.values import Values
 from storage.engine import Database
 from storage.files import Files
+from storage.narrowing import NarrowedSession
 from storage.silence import LEASE_S, Silence
+from storage.tables import Owned
 
 Clock = Callable[[], float]
 LARGEST_ID = 2**63 - 1  # a larger number is no row of any database
 
 
-class Base:
-    """Held by each part of the store; safe to share between threads, not across a fork."""
+@dataclass
+class Opened:
+    """What a process opens once: the machine, and the store of each access, are handles on it."""
 
-    def __init__(self, database: Database, files: Files, home: Path, clock: Clock, monotonic: Clock) -> None:
-        self.database = database
-        self.files = files
-        self.home = home
-        self.clock = clock  # for times that people read; never compared to judge who is alive
+    database: Database
+    files: Files
+    home: Path
+    clock: Clock  # for times that people read; never compared to judge who is alive
+    monotonic: InitVar[Clock]  # by which the silence of workers is measured
+    database_id: str | None = None  # read once
+    values: dict[int, Values] = field(default_factory=dict)  # the numbers of results, by the id of the result
+
+    def __post_init__(self, monotonic: Clock) -> None:
         self.lease_silence = Silence(monotonic, longest_gap_s=LEASE_S / 3)
         self.worker_silence = Silence(monotonic, longest_gap_s=LEASE_S)  # pages look seldom
 
-    def insert_if_absent(self, session: Session, table: type, values: dict[str, Any]) -> bool:
+
+class Base:
+    """Held by each part of the machine and of the store; safe to share between threads, not across a fork."""
+
+    def __init__(self, opened: Opened) -> None:
+        self.opened = opened
+        self.database = opened.database
+        self.files = opened.files
+        self.home = opened.home
+        self.clock = opened.clock
+
+    def insert_if_absent(self, session: NarrowedSession, table: type, values: dict[str, Any]) -> bool:
         """Insert a row unless its key is taken; tells whether it was new. Safe against another process."""
         dialect = sqlite if self.database.is_sqlite else postgresql
+        if issubclass(table, Owned):
+            values = {**values, "workspace": session.workspace}
         return session.execute(dialect.insert(table).values(**values).on_conflict_do_nothing()).rowcount == 1
 
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from compression.spec.data_description import DataDescription
 from compression.spec.errors import StorageError
 from compression.spec.records import ModelDescription
-from storage.base import Base, containing
+from storage.base import containing
+from storage.bound import Bound
 from storage.digests import manifest_digest
 from storage.files import checked_name
-from storage.records import LOCAL, DataRow, ModelRow, NewData, NewModel
+from storage.narrowing import NarrowedSession
+from storage.records import DataRow, ModelRow, NewData, NewModel
 from storage.tables import DataTable, JobTable, ModelTable
 from storage.uses import delete_finished, refuse_while_used
 
 MAX_NAME = 200
 
 
-class Catalogue(Base):
+class Catalogue(Bound):
     """The part of the store that keeps models and datasets."""
 
     def models(self, *, text: str | None = None, data: str | None = None, limit: int = 500) -> list[ModelRow]:
@@ -28,45 +29,45 @@ class Catalogue(Base):
             query = query.where(containing(ModelTable.name, text))
         if data:
             query = query.where(ModelTable.data == data)
-        with self.database.reading() as session:
+        with self.database.reading(self.access) as session:
             return [_model(row) for row in session.scalars(query)]
 
     def model(self, model_id: str) -> ModelRow:
         """A stored model. Raises StorageError if there is none."""
-        with self.database.reading() as session:
+        with self.database.reading(self.access) as session:
             return _model(_existing(session, ModelTable, model_id))
 
-    def add_model(self, new: NewModel, *, owner: str = LOCAL, job: int | None = None) -> str:
+    def add_model(self, new: NewModel, *, job: int | None = None) -> str:
         """Store a model whose files are in the artifact store; gives its id. Equal files are the same model."""
-        self.check_manifest(new.manifest)
-        with self.database.writing() as session:
-            return self.put_model(session, new, owner=owner, job=job)
+        self._check_manifest(new.manifest)
+        with self.database.writing(self.access) as session:
+            return self._put_model(session, new, owner=self.access.person, job=job)
 
     def datasets(self, *, text: str | None = None, limit: int = 500) -> list[DataRow]:
         """Stored datasets, newest first."""
         query = sa.select(DataTable).order_by(DataTable.created.desc(), DataTable.id).limit(limit)
         if text:
             query = query.where(containing(DataTable.name, text))
-        with self.database.reading() as session:
+        with self.database.reading(self.access) as session:
             return [_dataset(row) for row in session.scalars(query)]
 
     def dataset(self, data_id: str) -> DataRow:
         """A stored dataset. Raises StorageError if there is none."""
-        with self.database.reading() as session:
+        with self.database.reading(self.access) as session:
             return _dataset(_existing(session, DataTable, data_id))
 
-    def add_dataset(self, new: NewData, *, owner: str = LOCAL, job: int | None = None) -> str:
+    def add_dataset(self, new: NewData, *, job: int | None = None) -> str:
         """Store a dataset whose files are in the artifact store; gives its id. Equal files are the same dataset."""
-        self.check_manifest(new.manifest)
-        with self.database.writing() as session:
-            return self.put_dataset(session, new, owner=owner, job=job)
+        self._check_manifest(new.manifest)
+        with self.database.writing(self.access) as session:
+            return self._put_dataset(session, new, owner=self.access.person, job=job)
 
     def rename_model(self, model_id: str, name: str) -> None:
-        with self.database.writing() as session:
+        with self.database.writing(self.access) as session:
             _existing(session, ModelTable, model_id).name = checked_title(name)
 
     def rename_dataset(self, data_id: str, name: str) -> None:
-        with self.database.writing() as session:
+        with self.database.writing(self.access) as session:
             _existing(session, DataTable, data_id).name = checked_title(name)
 
     def delete_model(self, model_id: str, *, with_runs: bool = False) -> None:
@@ -74,7 +75,7 @@ class Catalogue(Base):
 
         Raises StorageError naming the queued job, saved comparison or finished run that uses it.
         """
-        with self.database.writing() as session:
+        with self.database.writing(self.access) as session:
             row = _existing(session, ModelTable, model_id)
             refuse_while_used(session, JobTable.model == model_id, f"Model {row.name!r}", with_runs=with_runs)
             delete_finished(session, sa.and_(JobTable.model == model_id, JobTable.kind == "run"))
@@ -82,39 +83,39 @@ class Catalogue(Base):
 
     def delete_dataset(self, data_id: str, *, with_runs: bool = False) -> None:
         """Delete a dataset, and the ended runs measured on it where `with_runs` says so. Raises as delete_model."""
-        with self.database.writing() as session:
+        with self.database.writing(self.access) as session:
             row = _existing(session, DataTable, data_id)
             refuse_while_used(session, JobTable.data == data_id, f"Dataset {row.name!r}", with_runs=with_runs)
             delete_finished(session, sa.and_(JobTable.data == data_id, JobTable.kind == "run"))
             session.delete(row)
 
-    def check_manifest(self, manifest: dict[str, str]) -> int:
+    def _check_manifest(self, manifest: dict[str, str]) -> int:
         """Bytes of the manifest's files. Raises StorageError if a name leaves its folder or a file is missing."""
         for name in manifest:
             checked_name(name)
         return self.files.size(manifest)
 
-    def put_model(self, session: Session, new: NewModel, *, owner: str, job: int | None) -> str:
+    def _put_model(self, session: NarrowedSession, new: NewModel, *, owner: str, job: int | None) -> str:
         """The row of a model, within a transaction. One that is imported again, of equal files, is bound anew."""
         model_id = manifest_digest(new.manifest)
-        row = session.get(ModelTable, model_id)
+        row = _found(session, ModelTable, model_id)
         if row is not None and "upload" in new.notes:
             row.data, row.notes = new.data, new.notes
         self.insert_if_absent(session, ModelTable, {
             **new.model_dump(exclude={"description", "replaces"}), "id": model_id, "name": checked_title(new.name),
             "description": new.description.model_dump_json(), "size_bytes": self.files.size(new.manifest),
-            "job": job, "created": self.clock(), "owner": owner, "project": ""})
+            "job": job, "created": self.clock(), "owner": owner})
         if new.replaces not in (None, model_id):
             _drop_unused(session, new.replaces)
         return model_id
 
-    def put_dataset(self, session: Session, new: NewData, *, owner: str, job: int | None) -> str:
+    def _put_dataset(self, session: NarrowedSession, new: NewData, *, owner: str, job: int | None) -> str:
         """The row of a dataset, within a transaction."""
         data_id = manifest_digest(new.manifest)
         self.insert_if_absent(session, DataTable, {
             **new.model_dump(exclude={"description"}), "id": data_id, "name": checked_title(new.name),
             "description": new.description.model_dump_json(), "size_bytes": self.files.size(new.manifest),
-            "job": job, "created": self.clock(), "owner": owner, "project": ""})
+            "job": job, "created": self.clock(), "owner": owner})
         return data_id
 
 
@@ -126,9 +127,9 @@ def checked_title(name: str) -> str:
     return name
 
 
-def _drop_unused(session: Session, model_id: str) -> None:
+def _drop_unused(session: NarrowedSession, model_id: str) -> None:
     """Delete a model that another replaces; one that runs measured is worth keeping."""
-    row = session.get(ModelTable, model_id)
+    row = _found(session, ModelTable, model_id)
     if row is None:
         return
     try:
@@ -138,8 +139,12 @@ def _drop_unused(session: Session, model_id: str) -> None:
     session.delete(row)
 
 
-def _existing(session: Session, table: type, key: str) -> ModelTable | DataTable:
-    row = session.get(table, key)
+def _found(session: NarrowedSession, table: type, key: str) -> ModelTable | DataTable | None:
+    return session.scalar(sa.select(table).where(table.id == key))
+
+
+def _existing(session: NarrowedSession, table: type, key: str) -> ModelTable | DataTable:
+    row = _found(session, table, key)
     if row is None:
         what, page = ("model", "Models") if table is ModelTable else ("dataset", "Datasets")
         raise StorageError(f"There is no {what} {key[:12]!r}; it may have been deleted. Choose one on the {page} page.")

@@ -15,10 +15,11 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.orm import Session
 
 from compression.spec.disk import is_disk_full
 from compression.spec.errors import StorageError
+from storage.access import Access
+from storage.narrowing import Everywhere, NarrowedSession
 from storage.reserve import Reserve
 from storage.sqlite_file import SqliteFile, damaged
 
@@ -110,18 +111,19 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     @contextmanager
-    def reading(self) -> Iterator[Session]:
-        """A session that sees one state of the database and changes nothing."""
+    def reading(self, access: Access | Everywhere) -> Iterator[NarrowedSession]:
+        """A session that sees one state of a workspace and changes nothing."""
         with self._connected() as connection:
             connection = connection.execution_options(writes=False)
-            with connection.begin(), Session(connection, autoflush=False, expire_on_commit=False) as session:
+            with (connection.begin(),
+                  NarrowedSession(connection, access, autoflush=False, expire_on_commit=False) as session):
                 yield session
 
     @contextmanager
-    def writing(self) -> Iterator[Session]:
+    def writing(self, access: Access | Everywhere) -> Iterator[NarrowedSession]:
         """A session whose changes all happen, or none. On SQLite it is the only writer."""
         with (self._connected() as connection, connection.begin(),
-              Session(connection, expire_on_commit=False) as session):
+              NarrowedSession(connection, access, expire_on_commit=False) as session):
             yield session
             session.flush()
 

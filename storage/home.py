@@ -14,7 +14,6 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import sqlalchemy as sa
 
 from compression.spec.errors import StorageError
 from storage.base import Base
+from storage.narrowing import EVERY_WORKSPACE
 from storage.tables import DataTable, JobTable, ModelTable, ResultFileTable, SettingTable
 
 LOG = logging.getLogger("recpress")
@@ -32,15 +32,20 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 class Home(Base):
-    """The part of the store that keeps the home folder."""
+    """The part of the machine that keeps the home folder."""
 
-    @cached_property
+    @property
     def database_id(self) -> str:
         """The id of this database."""
-        with self.database.reading() as session:
+        if self.opened.database_id is None:
+            self.opened.database_id = self._read_id()
+        return self.opened.database_id
+
+    def _read_id(self) -> str:
+        with self.database.reading(EVERY_WORKSPACE) as session:
             row = session.get(SettingTable, DATABASE_ID)
         if row is None:
-            with self.database.writing() as session:
+            with self.database.writing(EVERY_WORKSPACE) as session:
                 self.insert_if_absent(session, SettingTable, {"key": DATABASE_ID, "value": {"value": uuid.uuid4().hex}})
                 row = session.get(SettingTable, DATABASE_ID)
         return str(row.value["value"])
@@ -91,7 +96,7 @@ class Home(Base):
         """
         if self.database.file:
             self.database.file.check_whole()
-        with self.database.reading() as session:
+        with self.database.reading(EVERY_WORKSPACE) as session:
             row = session.get(SettingTable, DATABASE_ID)
         if row is None or row.value["value"] != self.database_id:
             raise StorageError(f"The database {self.database.address} is not the one that was opened. "
@@ -104,8 +109,8 @@ class Home(Base):
                                "RECPRESS_HOME and its permissions.") from error
 
     def named_digests(self) -> set[str]:
-        """Digests of every file that a row still names, uploads waiting for their import included."""
-        with self.database.reading() as session:
+        """Digests of every file that a row of any workspace still names, uploads waiting for their import included."""
+        with self.database.reading(EVERY_WORKSPACE) as session:
             named = set(session.scalars(sa.select(ResultFileTable.digest)))
             for column in (ModelTable.manifest, DataTable.manifest):
                 for manifest in session.scalars(sa.select(column)):

@@ -10,15 +10,13 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from compression.spec.values import Value, Values, point_key
-from storage.base import Base, Clock, containing
-from storage.engine import Database
-from storage.files import Files
+from storage.base import containing
+from storage.bound import Bound
+from storage.narrowing import NarrowedSession
 from storage.records import Point
 from storage.tables import JobTable, MeasurementTable, ResultTable
 
@@ -26,12 +24,8 @@ REMEMBERED = 50_000  # results, about 2 kB each
 FEW = 500
 
 
-class Points(Base):
+class Points(Bound):
     """The part of the store that Compare reads."""
-
-    def __init__(self, database: Database, files: Files, home: Path, clock: Clock, monotonic: Clock) -> None:
-        super().__init__(database, files, home, clock, monotonic)
-        self._values: dict[int, Values] = {}  # by result
 
     def points(self, model: str, data: str, *, project: str | None = None, text: str | None = None) -> list[Point]:
         """Every finished run of a model on a dataset, oldest first, with the numbers Compare plots.
@@ -46,14 +40,15 @@ class Points(Base):
         query = (sa.select(JobTable.id, JobTable.name, JobTable.project, ResultTable.families, JobTable.created,
                            JobTable.owner, JobTable.result_id)
                  .join(ResultTable, ResultTable.id == JobTable.result_id).where(*runs).order_by(JobTable.id))
-        with self.database.reading() as session, _without_collector():
-            rows = _tuples(session, query)
+        with self.database.reading(self.access) as session, _without_collector():
+            rows = session.tuples(query)
             values = self._values_of({row[6] for row in rows}, session, runs)
             return [Point(row[0], row[1], model, data, row[2], row[3], row[4], row[5], values[row[6]]) for row in rows]
 
-    def _values_of(self, results: set[int], session: Session, runs: list[sa.ColumnElement[bool]]) -> dict[int, Values]:
+    def _values_of(self, results: set[int], session: NarrowedSession,
+                   runs: list[sa.ColumnElement[bool]]) -> dict[int, Values]:
         """The numbers of results, by result; those not seen before are read."""
-        known = self._values
+        known = self.opened.values
         new = results - known.keys()
         if not new:
             return known
@@ -68,20 +63,15 @@ class Points(Base):
         read: dict[int, Values] = {result: {} for result in new}
         keys: dict[tuple[str, int], str] = {}
         make = Value._make
-        for row in _tuples(session, query):
+        for row in session.tuples(query):
             values = read.get(row[0])
             if values is not None:
                 key = keys.get(row[1:3]) or keys.setdefault(row[1:3], point_key(row[1], row[2]))
                 values[key] = make(row[3:])
         # a new dictionary rather than a changed one: other threads read the old one meanwhile
         kept = known if len(known) + len(read) <= REMEMBERED else {key: known[key] for key in results & known.keys()}
-        self._values = {**kept, **read}
-        return self._values
-
-
-def _tuples(session: Session, query: sa.Select) -> list[tuple]:
-    """The driver's own rows; right for text and numbers, which need no conversion."""
-    return session.connection().execute(query).cursor.fetchall()
+        self.opened.values = {**kept, **read}
+        return self.opened.values
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from pydantic import Field
 from compression.spec.data_description import DataDescription
 from compression.spec.records import Failure, JobSpec, ModelDescription, Progress, Record, Result, Target
 from compression.spec.values import Value
+from storage.access import LOCAL, Access
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 STATES: tuple[State, ...] = ("queued", "running", "done", "failed", "cancelled")
-LOCAL = "local"  # the owner of everything where nobody signs in
 
 Item = TypeVar("Item")
 
@@ -26,7 +26,7 @@ Item = TypeVar("Item")
 class ModelRow(Record):
     """A stored model: what it is made of, and the digests of its files."""
 
-    id: str  # digest of the manifest
+    id: str  # digest of the manifest; with the workspace, the identity
     name: str
     architecture: str
     manifest: dict[str, str]  # file name → sha256
@@ -38,7 +38,7 @@ class ModelRow(Record):
     job: int | None = None  # the job that made it
     created: float
     owner: str = LOCAL
-    project: str = ""  # a free label
+    workspace: str = LOCAL
 
 
 class DataRow(Record):
@@ -54,7 +54,7 @@ class DataRow(Record):
     job: int | None = None
     created: float
     owner: str = LOCAL
-    project: str = ""
+    workspace: str = LOCAL
 
 
 class Job(Record):
@@ -80,8 +80,14 @@ class Job(Record):
     cached_from: int | None = None  # the earlier job whose equal spec gave this job its result
     needs: Literal["cuda"] | None = None  # waits for a worker with this device
     owner: str = LOCAL
+    workspace: str = LOCAL
     worker: str | None = None
     device: str | None = None  # "cpu", "cuda:0": where the last attempt ran
+
+    @property
+    def access(self) -> Access:
+        """What the job may see, and whose is what it makes."""
+        return Access(person=self.owner, workspace=self.workspace)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from compression.spec.code_version import code_version
-from compression.spec.data_description import DataDescription
 from compression.spec.errors import StorageError
 from compression.spec.records import Measurement, Result, RunSpec, Target
-from compression.spec.task import TASKS
 from storage.catalogue import Catalogue
+from storage.claims import held_job
 from storage.digests import device_kind, spec_digest
-from storage.queue import Queue, existing_job, held_job
+from storage.narrowing import NarrowedSession
+from storage.queue import Queue, existing_job
 from storage.records import Outcome, Project
-from storage.rows import SPEC, headline, measurement_rows
+from storage.rows import SPEC, families, measurement_rows
 from storage.tables import (
     DataTable,
     JobTable,
@@ -37,28 +36,28 @@ class Results(Catalogue, Queue):
         """
         for made in (outcome.model, outcome.dataset):
             if made is not None:
-                self.check_manifest(made.manifest)
+                self._check_manifest(made.manifest)
         if outcome.result is not None:
-            self.check_manifest(outcome.result.files)
-        with self.database.writing() as session:
+            self._check_manifest(outcome.result.files)
+        with self.database.writing(self.access) as session:
             row = held_job(session, job_id, worker, attempt)
             if row is None:
                 return False
             if outcome.dataset is not None:
-                row.data = self.put_dataset(session, outcome.dataset, owner=row.owner, job=job_id)
+                row.data = self._put_dataset(session, outcome.dataset, owner=row.owner, job=job_id)
             if outcome.model is not None:
-                row.model = self.put_model(session, outcome.model, owner=row.owner, job=job_id)
+                row.model = self._put_model(session, outcome.model, owner=row.owner, job=job_id)
             if outcome.result is not None:
                 row.result_id = self._put_result(session, row, outcome.result, outcome.code_version or code_version())
             for spec in outcome.next_jobs:
-                self.put_job(session, "", spec, parent=job_id, owner=row.owner)
+                self._put_job(session, "", spec, parent=job_id, owner=row.owner)
             row.state, row.ended, row.failure = "done", self.clock(), None
             row.beats = row.worker = None
             return True
 
     def result(self, job_id: int) -> Result:
         """The result of a finished run. Raises StorageError while there is none."""
-        with self.database.reading() as session:
+        with self.database.reading(self.access) as session:
             row = existing_job(session, job_id)
             body = session.scalar(sa.select(ResultTable.body).where(ResultTable.id == row.result_id))
             if body is None:
@@ -72,7 +71,7 @@ class Results(Catalogue, Queue):
                  .order_by(JobTable.id.desc()).limit(1))
         if project is not None:
             query = query.where(JobTable.project == project)
-        with self.database.reading() as session:
+        with self.database.reading(self.access) as session:
             body = session.scalar(query)
         return Result.model_validate_json(body).baseline if body else ()
 
@@ -89,21 +88,18 @@ class Results(Catalogue, Queue):
                  .join(counted, counted.c.project == ProjectTable.key)
                  .outerjoin(ModelTable, ModelTable.id == ProjectTable.model)
                  .outerjoin(DataTable, DataTable.id == ProjectTable.data).order_by(counted.c.last.desc()))
-        with self.database.reading() as session:
+        with self.database.reading(self.access) as session:
             rows = session.execute(query).all()
         return [Project(key=row[0].key, model=row[0].model, model_name=row[1] or "deleted model", data=row[0].data,
                         data_name=row[2] or "deleted dataset", target=Target.model_validate_json(row[0].target),
                         runs=row[3], active=row[4], last=row[5]) for row in rows]
 
-    def _put_result(self, session: Session, row: JobTable, result: Result, code: str) -> int:
+    def _put_result(self, session: NarrowedSession, row: JobTable, result: Result, code: str) -> int:
         spec = SPEC.validate_json(row.spec)
         assert isinstance(spec, RunSpec), f"job {row.id} is a {row.kind} and has no result"
         row.digest = spec_digest(spec, code=code)
-        described = session.scalar(sa.select(DataTable.description).where(DataTable.id == spec.data))
-        assert described is not None, "a dataset is not deleted while a run on it is active"
-        task = TASKS[DataDescription.model_validate_json(described).task]
         saved = ResultTable(digest=f"{row.digest}:{row.needs or device_kind(row.device or 'cpu')}", job=row.id,
-                            body=result.model_dump_json(), created=self.clock(), **headline(result, task))
+                            body=result.model_dump_json(), families=families(result.spec.recipe), created=self.clock())
         session.add(saved)
         session.flush()
         rows = measurement_rows(result, saved.id)

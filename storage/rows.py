@@ -6,9 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from compression.spec.metrics import METRICS
 from compression.spec.records import Failure, JobSpec, Progress, Recipe, Result
-from compression.spec.task import Task
 from compression.spec.values import whole
 from storage.records import Job
 from storage.tables import JobTable
@@ -25,7 +23,7 @@ def job_record(row: JobTable) -> Job:
         failure=Failure.model_validate_json(row.failure) if row.failure else None, cancel_asked=row.cancel_asked,
         parent=row.parent, model=row.model, data=row.data, project=row.project,
         result_ready=row.result_id is not None, cached_from=row.cached_from, needs=row.needs, owner=row.owner,
-        worker=row.worker, device=row.device)
+        workspace=row.workspace, worker=row.worker, device=row.device)
 
 
 def families(recipe: Recipe) -> str:
@@ -45,26 +43,3 @@ def measurement_rows(result: Result, result_id: int) -> list[dict[str, Any]]:
                      "difference_low": item.difference_low, "difference_high": item.difference_high,
                      "baseline": before.value if before else None})
     return rows
-
-
-def headline(result: Result, task: Task) -> dict[str, Any]:
-    """The few numbers of a result that stand in columns of its row, for queries; what was not measured is None.
-
-    loss: difference of the task's first metric to the baseline, positive is worse. latency_ratio: at the largest
-    batch size.
-    """
-    here, baseline = whole(result.measurements), whole(result.baseline)
-    quality = here.get((task.primary_metric, 0))
-    loss = None
-    if quality is not None and quality.difference is not None:
-        loss = -quality.difference if METRICS[task.primary_metric].higher_is_better else quality.difference
-    size, before = here.get(("size_bytes", 0)), baseline.get(("size_bytes", 0))
-    ratios = {batch: item.value for (metric, batch), item in here.items() if metric == "latency_ratio"}
-    return {
-        "families": families(result.spec.recipe),
-        "loss": loss,
-        "negligible": loss is not None and loss <= task.tolerance,
-        "size_bytes": size.value if size else None,
-        "size_ratio": size.value / before.value if size and before and before.value else None,
-        "latency_ratio": ratios[max(ratios)] if ratios else None,
-    }

@@ -23,7 +23,19 @@ class Table(DeclarativeBase):
     type_annotation_map: ClassVar = {str: Text, dict[str, Any]: JSON, dict[str, str]: JSON}
 
 
-class ModelTable(Table):
+class Owned:
+    """Belongs to a workspace: storage.narrowing adds the condition to every query, and the workspace to a new row."""
+
+    workspace: Mapped[str] = mapped_column()
+
+
+class Named(Owned):
+    """What has the digest of its content for a name: equal content may be in several workspaces, once in each."""
+
+    workspace: Mapped[str] = mapped_column(primary_key=True)
+
+
+class ModelTable(Named, Table):
     __tablename__ = "models"
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
@@ -37,10 +49,9 @@ class ModelTable(Table):
     job: Mapped[int | None] = mapped_column(BigInteger)
     created: Mapped[float] = mapped_column(index=True)
     owner: Mapped[str]
-    project: Mapped[str]
 
 
-class DataTable(Table):
+class DataTable(Named, Table):
     __tablename__ = "datasets"
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
@@ -52,10 +63,9 @@ class DataTable(Table):
     job: Mapped[int | None] = mapped_column(BigInteger)
     created: Mapped[float] = mapped_column(index=True)
     owner: Mapped[str]
-    project: Mapped[str]
 
 
-class ProjectTable(Table):
+class ProjectTable(Named, Table):
     __tablename__ = "projects"
     key: Mapped[str] = mapped_column(primary_key=True)
     model: Mapped[str] = mapped_column(index=True)
@@ -65,7 +75,7 @@ class ProjectTable(Table):
     created: Mapped[float]
 
 
-class ResultTable(Table):
+class ResultTable(Owned, Table):
     """A result stands by itself: several jobs with equal specs point to one."""
 
     __tablename__ = "results"
@@ -74,11 +84,6 @@ class ResultTable(Table):
     job: Mapped[int] = mapped_column(BigInteger)  # the job that made it
     body: Mapped[str]  # Result
     families: Mapped[str]
-    loss: Mapped[float | None]  # of the task's first metric against the baseline; positive is worse
-    negligible: Mapped[bool]  # the loss is within the task's tolerance
-    size_bytes: Mapped[float | None]
-    size_ratio: Mapped[float | None]
-    latency_ratio: Mapped[float | None]
     created: Mapped[float]
     # autoincrement: the id of a deleted result is never given to another, so its numbers may be remembered by id
     __table_args__ = (Index("ix_results_digest", "digest"), {"sqlite_autoincrement": True})
@@ -108,7 +113,7 @@ class MeasurementTable(Table):
     __table_args__ = ({"sqlite_with_rowid": False},)  # the rows of a result lie side by side
 
 
-class JobTable(Table):
+class JobTable(Owned, Table):
     __tablename__ = "jobs"
     id: Mapped[int] = mapped_column(Counter, primary_key=True)
     kind: Mapped[str]
@@ -136,9 +141,10 @@ class JobTable(Table):
     worker: Mapped[str | None]
     device: Mapped[str | None]
     # heartbeats of the attempt: whoever sees none for a lease may take the job; None: its worker is known to be dead
-    beats: Mapped[float | None] = mapped_column("lease_until")
+    beats: Mapped[float | None]
     __table_args__ = (
         Index("ix_jobs_state_id", "state", "id"),
+        Index("ix_jobs_workspace_state", "workspace", "state"),
         Index("ix_jobs_model_data_state", "model", "data", "state"),
         Index("ix_jobs_data", "data"),
         Index("ix_jobs_project_state", "project", "state"),
@@ -146,7 +152,7 @@ class JobTable(Table):
     )
 
 
-class ComparisonTable(Table):
+class ComparisonTable(Owned, Table):
     __tablename__ = "comparisons"
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
@@ -163,6 +169,8 @@ class ComparedRunTable(Table):
 
 
 class SettingTable(Table):
+    """Of the machine, not of a workspace: how large its cache, how long a job may take on its workers."""
+
     __tablename__ = "settings"
     key: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[dict[str, Any]]

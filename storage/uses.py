@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from compression.spec.errors import StorageError
 from storage.base import listed
+from storage.narrowing import NarrowedSession
 from storage.tables import ComparedRunTable, ComparisonTable, JobTable, ResultTable
 
 ACTIVE = ("queued", "running")
 
 
-def refuse_while_used(session: Session, chosen: sa.ColumnElement[bool], what: str, *, with_runs: bool) -> None:
+def refuse_while_used(session: NarrowedSession, chosen: sa.ColumnElement[bool], what: str, *, with_runs: bool) -> None:
     """Raise StorageError if the jobs chosen are queued, running, compared or (unless `with_runs`) finished runs."""
     active = session.execute(sa.select(JobTable.id, JobTable.name, JobTable.state).where(
         chosen, JobTable.state.in_(ACTIVE)).order_by(JobTable.id)).all()
@@ -29,7 +29,7 @@ def refuse_while_used(session: Session, chosen: sa.ColumnElement[bool], what: st
                            "Delete it together with its runs, or keep it.")
 
 
-def refuse_while_compared(session: Session, chosen: sa.ColumnElement[bool], what: str) -> None:
+def refuse_while_compared(session: NarrowedSession, chosen: sa.ColumnElement[bool], what: str) -> None:
     """Raise StorageError if a saved comparison, of whomever, shows one of the jobs chosen."""
     compared = session.execute(
         sa.select(ComparisonTable.name, ComparisonTable.owner).distinct()
@@ -44,7 +44,7 @@ def refuse_while_compared(session: Session, chosen: sa.ColumnElement[bool], what
                            "first (on the Compare page, under Save or open), or ask the owner to.")
 
 
-def delete_finished(session: Session, chosen: sa.ColumnElement[bool]) -> list[int]:
+def delete_finished(session: NarrowedSession, chosen: sa.ColumnElement[bool]) -> list[int]:
     """Delete ended jobs, and results that no other job points to; gives the ids of the jobs."""
     rows = session.execute(sa.select(JobTable.id, JobTable.result_id).where(
         chosen, JobTable.state.not_in(ACTIVE))).all()

@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from compression.data.ingest import read_splits
+from storage.access import LOCAL_ACCESS
 from storage.store import open_store
 from tests.browser.look import go, picture, settle
 from tests.importers.graphs import export, files_of
@@ -108,7 +109,7 @@ def test_a_strangers_onnx_and_headerless_data_reach_a_plot_in_under_ten_clicks(a
     clicks = int(page.evaluate("sessionStorage.clicks")) + dialogs
     assert clicks < MOST_CLICKS, clicks
 
-    store = open_store(root=app.home)
+    store = open_store(LOCAL_ACCESS, root=app.home)
     (row,) = store.models()
     assert row.notes["binding"]["inputs"] == {"x0": {"column": "column_2", "from": {"column_2": "as-is"}},
                                               "x1": {"column": "column_3", "from": {"column_3": "as-is"}}}
@@ -128,7 +129,7 @@ def bring(app, page: Page, data: list[Path], model: list[Path]) -> dict[str, dic
     upload(page, *model)
     import_model(page)
     expect(page.get_by_text("Measured when it was imported")).to_be_visible()
-    store = open_store(root=app.home)
+    store = open_store(LOCAL_ACCESS, root=app.home)
     look = store.models()[0].notes["first_look"]
     store.close()
     return {line["name"]: {one["metric"]: one["value"] for one in line["measurements"]} for line in look["lines"]}
@@ -152,7 +153,7 @@ def test_a_published_onnx_is_bound_by_its_own_mappings_and_evaluates_as_by_hand_
     found = bring(app, page, [SHARED / "ml_latest_small" / "ratings.csv"], sorted(mf.iterdir()))
     picture(page, "bring-mf")
     expect(page.get_by_text("not in the model's vocabulary")).to_be_visible()  # younger films than its own
-    store = open_store(root=app.home)
+    store = open_store(LOCAL_ACCESS, root=app.home)
     (row,) = store.datasets()
     assert store.models()[0].notes["binding"]["inputs"] == {
         "user_idx": {"column": "userId", "from": {"userId": "file:user2idx"}},

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from compression.spec.records import Step
+from storage.access import LOCAL_ACCESS
 from storage.store import open_store
 from tests.browser.look import choose, go, settle, until
 
@@ -31,7 +32,7 @@ def served(tmp_path_factory):
     finally:
         filled.RECIPES.clear()
         filled.RECIPES.update(before)
-    store = open_store(url=f"sqlite:///{home / 'recpress.db'}", root=home)
+    store = open_store(LOCAL_ACCESS, url=f"sqlite:///{home / 'recpress.db'}", root=home)
     store.save_comparison("Spring", [ids["int8"], ids["student"]])
     store.close()
     for app in serve(home):
@@ -78,7 +79,7 @@ def sort_by_name(page: Page) -> None:
 
 def test_ticks_choose_the_rows_they_stand_in_after_sorting(served, page):
     app, _ = served
-    by_name = {job.name: job.id for job in open_store(url=f"sqlite:///{app.home / 'recpress.db'}", root=app.home)
+    by_name = {job.name: job.id for job in open_store(LOCAL_ACCESS, root=app.home)
                .jobs(kinds=["run"], per_page=50).items}
     go(page, f"{app.url}/compare")
     wanted = []
@@ -165,7 +166,7 @@ def test_ticks_of_the_runs_page_are_of_the_jobs_they_stand_in_though_a_new_job_m
     go(page, f"{app.url}/runs")
     wanted = [int(first_column(page)[2])]
     tick(page, 2)
-    store = open_store(url=f"sqlite:///{app.home / 'recpress.db'}", root=app.home)
+    store = open_store(LOCAL_ACCESS, root=app.home)
     spec = store.job(ids["rare"]).spec
     store.submit(spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"seed": 99})}))
     wanted.append(int(first_column(page)[4]))
@@ -184,7 +185,7 @@ def test_a_saved_comparison_goes_after_a_second_click(served, page):
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("button", name="Delete for good").click()
     settle(page)
-    store = open_store(url=f"sqlite:///{app.home / 'recpress.db'}", root=app.home)
+    store = open_store(LOCAL_ACCESS, root=app.home)
     assert store.comparisons() == []
 
 
@@ -239,7 +240,7 @@ def test_the_limits_show_what_they_are_when_opened_late_and_an_emptied_one_is_no
     "runs?state=done&q=int8"])
 def test_back_from_another_page_opens_the_same_picture(served, page, address):
     app, ids = served
-    project = open_store(url=f"sqlite:///{app.home / 'recpress.db'}", root=app.home).job(ids["int8"]).project
+    project = open_store(LOCAL_ACCESS, root=app.home).job(ids["int8"]).project
     go(page, f"{app.url}/{address.format(project=project, **ids)}")
     address, rows = page.url, first_column(page)
     page.get_by_role("link", name="Settings").first.click()

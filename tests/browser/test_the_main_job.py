@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 from sklearn.metrics import roc_auc_score
 
+from storage.access import LOCAL_ACCESS
 from storage.store import open_store
 from tests.browser.look import choose, go, picture, point_of, settle
 from ui.server.split_file import write_split
@@ -27,7 +28,7 @@ def test_sample_to_trained_model_to_runs_to_compare_to_a_bundle_that_gives_the_n
     page = context.new_page()
     start_the_sample(page, app.url)
     queue_two_recipes_and_a_sweep(page, app.url)
-    store = open_store(root=app.home)
+    store = open_store(LOCAL_ACCESS, root=app.home)
     wait_for_runs(page, store, 5)
 
     go(page, f"{app.url}/compare")

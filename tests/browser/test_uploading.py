@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from storage.access import LOCAL_ACCESS
 from storage.store import open_store
 from tests.browser.look import axe_findings, go, picture, settle
 from tests.tiny import write_tiny_data
@@ -48,7 +49,7 @@ def test_an_uploaded_table_is_guessed_saved_and_listed(app, page, tmp_path):
     assert axe_findings(page) == []
     page.get_by_role("button", name="Save the dataset").click()
     page.get_by_role("button", name="Upload a model for it").wait_for(timeout=60_000)
-    store = open_store(url=f"sqlite:///{app.home / 'recpress.db'}", root=app.home)
+    store = open_store(LOCAL_ACCESS, url=f"sqlite:///{app.home / 'recpress.db'}", root=app.home)
     assert [row.name for row in store.datasets()] == ["clicks"]
 
 
@@ -78,7 +79,7 @@ def test_a_lost_connection_and_a_reload_only_cost_the_piece_that_was_under_way(a
     choose(page, path)
     page.get_by_text(re.compile(r"MB, ready")).wait_for(timeout=60_000)
     assert sent == [0, PIECE, 2 * PIECE]
-    store = open_store(url=f"sqlite:///{app.home / 'recpress.db'}", root=app.home)
+    store = open_store(LOCAL_ACCESS, url=f"sqlite:///{app.home / 'recpress.db'}", root=app.home)
     assert any(file.stat().st_size == path.stat().st_size for file in (store.home / "files" / "objects").glob("*/*"))
     page.context.close()
 

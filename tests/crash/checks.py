@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from storage.narrowing import EVERY_WORKSPACE
 from storage.store import Store
 from storage.tables import MeasurementTable, ResultTable
 
@@ -20,7 +21,7 @@ def check_done_once(store: Store, ids: list[int], steps: int) -> None:
     assert [job.state for job in jobs] == ["done"] * len(ids)
     points = store.points(jobs[0].model, jobs[0].data)
     assert [point.job_id for point in points] == sorted(ids)
-    with store.database.reading() as session:
+    with store.database.reading(EVERY_WORKSPACE) as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(ResultTable)) == len(ids)
         assert session.scalar(sa.select(sa.func.count()).select_from(MeasurementTable)) == 3 * len(ids)
     for job in jobs:

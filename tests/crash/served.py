@@ -22,6 +22,7 @@ from typing import TypeVar
 import psutil
 
 from jobs.processes import MARK
+from storage.access import LOCAL_ACCESS
 from storage.store import Store, open_store
 
 ROOT = Path(__file__).parents[2]
@@ -95,7 +96,7 @@ class App:
                                     cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True)
 
     def open_store(self) -> Store:
-        return open_store(self.url, self.home)
+        return open_store(LOCAL_ACCESS, self.url, self.home)
 
     def is_ready(self) -> bool:
         assert self.process is not None and self.process.poll() is None, self.log.read_text()[-3000:]

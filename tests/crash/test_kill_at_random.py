@@ -9,7 +9,8 @@ import time
 
 import psutil
 
-from storage.queue import TRIES
+from storage.claims import TRIES
+from storage.narrowing import EVERY_WORKSPACE
 from tests.crash.checks import check_done_once
 from tests.crash.served import App
 
@@ -65,7 +66,7 @@ def test_kills_at_random_moments_leave_each_job_done_once(app, store, queue):
 
 def is_on_its_last_try(store) -> bool:
     """A job that is killed a third time fails by design; the kill comes at another moment."""
-    with store.database.reading() as session:
+    with store.database.reading(EVERY_WORKSPACE) as session:
         lost = session.connection().exec_driver_sql(
             "SELECT max(attempt - attempts_before) FROM jobs WHERE state IN ('queued', 'running')").scalar()
     return (lost or 0) >= TRIES - 1

@@ -17,6 +17,7 @@ from compression.data.split import split_rows
 from compression.data.summary import summarise
 from compression.spec.errors import DataError
 from compression.spec.signature import Input, Signature
+from storage.access import LOCAL_ACCESS
 from storage.store import open_store
 from tests.data.write import COLUMNS, write_data
 from ui.datasets.preview import described, guess_files, with_companions
@@ -143,7 +144,7 @@ def test_users_too_short_for_leaving_one_out_leave_no_test_and_that_is_said():
 
 @pytest.mark.realdata
 def test_the_files_of_ncf_are_a_test_of_6040_users_with_100_candidates(tmp_path):
-    store = open_store(root=tmp_path / "home")
+    store = open_store(LOCAL_ACCESS, root=tmp_path / "home")
     uploads = []
     for name in ("ml-1m.test.rating", "ml-1m.test.negative"):
         source = SHARED / "models/ncf_gmf_pytorch" / name

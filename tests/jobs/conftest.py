@@ -2,13 +2,14 @@ import pytest
 
 from jobs.local import LocalExecutor
 from jobs.worker import Worker
+from storage.access import LOCAL_ACCESS
 from storage.store import Store, open_store
 from tests.jobs.fake import submitter
 
 
 @pytest.fixture
 def store(tmp_path) -> Store:
-    opened = open_store(None, tmp_path / "home")
+    opened = open_store(LOCAL_ACCESS, None, tmp_path / "home")
     yield opened
     opened.close()
 

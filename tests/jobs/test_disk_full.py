@@ -20,6 +20,7 @@ from compression.spec.errors import DataError, ModelError, StorageError
 from jobs.failures import DISK_FULL, KILLED, ended_by, explain
 from jobs.local import LocalExecutor
 from jobs.worker import Worker, work
+from storage.access import LOCAL_ACCESS
 from storage.reserve import RESERVE_BYTES
 from storage.store import open_store
 from tests.small_disk import fill, small_disk
@@ -136,7 +137,7 @@ def test_the_disk_is_asked_where_a_library_gives_no_reason(tmp_path):
 @pytest.fixture
 def small_home(tmp_path):
     """A store and a worker whose home is a disk of 4 MB, the database on it."""
-    with small_disk(tmp_path / "disk", "4m") as disk, closing(open_store(None, disk / "home")) as store:
+    with small_disk(tmp_path / "disk", "4m") as disk, closing(open_store(LOCAL_ACCESS, None, disk / "home")) as store:
         yield disk, store, Worker(store, "cpu", LocalExecutor(device="cpu", threads=1,
                                                               perform="tests.jobs.fake:perform"))
 
@@ -175,7 +176,7 @@ def test_a_full_disk_leaves_a_job_that_cannot_begin_failed_with_the_reason(small
 
 
 def test_a_disk_filled_by_somebody_else_still_takes_the_failure(tmp_path):
-    with small_disk(tmp_path / "disk", "64m") as disk, closing(open_store(None, disk / "home")) as store:
+    with small_disk(tmp_path / "disk", "64m") as disk, closing(open_store(LOCAL_ACCESS, None, disk / "home")) as store:
         reserve = store.home / "reserve"
         assert reserve.stat().st_size == RESERVE_BYTES
         fill(disk)

@@ -5,7 +5,7 @@ import pytest
 from compression.spec.errors import RecipeError
 from compression.spec.records import Recipe, Step
 from jobs.submit import submit, submit_many
-from tests.storage.given import run_spec
+from tests.storage.given import as_person, run_spec
 
 
 def spec_with(store, *steps):
@@ -27,6 +27,6 @@ def test_one_broken_recipe_keeps_the_whole_sweep_out_of_the_queue(store):
 
 
 def test_a_good_recipe_is_queued_with_its_parent_and_owner(store):
-    first = submit(store, run_spec(store), owner="anna")
-    clone = submit(store, run_spec(store, seed=1), parent=first, owner="bert")
+    first = submit(as_person(store, "anna"), run_spec(store))
+    clone = submit(as_person(store, "bert"), run_spec(store, seed=1), parent=first)
     assert (store.job(clone).parent, store.job(clone).owner) == (first, "bert")

@@ -16,6 +16,7 @@ from jobs.failures import DISK_FULL, KILLED, OUT_OF_MEMORY
 from jobs.perform import KINDS
 from jobs.processes import is_running
 from jobs.worker import Worker, assignment, work
+from storage.narrowing import EVERY_WORKSPACE
 from tests.test_imports import ROOT, imported_modules
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes by signals")
@@ -168,7 +169,7 @@ def test_a_child_whose_worker_lost_the_lease_is_stopped_and_saves_nothing(store,
     thread = threading.Thread(target=work, args=(worker,), kwargs={"once": True})
     thread.start()
     wait_for(lambda: store.job(job_id).progress)
-    with store.database.writing() as session:
+    with store.database.writing(EVERY_WORKSPACE) as session:
         session.connection().exec_driver_sql("UPDATE jobs SET worker = 'another', attempt = 2")
     thread.join(120)
     job = store.job(job_id)
@@ -180,8 +181,8 @@ def test_an_outcome_that_was_ready_when_the_worker_died_is_saved_without_doing_i
     job = store.claim("dead", "cpu")
     child = worker.executor.start(assignment(store, job))
     assert child.wait(120) and child.failure() is None
-    with store.database.writing() as session:
-        session.connection().exec_driver_sql("UPDATE jobs SET lease_until = NULL")
+    with store.database.writing(EVERY_WORKSPACE) as session:
+        session.connection().exec_driver_sql("UPDATE jobs SET beats = NULL")
     work(worker, once=True)
     assert store.job(job_id).state == "done"
     assert store.log_path(job_id).read_text().count("step 0") == 1

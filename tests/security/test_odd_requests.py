@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 from starlette.applications import Starlette
 
+from storage.access import LOCAL_ACCESS
 from storage.store import open_store
 from tests.security.odd_values import BESIDE, ODD, PARAMETERS
 from tests.ui.app import open_page
@@ -37,7 +38,7 @@ def pages(home, monkeypatch) -> None:
 
 @pytest.fixture(scope="module")
 def client(home):
-    store = open_store(url=f"sqlite:///{home / 'recpress.db'}", root=home)
+    store = open_store(LOCAL_ACCESS, url=f"sqlite:///{home / 'recpress.db'}", root=home)
     with served(Starlette(routes=make_routes(lambda: store))) as port:
         yield Client(port, {TOKEN_HEADER: session_token(store)})
     store.close()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from storage.access import LOCAL_ACCESS
 from storage.store import open_store
 from tests.browser.conftest import Served, serve
 from tests.ui.filled import filled_home
@@ -143,7 +144,7 @@ def test_first_visits_at_the_same_moment_all_see_their_page(tmp_path):
 
 
 def test_a_signal_ends_the_app_although_requests_are_half_sent_and_sessions_are_open(own_server):
-    port, store = port_of(own_server), open_store(root=own_server.home)
+    port, store = port_of(own_server), open_store(LOCAL_ACCESS, root=own_server.home)
     headers = {TOKEN_HEADER: session_token(store)}
     client = Client(port, headers)
     upload = begin(client, size=1000)

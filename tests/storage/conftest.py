@@ -2,7 +2,9 @@
 
 import pytest
 
-from storage.store import Store, open_store
+from storage.access import LOCAL_ACCESS
+from storage.machine import Machine, open_machine
+from storage.store import Store
 from tests.postgresql import own_schema
 from tests.storage.given import Clock
 
@@ -30,7 +32,12 @@ def monotonic() -> Clock:
 
 
 @pytest.fixture
-def store(database_url, tmp_path, clock, monotonic) -> Store:
-    opened = open_store(database_url, tmp_path / "home", clock=clock, monotonic=monotonic)
+def machine(database_url, tmp_path, clock, monotonic) -> Machine:
+    opened = open_machine(database_url, tmp_path / "home", clock=clock, monotonic=monotonic)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def store(machine) -> Store:
+    return Store(machine, LOCAL_ACCESS)

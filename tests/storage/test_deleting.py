@@ -4,7 +4,7 @@ import pytest
 
 from compression.spec.errors import StorageError
 from storage.records import Outcome
-from tests.storage.given import add_data, add_model, finished_run, result_of, run_spec
+from tests.storage.given import add_data, add_model, as_person, finished_run, result_of, run_spec
 
 
 def test_a_model_that_a_queued_job_uses_is_kept(store):
@@ -29,14 +29,14 @@ def test_a_dataset_that_a_running_job_uses_is_kept(store):
 def test_what_another_person_compares_is_kept_until_they_delete_the_comparison(store):
     spec = run_spec(store)
     run = finished_run(store, spec, name="small")
-    saved = store.save_comparison("for Monday", [run], owner="anna")
+    saved = as_person(store, "anna").save_comparison("for Monday", [run])
     for delete in (lambda: store.delete_job(run), lambda: store.delete_model(spec.model, with_runs=True),
                    lambda: store.delete_dataset(spec.data, with_runs=True)):
         with pytest.raises(StorageError, match="the saved comparison 'for Monday' of anna shows it"):
             delete()
     with pytest.raises(StorageError, match="belongs to anna"):
-        store.delete_comparison(saved, owner="bert")
-    store.delete_comparison(saved, owner="anna")
+        as_person(store, "bert").delete_comparison(saved)
+    as_person(store, "anna").delete_comparison(saved)
     store.delete_job(run)
     assert store.jobs().total == 0
 
@@ -102,7 +102,7 @@ def test_a_comparison_keeps_its_runs_in_order_and_its_view(store):
     store.save_comparison("b", runs, comparison_id=saved)
     assert [(item.name, item.runs) for item in store.comparisons()] == [("b", tuple(runs))]
     with pytest.raises(StorageError, match="belongs to local"):
-        store.save_comparison("c", runs, comparison_id=saved, owner="anna")
+        as_person(store, "anna").save_comparison("c", runs, comparison_id=saved)
     with pytest.raises(StorageError, match="There is no job 999"):
         store.save_comparison("d", [999])
     with pytest.raises(StorageError, match="needs at least one run"):

@@ -3,9 +3,10 @@
 import pytest
 
 from compression.spec.records import SampleSpec
-from storage.comparisons import FORGET_S
+from storage.access import LOCAL_ACCESS
 from storage.silence import LEASE_S, Silence
 from storage.store import open_store
+from storage.workers import FORGET_S
 from tests.storage.given import Clock, pass_a_lease
 
 HOUR_S = 3600.0
@@ -14,7 +15,7 @@ HOUR_S = 3600.0
 @pytest.fixture
 def other(database_url, tmp_path):
     """The store of another process, whose wall clock and monotonic clock are its own."""
-    opened = open_store(database_url, tmp_path / "home", clock=Clock(), monotonic=Clock())
+    opened = open_store(LOCAL_ACCESS, database_url, tmp_path / "home", clock=Clock(), monotonic=Clock())
     yield opened
     opened.close()
 
@@ -80,10 +81,10 @@ def test_a_worker_is_alive_while_its_signs_come_and_silent_after_a_lease_without
 
 def test_a_silent_gpu_worker_no_longer_decides_where_an_equal_run_counts_as_done(store, monotonic):
     store.add_worker("w1", "cuda:0")
-    with store.database.reading() as session:
+    with store.database.reading(store.access) as session:
         assert store._best_device(session) == "cuda"
     monotonic.now += LEASE_S + 1
-    with store.database.reading() as session:
+    with store.database.reading(store.access) as session:
         assert store._best_device(session) == "cpu"
 
 

@@ -15,8 +15,10 @@ from alembic.script import ScriptDirectory
 from compression.spec.code_version import code_version
 from compression.spec.errors import StorageError
 from compression.spec.records import ImportDataSpec, SampleSpec
+from storage.access import LOCAL_ACCESS
 from storage.engine import Database, make_engine
 from storage.migrations import HEAD
+from storage.narrowing import EVERY_WORKSPACE
 from storage.store import open_store
 from storage.tables import Table
 from storage.upgrade import MIGRATIONS, upgrade
@@ -40,7 +42,7 @@ def test_the_migrations_make_the_tables_of_the_code(database_url, store):
 
 
 def test_processes_that_start_at_once_migrate_once(database_url, tmp_path):
-    code = "import sys; from storage.store import open_store; open_store(sys.argv[1], sys.argv[2]).counts()"
+    code = "import sys; from storage.machine import open_machine; open_machine(sys.argv[1], sys.argv[2]).workers()"
     started = [run_python(code, database_url, str(tmp_path / "home")) for _ in range(3)]
     for process in started:
         _, errors = process.communicate(timeout=60)
@@ -49,7 +51,7 @@ def test_processes_that_start_at_once_migrate_once(database_url, tmp_path):
 
 def test_opening_again_changes_nothing(database_url, store, tmp_path):
     model = add_model(store)
-    assert open_store(database_url, tmp_path / "home").model(model).name == "DeepFM"
+    assert open_store(LOCAL_ACCESS, database_url, tmp_path / "home").model(model).name == "DeepFM"
 
 
 def test_a_database_of_a_newer_version_is_left_alone(database_url, store):
@@ -68,30 +70,31 @@ def test_a_database_of_a_newer_version_is_left_alone(database_url, store):
 ])
 def test_an_address_that_cannot_be_used_is_explained(url, said, tmp_path):
     with pytest.raises(StorageError, match=said):
-        open_store(url, tmp_path)
+        open_store(LOCAL_ACCESS, url, tmp_path)
 
 
 def test_a_home_that_cannot_be_written_is_explained(tmp_path):
     (tmp_path / "home").write_text("a file, not a folder")
     with pytest.raises(StorageError, match="can't be read or written"):
-        open_store(None, tmp_path / "home")
+        open_store(LOCAL_ACCESS, None, tmp_path / "home")
 
 
 def test_a_file_that_is_no_database_is_explained(tmp_path):
     (tmp_path / "recpress.db").write_text("not a database, and long enough to be looked at" * 40)
     with pytest.raises(StorageError, match="The database can't be opened: file is not a database"):
-        open_store(f"sqlite:///{tmp_path / 'recpress.db'}", tmp_path)
+        open_store(LOCAL_ACCESS, f"sqlite:///{tmp_path / 'recpress.db'}", tmp_path)
 
 
 def test_processes_that_read_then_write_lose_no_update(database_url, store, tmp_path):
     store.set_setting("count", 0)
     code = """
 import sys
-from storage.store import open_store
+from storage.machine import open_machine
+from storage.narrowing import EVERY_WORKSPACE
 from storage.tables import SettingTable
-store = open_store(sys.argv[1], sys.argv[2])
+store = open_machine(sys.argv[1], sys.argv[2])
 for _ in range(100):
-    with store.database.writing() as session:
+    with store.database.writing(EVERY_WORKSPACE) as session:
         row = session.get(SettingTable, "count", with_for_update=True)
         row.value = {"value": row.value["value"] + 1}
 """
@@ -104,11 +107,12 @@ for _ in range(100):
 
 def test_opening_again_drops_no_lock_of_this_process(tmp_path):
     """Closing any handle of a file ends all of a process's locks on it (POSIX): SQLite's own must not be lost."""
-    store = open_store(None, tmp_path)
-    with store.database.reading() as session:
+    store = open_store(LOCAL_ACCESS, None, tmp_path)
+    with store.database.reading(EVERY_WORKSPACE) as session:
         session.execute(sa.text("SELECT count(*) FROM jobs"))
-        open_store(None, tmp_path)
-        code = "import sys; from storage.store import open_store; open_store(None, sys.argv[1]).set_setting('key', 1)"
+        open_store(LOCAL_ACCESS, None, tmp_path)
+        code = ("import sys; from storage.machine import open_machine; "
+                "open_machine(None, sys.argv[1]).set_setting('key', 1)")
         process = run_python(code, str(tmp_path))  # the last to close deletes the log: it must see that it isn't
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
@@ -116,21 +120,21 @@ def test_opening_again_drops_no_lock_of_this_process(tmp_path):
 
 
 def test_what_fails_in_the_middle_of_a_transaction_leaves_no_trace(store):
-    with pytest.raises(ZeroDivisionError), store.database.writing() as session:
-        store.put_job(session, "", SampleSpec(), parent=None, owner="local")
+    with pytest.raises(ZeroDivisionError), store.database.writing(store.access) as session:
+        store._put_job(session, "", SampleSpec(), parent=None, owner="local")
         1 / 0  # noqa: B018
     assert store.jobs().total == 0
 
 
 def test_a_reader_does_not_wait_for_a_writer(tmp_path):
-    store = open_store(None, tmp_path)
-    with store.database.writing() as session:
-        store.put_job(session, "", SampleSpec(), parent=None, owner="local")
+    store = open_store(LOCAL_ACCESS, None, tmp_path)
+    with store.database.writing(store.access) as session:
+        store._put_job(session, "", SampleSpec(), parent=None, owner="local")
         assert store.jobs().total == 0
 
 
 def test_a_full_disk_is_explained(tmp_path):
-    store = open_store(None, tmp_path)
+    store = open_store(LOCAL_ACCESS, None, tmp_path)
     engine = make_engine(f"sqlite:///{tmp_path / 'recpress.db'}")
 
     @sa.event.listens_for(engine, "connect")
@@ -176,11 +180,11 @@ def test_the_code_version_is_the_same_in_another_process():
 def test_ten_thousand_runs_are_counted_in_sql_and_read_once(tmp_path):
     from storage.rows import measurement_rows
 
-    store = open_store(None, tmp_path)
+    store = open_store(LOCAL_ACCESS, None, tmp_path)
     spec = run_spec(store)
     first = finished_run(store, spec)
     rows = 10_000
-    with store.database.writing() as session:
+    with store.database.writing(EVERY_WORKSPACE) as session:
         for table, changed in (("results", "job=i.n"), ("jobs", "result_id=i.n")):
             column, _, _ = changed.partition("=")
             names = [name for name in Table.metadata.tables[table].columns.keys() if name not in ("id", column)]  # noqa: SIM118
@@ -192,7 +196,7 @@ def test_ten_thousand_runs_are_counted_in_sql_and_read_once(tmp_path):
         metrics = [{**template[0], "metric": f"metric {index}"} for index in range(17)]
         session.connection().execute(sa.insert(Table.metadata.tables["measurements"]), [
             {**row, "result_id": number} for number in range(2, rows + 1) for row in metrics])
-    cold = _best(lambda: open_store(None, tmp_path).points(spec.model, spec.data))
+    cold = _best(lambda: open_store(LOCAL_ACCESS, None, tmp_path).points(spec.model, spec.data))
     assert len(store.points(spec.model, spec.data)) == rows
     # ratios to reading every run anew, in turn on the same machine: absolute times stand in docs/results
     assert _best(lambda: store.points(spec.model, spec.data)) < 0.6 * cold

@@ -16,7 +16,8 @@ from compression.spec.records import (
     Target,
     TrainSpec,
 )
-from storage.queue import TRIES
+from storage.access import LOCAL_ACCESS
+from storage.claims import TRIES
 from storage.records import Outcome
 from storage.silence import LEASE_S
 from storage.store import open_store
@@ -42,7 +43,7 @@ def test_two_workers_that_claim_at_once_never_get_the_same_job(store, database_u
     claimed = []
 
     def claim_all(name):
-        own = open_store(database_url, tmp_path / "home", clock=store.clock)
+        own = open_store(LOCAL_ACCESS, database_url, tmp_path / "home", clock=store.clock)
         while (job := own.claim(name, "cpu")) is not None:
             claimed.append(job.id)
         own.close()

@@ -7,7 +7,7 @@ from compression.spec.records import Recipe, SampleSpec, Step, TrainSpec
 from storage.digests import manifest_digest
 from storage.records import NewData, NewModel, Outcome
 from storage.rows import families
-from tests.storage.given import add_data, add_model, finished_run, result_of, run_spec
+from tests.storage.given import add_data, add_model, as_person, finished_run, result_of, run_spec
 
 
 def test_a_result_comes_back_as_it_was_saved(store):
@@ -81,7 +81,7 @@ def test_a_result_that_names_a_missing_file_is_refused_and_nothing_is_saved(stor
 
 
 def test_a_job_that_made_a_dataset_queues_its_training_in_the_same_transaction(store):
-    sample_job = store.submit(SampleSpec(architecture="deepfm"), owner="anna")
+    sample_job = as_person(store, "anna").submit(SampleSpec(architecture="deepfm"))
     job = store.claim("w", "cpu")
     made = store.dataset(add_data(store, "template"))
     manifest = {"x.csv": store.files.put_bytes(b"x")}
@@ -95,7 +95,7 @@ def test_a_job_that_made_a_dataset_queues_its_training_in_the_same_transaction(s
 
 def test_a_trained_model_belongs_to_the_owner_of_its_job(store):
     data = add_data(store)
-    job_id = store.submit(TrainSpec(data=data, architecture="fm"), owner="anna")
+    job_id = as_person(store, "anna").submit(TrainSpec(data=data, architecture="fm"))
     job = store.claim("w", "cpu")
     described = store.model(add_model(store)).description
     manifest = {"model.safetensors": store.files.put_bytes(b"weights")}

@@ -214,10 +214,11 @@ def test_a_slower_run_within_its_interval_may_be_recommended_and_the_sentence_sa
 
 
 def test_store_page_and_card_read_the_same_numbers_of_a_result(tmp_path):
+    from storage.access import LOCAL_ACCESS
     from storage.store import open_store
     from tests.ui.filled import fill
 
-    store = open_store(url=f"sqlite:///{tmp_path / 'r.db'}", root=tmp_path)
+    store = open_store(LOCAL_ACCESS, url=f"sqlite:///{tmp_path / 'r.db'}", root=tmp_path)
     ids = fill(store, failed=False, active=False)
     job = store.job(ids["student"])
     point = next(one for one in store.points(job.model, job.data) if one.job_id == job.id)

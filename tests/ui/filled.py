@@ -25,6 +25,7 @@ from compression.spec.records import (
     Tensor,
 )
 from compression.spec.signature import Input, Signature
+from storage.access import LOCAL_ACCESS
 from storage.records import NewData, NewModel, Outcome
 from storage.store import Store, open_store
 
@@ -181,7 +182,7 @@ def fill_many(store: Store, count: int, *, seed: int = 0) -> tuple[str, str]:
 
 def store_at(home: Path) -> Store:
     """The store of a home folder."""
-    return open_store(url=f"sqlite:///{home / 'recpress.db'}", root=home)
+    return open_store(LOCAL_ACCESS, url=f"sqlite:///{home / 'recpress.db'}", root=home)
 
 
 def filled_home(folder: Path, **options: bool) -> dict[str, int]:

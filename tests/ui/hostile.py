@@ -15,6 +15,7 @@ from compression.data.summary import ColumnSummary, DataSummary, Leakage, Profil
 from compression.spec.data_description import Column, DataDescription, Label, Role
 from compression.spec.records import Failure, ImportDataSpec, ModelDescription, Progress, Question, Recipe, RunSpec
 from compression.spec.signature import Input, Signature
+from storage.access import LOCAL_ACCESS
 from storage.records import NewData, NewModel
 from storage.store import Store, open_store
 from tests.ui.filled import RECIPES, WORKER, description, finish_next, spec_of
@@ -37,7 +38,7 @@ PLAIN_ENDINGS = ("id", "form_id", "alt", "key", "query_string", "query_params", 
 
 def hostile_home(folder: Path) -> dict[str, Any]:
     """Fill a fresh home with hostile texts; gives what addresses need."""
-    store = open_store(url=f"sqlite:///{folder / 'recpress.db'}", root=folder)
+    store = open_store(LOCAL_ACCESS, url=f"sqlite:///{folder / 'recpress.db'}", root=folder)
     found = _fill(store)
     store.close()
     return found

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from storage.access import LOCAL_ACCESS
 from storage.store import open_store
 from tests.ui.app import upload_page, uploaded
 from tests.ui.hostile import hostile_home
@@ -58,7 +59,7 @@ def test_an_upload_is_read_by_one_child_beside_the_page_or_by_none(tmp_path, sta
                                                                    children):
     monkeypatch.setenv("RECPRESS_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    store = open_store(url=f"sqlite:///{tmp_path / 'home' / 'recpress.db'}", root=tmp_path / "home")
+    store = open_store(LOCAL_ACCESS, url=f"sqlite:///{tmp_path / 'home' / 'recpress.db'}", root=tmp_path / "home")
     kind = {"models": "model", "datasets": "data"}[page]
     upload_page(store, page, [uploaded(store, name, data, kind)]).run()
     assert [thread for thread, _ in started] == ["background"] * children

@@ -42,9 +42,10 @@ def recommended(_points: Sequence[Point], of: tuple, limits: Limits) -> Recommen
 
 
 def revision(store: Store, project: Project) -> tuple:
-    """Changes when a run of the project is finished or taken away; the home folder is part of it."""
+    """Changes when a run of the project is finished or taken away; home folder and workspace are part of it."""
     newest = store.jobs(project=project.key, states=["done"], per_page=1)
-    return (str(store.home), project.key, newest.total, newest.items[0].id if newest.items else 0)
+    return (str(store.home), store.access.workspace, project.key, newest.total,
+            newest.items[0].id if newest.items else 0)
 
 
 def chosen_points(points: Sequence[Point], runs: Sequence[int], text: str) -> list[Point]:

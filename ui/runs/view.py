@@ -91,8 +91,8 @@ def note(job: Job) -> str:
 
 
 @st.cache_resource(show_spinner=False, max_entries=5000)
-def headline(_store: Store, home: str, job_id: int) -> tuple[str, ...]:
-    """Size, AUC and time of a finished run in words; a result never changes."""
+def headline(_store: Store, place: tuple[str, str], job_id: int) -> tuple[str, ...]:
+    """Size, AUC and time of a finished run in words; a result never changes. place: its home and workspace."""
     result = _store.result(job_id)
     values, sizes = values_of(result), result.spec.target.batch_sizes
     size, auc = values.get("size_bytes"), values.get("auc")
@@ -113,7 +113,8 @@ def time_words(values: Values, sizes: Sequence[int]) -> str:
 def draw_table(store: Store, page: Page[Job]) -> list[Job]:
     """One page of jobs; gives the ticked ones."""
     names = {row.id: row.name for row in [*store.models(), *store.datasets()]}
-    found = {job.id: headline(store, str(store.home), job.id) for job in page.items if job.result_ready}
+    place = (str(store.home), store.access.workspace)
+    found = {job.id: headline(store, place, job.id) for job in page.items if job.result_ready}
     rows = job_rows(page.items, names, found)
     if not any(job.parent for job in page.items):
         rows = [{key: value for key, value in row.items() if key != "Cloned from"} for row in rows]

@@ -8,23 +8,35 @@ from typing import Any
 
 import streamlit as st
 
-from storage.store import Store, open_store
+from storage.access import LOCAL_ACCESS, Access
+from storage.machine import Machine, open_machine
+from storage.store import Store
 from ui.shared.escape import escaped
 from ui.shared.pages import PAGE_OF
 
 
+def access() -> Access:
+    """Who asks, and in which workspace: the one place that says so for pages and routes."""
+    return LOCAL_ACCESS
+
+
 def store() -> Store:
-    """The store of this process, opened and migrated once."""
+    """The store as this session may see it."""
+    return Store(machine(), access())
+
+
+def machine() -> Machine:
+    """The database and home of this process, opened and migrated once."""
     # a plain cache, because the routes ask outside of any session; the variables are its key
     key = (os.environ.get("DATABASE_URL"), os.environ.get("RECPRESS_HOME"))
     with _opening:
         if key not in _opened:
-            _opened[key] = open_store()
+            _opened[key] = open_machine()
         return _opened[key]
 
 
 _opening = threading.Lock()
-_opened: dict[tuple[str | None, str | None], Store] = {}
+_opened: dict[tuple[str | None, str | None], Machine] = {}
 
 
 def open_page(name: str, **query: Any) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from compression.spec.data_description import Column, DataDescription, Label, Role
 from compression.spec.errors import DataError
+from storage.access import LOCAL_ACCESS
 from storage.store import open_store
 from tests.tiny import write_tiny_data
 from ui.datasets.columns_editor import edited_description, editor_rows
@@ -13,7 +14,7 @@ from ui.server.uploads import Upload
 
 @pytest.fixture
 def store(tmp_path):
-    opened = open_store(url=f"sqlite:///{tmp_path / 'home' / 'recpress.db'}", root=tmp_path / "home")
+    opened = open_store(LOCAL_ACCESS, url=f"sqlite:///{tmp_path / 'home' / 'recpress.db'}", root=tmp_path / "home")
     yield opened
     opened.close()
 

@@ -3,6 +3,7 @@
 import pytest
 
 from compression.spec.records import Failure, Progress, SampleSpec, TrainSpec
+from storage.access import LOCAL_ACCESS
 from storage.records import NewData
 from storage.store import open_store
 from tests.ui.app import open_page, press, texts
@@ -11,7 +12,7 @@ from tests.ui.filled import WORKER, add_subject, data_description, filled_home
 
 @pytest.fixture
 def store(home):
-    opened = open_store(url=f"sqlite:///{home / 'recpress.db'}", root=home)
+    opened = open_store(LOCAL_ACCESS, url=f"sqlite:///{home / 'recpress.db'}", root=home)
     yield opened
     opened.close()
 

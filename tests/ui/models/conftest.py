@@ -2,6 +2,7 @@
 
 import pytest
 
+from storage.access import LOCAL_ACCESS
 from storage.store import open_store
 
 
@@ -15,6 +16,6 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def store(home):
-    opened = open_store(url=f"sqlite:///{home / 'recpress.db'}", root=home)
+    opened = open_store(LOCAL_ACCESS, url=f"sqlite:///{home / 'recpress.db'}", root=home)
     yield opened
     opened.close()

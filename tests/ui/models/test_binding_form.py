@@ -13,6 +13,7 @@ from compression.data.description import dump_description, load_description
 from compression.data.summary import summarise
 from compression.importers.binding.table import Line
 from compression.spec.records import Failure, ImportModelSpec
+from storage.access import LOCAL_ACCESS
 from storage.records import NewData, NewModel, Outcome
 from storage.store import open_store
 from tests.data.write import write_data
@@ -42,7 +43,7 @@ def store(tmp_path, monkeypatch):
     home.mkdir()
     monkeypatch.setenv("RECPRESS_HOME", str(home))
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    opened = open_store(url=f"sqlite:///{home / 'recpress.db'}", root=home)
+    opened = open_store(LOCAL_ACCESS, url=f"sqlite:///{home / 'recpress.db'}", root=home)
     yield opened
     opened.close()
 

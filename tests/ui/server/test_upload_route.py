@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from starlette.applications import Starlette
 
+from storage.access import LOCAL_ACCESS
 from storage.store import Store, open_store
 from tests.ui.filled import add_subject, finish_next, spec_of
 from tests.ui.server.live_server import Client, served
@@ -25,7 +26,7 @@ from ui.shared.uploader import received
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Iterator[Store]:
     home = tmp_path_factory.mktemp("home")
-    opened = open_store(url=f"sqlite:///{home / 'recpress.db'}", root=home)
+    opened = open_store(LOCAL_ACCESS, url=f"sqlite:///{home / 'recpress.db'}", root=home)
     yield opened
     opened.close()
 

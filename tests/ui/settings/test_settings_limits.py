@@ -3,6 +3,7 @@
 import pytest
 
 from jobs.limits import DURATION, LIMITS, STANDSTILL
+from storage.access import LOCAL_ACCESS
 from storage.store import open_store
 from tests.ui.app import open_page
 
@@ -11,7 +12,7 @@ from tests.ui.app import open_page
 def store(tmp_path, monkeypatch):
     monkeypatch.setenv("RECPRESS_HOME", str(tmp_path))
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    opened = open_store(root=tmp_path)
+    opened = open_store(LOCAL_ACCESS, root=tmp_path)
     yield opened
     opened.close()
 
