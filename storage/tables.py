@@ -143,8 +143,8 @@ class JobTable(Owned, Table):
     # heartbeats of the attempt: whoever sees none for a lease may take the job; None: its worker is known to be dead
     beats: Mapped[float | None]
     __table_args__ = (
-        Index("ix_jobs_state_id", "state", "id"),
-        Index("ix_jobs_workspace_state", "workspace", "state"),
+        # the workspace comes last: one that began with it would be chosen for lists, and sort every job of a workspace
+        Index("ix_jobs_state_id_workspace", "state", "id", "workspace"),
         Index("ix_jobs_model_data_state", "model", "data", "state"),
         Index("ix_jobs_data", "data"),
         Index("ix_jobs_project_state", "project", "state"),

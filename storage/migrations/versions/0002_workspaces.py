@@ -40,7 +40,8 @@ def upgrade() -> None:
             for column in UNREAD if table == "results" else ():
                 batch.drop_column(column)
     _restore(counts)
-    op.create_index("ix_jobs_workspace_state", "jobs", ["workspace", "state"])
+    op.drop_index("ix_jobs_state_id", "jobs")
+    op.create_index("ix_jobs_state_id_workspace", "jobs", ["state", "id", "workspace"])
 
 
 def _counts() -> dict[str, int]:
