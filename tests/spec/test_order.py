@@ -178,7 +178,8 @@ def test_no_file_names_another_methods_key(room):
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         own = {node.args[0].value for node in ast.walk(tree) if isinstance(node, ast.Call)
-               and isinstance(node.func, ast.Name) and node.func.id == "method" and node.args}
+               and isinstance(node.func, ast.Name) and node.func.id == "method"
+               and node.args and isinstance(node.args[0], ast.Constant)}
         texts = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in texts:
