@@ -15,7 +15,7 @@ from compression.data.samples import SAMPLES
 from compression.models import zoo
 from compression.models.files import save_model
 from compression.models.folder import LoadedModel
-from tests.tiny import write_tiny_data
+from compression.testing.tiny import write_tiny_data
 
 
 @pytest.fixture(scope="module")

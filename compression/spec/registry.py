@@ -67,7 +67,7 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
             before = dict(self._entries)
             try:
                 self._check(importlib.import_module(plug_in.module), set(self._entries) - set(before))
-            except Exception as error:  # whatever a stranger's package does, the program starts
+            except (Exception, SystemExit) as error:  # whatever a stranger's package does, the program starts
                 self._entries = before
                 self.problems.append(f"The {self.kind} {plug_in.name!r} ({plug_in.value}) is left out: "
                                      f"{str(error) or type(error).__name__}.")

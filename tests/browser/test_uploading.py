@@ -6,10 +6,10 @@ import re
 
 import pytest
 
+from compression.testing.tiny import write_tiny_data
 from storage.access import LOCAL_ACCESS
 from storage.store import open_store
 from tests.browser.look import axe_findings, go, picture, settle
-from tests.tiny import write_tiny_data
 
 pytestmark = pytest.mark.browser
 PIECE = 8 * 1024 * 1024

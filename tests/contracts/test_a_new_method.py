@@ -14,7 +14,7 @@ import pytest
 from tests.contracts.project_copy import copy_project, python
 
 NEEDED = ("compression", "docs/methods", "jobs", "plots", "storage", "tests/contracts", "tests/methods", "ui",
-          "pyproject.toml", "tests/__init__.py", "tests/conftest.py", "tests/tiny.py")
+          "pyproject.toml", "tests/__init__.py", "tests/conftest.py")
 KEY = "round.decimals"
 
 METHOD = '''\

@@ -15,11 +15,11 @@ from compression.models.structure import leaves, part_of, read_signature, replac
 from compression.spec.effects import ALL_PARTS, NO_PARTS, TRAINING_FORMS, Effect, Effects, Parts
 from compression.spec.method import METHODS, Applied, copy_structure
 from compression.spec.records import Part
+from compression.testing.steps import apply, apply_all
 from tests.contracts.test_methods import KEYS, ONE_EPOCH
 from tests.contracts.test_methods import dataset as dataset
 from tests.contracts.test_methods import trained as trained
 from tests.contracts.test_methods import trained_for as trained_for
-from tests.methods.given import apply, apply_all
 
 WAITING = {Effect.LOSS, *TRAINING_FORMS}
 PRODUCTS = [(key, METHODS[key].tiny) for key in KEYS] + [

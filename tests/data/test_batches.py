@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from compression.data.batches import score_rows, to_device
-from tests.tiny import tiny_dataset, tiny_model
+from compression.testing.tiny import tiny_dataset, tiny_model
 
 
 def test_scores_do_not_depend_on_the_batch_size_and_leave_the_mode_alone():

@@ -25,8 +25,8 @@ from compression.spec.records import Measurement, Recipe, Result, RunSpec, Step
 from compression.spec.signature import Signature
 from compression.spec.values import values_of
 from compression.tasks.verdict import sentence
-from tests.methods.given import apply
-from tests.tiny import tiny_model, write_tiny_data
+from compression.testing.steps import apply
+from compression.testing.tiny import tiny_model, write_tiny_data
 
 
 def result_of(*steps: Step) -> Result:

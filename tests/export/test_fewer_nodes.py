@@ -16,7 +16,7 @@ from compression.models import zoo
 from compression.runtimes.options import session_options
 from compression.spec.method import METHODS, Context
 from compression.spec.signature import Input, Signature
-from tests.tiny import TINY_CONFIG
+from compression.testing.tiny import TINY_CONFIG
 
 ROWS = "embed.quantize_rows"
 CARDINALITIES = (30, 40, 7, 90, 20, 60)
@@ -122,8 +122,8 @@ def test_rows_of_all_tables_are_dequantised_at_once(tmp_path):
 
 
 def test_the_last_quantised_layer_is_multiplied_in_8_bits_though_a_float_layer_follows(tmp_path):
-    from tests.methods.given import apply, ordered_dataset
-    from tests.tiny import tiny_model
+    from compression.testing.steps import apply, ordered_dataset
+    from compression.testing.tiny import tiny_model
 
     dataset = ordered_dataset()
     model = apply("quantize.static", tiny_model("deepfm", dataset, width=32), dataset, min_features=1).model

@@ -29,8 +29,8 @@ from compression.export.bundle.files import read_bundle, write_bundle
 from compression.export.onnx import Exported
 from compression.spec.records import Recipe, Result, RunSpec
 from compression.spec.signature import Input, Signature
+from compression.testing.tiny import write_tiny_data
 from tests.data.write import click_rows, write_data
-from tests.tiny import write_tiny_data
 
 N = 240
 DRAW = np.random.default_rng(5)

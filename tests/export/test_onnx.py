@@ -17,8 +17,8 @@ from compression.models.structure import describe
 from compression.spec.errors import ExportError
 from compression.spec.records import Target
 from compression.spec.signature import Input, Signature
-from tests.methods.given import apply, ordered_dataset
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, ordered_dataset
+from compression.testing.tiny import tiny_model
 
 ROWS = "embed.quantize_rows"
 STEPS = [[], [(ROWS, {"n_bits": 8})], [(ROWS, {"n_bits": 4, "min_rows": 1})], [(ROWS, {"n_bits": 2})],

@@ -13,7 +13,7 @@ from compression.export import stream
 from compression.export.onnx import Exported, export_onnx
 from compression.export.stream import quantize_file
 from compression.spec.errors import ExportError
-from tests.tiny import tiny_dataset, tiny_model
+from compression.testing.tiny import tiny_dataset, tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from compression.models.folder import LoadedModel
 from compression.runtimes.onnxruntime import open_session
 from compression.spec.errors import ModelError
 from compression.spec.records import Measurement, Recipe, Result, RunSpec
+from compression.testing.tiny import tiny_dataset, tiny_model
 from tests.importers.graphs import files_of
-from tests.tiny import tiny_dataset, tiny_model
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "models" / "mf_onnx"
 

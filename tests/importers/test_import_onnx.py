@@ -20,9 +20,9 @@ from compression.spec.errors import ModelError
 from compression.spec.method import Context
 from compression.spec.recipe import parse_step
 from compression.spec.records import Part, Step
+from compression.testing.tiny import tiny_dataset, tiny_model, write_tiny_data
 from tests.importers.graphs import Columns, SharedTable, export, files_of
 from tests.measure.graphs import save_graph
-from tests.tiny import tiny_dataset, tiny_model, write_tiny_data
 
 ZOO = ("lr", "fm", "widedeep", "deepfm", "dcnv2", "dlrm")
 LISTS_OF_THREE = {"inputs": {"genres": {"max_length": 3}}}

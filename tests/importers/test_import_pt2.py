@@ -14,9 +14,9 @@ from compression.importers.reader import read_upload
 from compression.models.files import load_model
 from compression.models.structure import leaves
 from compression.spec.errors import ModelError
+from compression.testing.steps import apply
+from compression.testing.tiny import tiny_dataset, write_tiny_data
 from tests.importers.graphs import Columns, SharedTable
-from tests.methods.given import apply
-from tests.tiny import tiny_dataset, write_tiny_data
 
 
 class TwoTowers(nn.Module):

@@ -16,9 +16,9 @@ from compression.models.files import load_model
 from compression.models.structure import describe
 from compression.spec.recipe import estimate
 from compression.spec.records import Target
+from compression.testing.steps import apply, logits, recipe_of
+from compression.testing.tiny import tiny_dataset
 from tests.importers.graphs import export, files_of
-from tests.methods.given import apply, logits, recipe_of
-from tests.tiny import tiny_dataset
 
 
 class Block(nn.Module):

@@ -14,7 +14,7 @@ from compression.importers.format_sniffing import is_torch_file
 from compression.importers.reader import read_upload
 from compression.models.files import load_model, save_model
 from compression.models.folder import LoadedModel
-from tests.tiny import tiny_dataset, tiny_model
+from compression.testing.tiny import tiny_dataset, tiny_model
 
 MODELS = Path(__file__).parents[3] / "shared" / "data" / "models"
 

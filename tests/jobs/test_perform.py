@@ -7,9 +7,9 @@ import pytest
 from compression.data.description import load_description
 from compression.spec.errors import DataError, ModelError
 from compression.spec.records import ImportDataSpec, ImportModelSpec, RunSpec, SampleSpec, TrainSpec
+from compression.testing.tiny import write_tiny_data
 from jobs.perform import KINDS, perform, plain
 from jobs.records import Assignment
-from tests.tiny import write_tiny_data
 
 
 @pytest.fixture

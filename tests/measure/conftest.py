@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from compression.export.onnx import export_onnx
-from tests.tiny import tiny_dataset, tiny_model
+from compression.testing.tiny import tiny_dataset, tiny_model
 
 
 @pytest.fixture(scope="session")

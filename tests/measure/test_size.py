@@ -19,8 +19,8 @@ from compression.measure.weights import WeightCount, count_weights, read_graph
 from compression.spec.errors import MeasureError
 from compression.spec.records import Target
 from compression.spec.signature import Input, Signature
+from compression.testing.tiny import tiny_model
 from tests.measure.graphs import ids_input, save_graph, table_file
-from tests.tiny import tiny_model
 
 
 def counted(path) -> WeightCount:

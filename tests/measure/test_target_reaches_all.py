@@ -20,7 +20,7 @@ from compression.models.folder import LoadedModel
 from compression.running.run import run
 from compression.runtimes import onnxruntime as runtime
 from compression.spec.records import Recipe, RunSpec, Step, Target
-from tests.tiny import write_tiny_data
+from compression.testing.tiny import write_tiny_data
 
 CUDA = Target(device="cuda", threads=2, batch_sizes=(8,), graph_optimization="basic")
 HERE = {"device": "cpu"}

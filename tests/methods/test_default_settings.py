@@ -14,7 +14,7 @@ import compression.methods  # noqa: F401  (fills METHODS)
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS
 from compression.spec.recipe import digest, dump_recipe
-from tests.methods.given import recipe_of
+from compression.testing.steps import recipe_of
 
 TABLE = Path(__file__).with_suffix(".txt")
 

@@ -12,7 +12,7 @@ from compression.models.folder import LoadedModel
 from compression.models.structure import replace
 from compression.spec.errors import ModelError
 from compression.spec.method import copy_structure
-from tests.tiny import tiny_dataset, tiny_model
+from compression.testing.tiny import tiny_dataset, tiny_model
 
 DATASET = tiny_dataset(rows=300)
 

@@ -4,7 +4,7 @@ import pytest
 
 from compression.models.structure import describe
 from compression.models.zoo.shapes import layers_of, settings_of
-from tests.tiny import TINY_CONFIG, tiny_dataset, tiny_model
+from compression.testing.tiny import TINY_CONFIG, tiny_dataset, tiny_model
 
 DATASET = tiny_dataset(rows=50)
 OTHERS = [("dcnv2", {"structure": "stacked", "n_cross_layers": 1}), ("dcnv2", {"cross_rank": 4}),

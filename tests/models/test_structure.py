@@ -6,7 +6,7 @@ from torch import nn
 from compression.models.structure import describe, leaves, part_of, replace, table_inputs
 from compression.spec.method import copy_structure
 from compression.spec.records import Part
-from tests.tiny import tiny_dataset, tiny_model
+from compression.testing.tiny import tiny_dataset, tiny_model
 
 
 def test_a_copied_structure_shares_every_tensor_and_no_module():

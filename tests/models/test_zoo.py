@@ -15,7 +15,7 @@ from compression.models.zoo.fields import pairwise, pool_mean, safe_keys
 from compression.spec.errors import ModelError
 from compression.spec.records import Part
 from compression.spec.signature import Input, Signature
-from tests.tiny import TINY_CONFIG, tiny_dataset, tiny_model
+from compression.testing.tiny import TINY_CONFIG, tiny_dataset, tiny_model
 
 DATASET = tiny_dataset(rows=300)
 

@@ -13,8 +13,8 @@ from compression.running.gate import apply_gated
 from compression.running.step_cache import StepCache
 from compression.spec.method import METHODS
 from compression.spec.records import Recipe, Step, Target
-from tests.methods.given import context, logits, ordered_dataset
-from tests.tiny import tiny_model
+from compression.testing.steps import context, logits, ordered_dataset
+from compression.testing.tiny import tiny_model
 
 TARGET = Target(batch_sizes=(1, 64))
 

@@ -20,8 +20,8 @@ from compression.running.run import apply_recipe, run
 from compression.spec.data_description import Split
 from compression.spec.errors import RecipeError
 from compression.spec.records import Measurement, Progress, Recipe, Result, RunSpec, Step, Target
+from compression.testing.tiny import write_tiny_data
 from tests.data.write import click_rows, write_data
-from tests.tiny import write_tiny_data
 
 TARGET = Target(batch_sizes=(8,))
 

@@ -17,9 +17,9 @@ from compression.running.run import apply_recipe
 from compression.running.step_cache import Kept, StepCache, cache_bytes, entries, evict, taken_sentence
 from compression.spec.method import METHODS
 from compression.spec.records import Recipe
+from compression.testing.steps import apply, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 from compression.train.identity import fingerprint
-from tests.methods.given import apply, logits, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
 
 FINE_TUNE = ("train.fine_tune", {"epochs": 1, "batch_size": 256})
 INT8 = ("embed.quantize_rows", {"n_bits": 8, "min_rows": 1})

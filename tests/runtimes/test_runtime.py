@@ -11,8 +11,8 @@ from compression.runtimes import RUNTIMES
 from compression.runtimes.onnxruntime import open_session
 from compression.spec.errors import MeasureError
 from compression.spec.records import Target
+from compression.testing.tiny import tiny_model
 from tests.measure.graphs import table_file
-from tests.tiny import tiny_model
 
 
 def test_scores_are_those_of_torch_for_any_batch_size(dataset, exported):

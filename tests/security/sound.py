@@ -17,6 +17,7 @@ from torch import nn
 
 from compression.models.files import save_model
 from compression.models.folder import LoadedModel
+from compression.testing.tiny import tiny_dataset, tiny_model
 from tests.importers.checkpoint.fuxictr import Model as FuxiCTR
 from tests.importers.checkpoint.fuxictr import fuxictr_files
 from tests.importers.checkpoint.recbole import (
@@ -32,7 +33,6 @@ from tests.importers.folders import bert_state, write_folder
 from tests.importers.folders import zipped as zipped_folder
 from tests.importers.keras.make import keras_zip, two_fields, weights_h5
 from tests.security.hostile import Files, Payload, graph, pickled, zipped
-from tests.tiny import tiny_dataset, tiny_model
 
 
 class Small(nn.Module):

@@ -16,7 +16,7 @@ from compression.spec.order import fixed
 from compression.spec.presets import PRESETS
 from compression.spec.recipe import check, fine_tune_step, trains
 from compression.spec.records import Part, Recipe, Step
-from tests.methods.given import recipe_of
+from compression.testing.steps import recipe_of
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("compression", "jobs", "pages", "plots", "storage", "ui")

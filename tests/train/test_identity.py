@@ -14,12 +14,12 @@ import torch
 from compression.data.batches import to_device
 from compression.spec.hook import Hook
 from compression.spec.method import METHODS
+from compression.testing.steps import apply, ordered_dataset
+from compression.testing.tiny import TINY_CONFIG, TINY_FOREIGN, tiny_dataset, tiny_model
 from compression.train.hooks.pruning import PruningHook
 from compression.train.identity import fingerprint
 from compression.train.loop import train
 from compression.train.params import TrainParams
-from tests.methods.given import apply, ordered_dataset
-from tests.tiny import TINY_CONFIG, TINY_FOREIGN, tiny_dataset, tiny_model
 
 QUICK = TrainParams(epochs=2, batch_size=128)
 DATASET = tiny_dataset(rows=1200)

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from compression.testing.tiny import tiny_dataset, tiny_model
 from compression.train.loop import train
 from compression.train.params import TrainParams
-from tests.tiny import tiny_dataset, tiny_model
 
 PARAMS = {"epochs": 60, "batch_size": 64, "patience": 50}
 CHILD = f"PARAMS = {PARAMS}" + """
@@ -20,7 +20,7 @@ import sys, torch
 from pathlib import Path
 from compression.train.loop import train
 from compression.train.params import TrainParams
-from tests.tiny import tiny_dataset, tiny_model
+from compression.testing.tiny import tiny_dataset, tiny_model
 torch.set_num_threads(1)
 dataset = tiny_dataset(rows=1000)
 train(tiny_model("deepfm", dataset), dataset, TrainParams(**PARAMS), checkpoint=Path(sys.argv[1]), checkpoint_seconds=0)

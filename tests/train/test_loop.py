@@ -11,9 +11,9 @@ from compression.data.scores import auc
 from compression.spec.errors import Cancelled, DataError, ModelError
 from compression.spec.hook import Hook
 from compression.spec.records import Progress
+from compression.testing.tiny import tiny_dataset, tiny_model
 from compression.train.loop import train
 from compression.train.params import TrainParams
-from tests.tiny import tiny_dataset, tiny_model
 
 QUICK = TrainParams(epochs=3, batch_size=128)
 DATASET = tiny_dataset(rows=1200)

@@ -7,9 +7,9 @@ import torch
 
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS
+from compression.testing.steps import apply, apply_all, context, logits, ordered_dataset
+from compression.testing.tiny import tiny_model
 from compression.train.hooks.distillation import MeanOfTeachers
-from tests.methods.given import apply, apply_all, context, logits, ordered_dataset
-from tests.tiny import tiny_model
 
 QUICK = {"epochs": 2, "batch_size": 256}
 

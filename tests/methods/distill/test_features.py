@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from compression.testing.steps import apply, apply_all, logits, ordered_dataset
+from compression.testing.tiny import tiny_model
 from compression.train.hooks.hint import HintHook, hidden_layers, hint_loss, pairs_of
-from tests.methods.given import apply, apply_all, logits, ordered_dataset
-from tests.tiny import tiny_model
 
 TUNE = ("train.fine_tune", {"epochs": 8, "batch_size": 128, "patience": 8})
 

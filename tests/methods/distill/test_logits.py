@@ -13,9 +13,9 @@ from compression.models.zoo import build
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS, Context
 from compression.spec.recipe import check, estimate
+from compression.testing.steps import apply, apply_all, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import TINY_CONFIG, tiny_model
 from compression.train.hooks.distillation import DistillationHook, soft_loss
-from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
-from tests.tiny import TINY_CONFIG, tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from compression.spec.errors import RecipeError
+from compression.testing.steps import apply, apply_all, logits, ordered_dataset
+from compression.testing.tiny import tiny_model
 from compression.train.hooks.ranking import softmax_loss, top_k_loss
-from tests.methods.given import apply, apply_all, logits, ordered_dataset
-from tests.tiny import tiny_model
 
 ONE = torch.zeros(5, dtype=torch.int64)
 

@@ -8,9 +8,9 @@ import torch
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS, Context
 from compression.spec.recipe import check
+from compression.testing.steps import apply, apply_all, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 from compression.train.hooks.distillation import DistillationHook
-from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")

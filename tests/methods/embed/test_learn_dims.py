@@ -9,8 +9,8 @@ from compression.layers.dense.low_rank import LowRankEmbedding
 from compression.layers.rows.gated_columns import GAIN, GatedColumns
 from compression.models.structure import describe
 from compression.spec.recipe import check
-from tests.methods.given import apply_all, logits, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
+from compression.testing.steps import apply_all, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 
 TRAINED = ("train.fine_tune", {"epochs": 12, "batch_size": 64, "learning_rate": 0.002})
 

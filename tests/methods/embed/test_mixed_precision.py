@@ -14,8 +14,8 @@ from compression.methods.embed.mixed_precision import in_order
 from compression.models.structure import describe
 from compression.spec.method import METHODS, Context
 from compression.spec.recipe import check, estimate
-from tests.methods.given import apply, ordered_dataset, recipe_of
-from tests.tiny import tiny_dataset, tiny_model
+from compression.testing.steps import apply, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_dataset, tiny_model
 
 
 class OneTable(nn.Module):

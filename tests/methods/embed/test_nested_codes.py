@@ -10,8 +10,8 @@ from compression.layers.rows.nested_codes import refine, share_budget
 from compression.layers.rows.product_rows import encode_product
 from compression.layers.stored_shapes import centroids_for, nested_tensors
 from compression.observe.logit_gradients import logit_gradients
-from tests.methods.given import apply, ordered_dataset
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, ordered_dataset
+from compression.testing.tiny import tiny_model
 
 V, D = 40_000, 8
 

@@ -9,8 +9,8 @@ import torch
 from compression.layers.rows.product_rows import encode_product
 from compression.layers.stored_shapes import slices_that_fit
 from compression.spec.recipe import check
-from tests.methods.given import apply, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 
 
 def normal_rows(n_rows: int = 2000, dim: int = 8) -> torch.Tensor:

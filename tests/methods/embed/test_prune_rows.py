@@ -10,8 +10,8 @@ from compression.layers.rows.remapped_rows import FirstRows, RemappedRows, RowMa
 from compression.methods.embed.prune_rows import kept_rows, shared_row
 from compression.models.structure import describe, leaves, table_inputs
 from compression.spec.recipe import check, estimate
-from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
-from tests.tiny import tiny_dataset, tiny_model
+from compression.testing.steps import apply, apply_all, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_dataset, tiny_model
 
 SMALL = {"min_rows": 2, "keep": 0.3}
 

@@ -8,8 +8,8 @@ import torch
 from compression.layers.rows.quantized_rows import QuantizedRows
 from compression.models.structure import leaves
 from compression.spec.recipe import check
-from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, apply_all, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from compression.methods.embed.reduce_dim import ReduceDimParams, dims
 from compression.models.structure import leaves, table_inputs
 from compression.spec.method import METHODS, Context
 from compression.spec.recipe import check
-from tests.methods.given import apply, logits, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 
 
 def test_widths_fall_with_the_rows_to_the_power_of_alpha():

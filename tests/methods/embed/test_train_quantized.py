@@ -9,8 +9,8 @@ from compression.layers.rows.learned_rows import LearnedRows
 from compression.layers.rows.quantized_rows import QuantizedRows
 from compression.layers.rows.row_codes import encode_rows
 from compression.spec.recipe import check
-from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, apply_all, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 
 
 def learned(weight: torch.Tensor, n_bits: int, granularity: str = "row") -> LearnedRows:

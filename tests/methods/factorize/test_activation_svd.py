@@ -10,8 +10,8 @@ from compression.methods.factorize.activation_svd import ActivationSvdParams, sp
 from compression.observe.input_moments import input_moments
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS
-from tests.methods.given import apply, logits, ordered_dataset
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, logits, ordered_dataset
+from compression.testing.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from compression.layers.dense.low_rank import LowRankLinear, MixtureLinear
 from compression.methods.factorize.cross import CrossParams, shared_rank, split_cross
 from compression.models.structure import describe
 from compression.spec.recipe import check, estimate
-from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, apply_all, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from compression.methods.factorize.svd import SvdParams, basis_of, gram_matrix, 
 from compression.models.structure import table_inputs
 from compression.spec.method import METHODS, Context
 from compression.spec.recipe import check
-from tests.methods.given import apply, logits, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")

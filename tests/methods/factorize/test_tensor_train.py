@@ -14,8 +14,8 @@ from compression.layers.stored_shapes import TrainShape, train_shape
 from compression.models.structure import table_inputs
 from compression.spec.recipe import check
 from compression.spec.signature import Input, Signature
-from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, apply_all, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 
 
 def normal_rows(n_rows: int, dim: int) -> torch.Tensor:

@@ -10,8 +10,8 @@ from compression.methods.prune.channels import ChannelsParams, kept_width, links
 from compression.spec.method import METHODS, Context
 from compression.spec.recipe import check
 from compression.spec.records import Part
-from tests.methods.given import apply, apply_all, context, logits, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, apply_all, context, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")

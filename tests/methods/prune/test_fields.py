@@ -30,8 +30,8 @@ from compression.observe.importance import permutation_importance
 from compression.running.run import run
 from compression.spec.records import Recipe, RunSpec, Step, Target
 from compression.spec.signature import Signature
-from tests.methods.given import apply, apply_all, logits, ordered_dataset
-from tests.tiny import TINY_CONFIG, tiny_model, write_tiny_data
+from compression.testing.steps import apply, apply_all, logits, ordered_dataset
+from compression.testing.tiny import TINY_CONFIG, tiny_model, write_tiny_data
 
 KEY = "prune.fields"
 

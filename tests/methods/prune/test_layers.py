@@ -14,8 +14,8 @@ from compression.spec.errors import RecipeError
 from compression.spec.method import copy_structure
 from compression.spec.recipe import check, estimate
 from compression.spec.records import Part
-from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, apply_all, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 
 KEY = "prune.layers"
 

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from compression.spec.recipe import check
+from compression.testing.steps import apply, apply_all, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 from compression.train.hooks.pruning import PruningHook, cubic_sparsity, keep_masks
-from tests.methods.given import apply, apply_all, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
 
 BRIEF = {"epochs": 2, "batch_size": 256}
 

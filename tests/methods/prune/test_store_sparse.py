@@ -17,8 +17,8 @@ from compression.layers.sparse_shapes import most_gap_entries
 from compression.measure.weights import count_weights, read_graph
 from compression.models.structure import describe
 from compression.spec.recipe import check, estimate
-from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
-from tests.tiny import TINY_CONFIG, tiny_model
+from compression.testing.steps import apply, apply_all, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import TINY_CONFIG, tiny_model
 
 KEY = "prune.store_sparse"
 PRUNED = ("prune.magnitude", {"sparsity": 0.8, "weights": "both"})

@@ -9,11 +9,11 @@ from torch import nn
 from compression.data.batches import DeviceRows
 from compression.observe.saliency import gradient_scores
 from compression.spec.recipe import check
+from compression.testing.steps import apply, apply_all, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 from compression.train.hooks.movement import MovementHook, ShrinkingHook, soft_threshold
 from compression.train.hooks.pruning import lowest
 from compression.train.hooks.rewinding import RewindingHook, sparsity_after
-from tests.methods.given import apply, apply_all, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
 
 DURING = ("prune.movement", "prune.l1", "prune.iterative")
 

@@ -12,8 +12,8 @@ from compression.export.onnx import export_onnx
 from compression.layers.dense.binary_linear import BinaryLinear, binary_weight, pack_signs
 from compression.layers.dense.learned_linear import LearnedSigns
 from compression.spec.recipe import check
-from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, apply_all, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from torch import nn
 
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS, Context
-from tests.methods.given import apply, logits, ordered_dataset
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, logits, ordered_dataset
+from compression.testing.tiny import tiny_model
 
 BOTH = ["quantize.dynamic", "quantize.static"]
 

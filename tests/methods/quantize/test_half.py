@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from compression.layers.half_layers import HalfLinear, HalfTable, byte_values
-from tests.methods.given import apply, logits, ordered_dataset
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, logits, ordered_dataset
+from compression.testing.tiny import tiny_model
 
 
 def table(weight: torch.Tensor) -> nn.Embedding:

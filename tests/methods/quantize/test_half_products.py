@@ -10,8 +10,8 @@ from compression.export.layer import export_layer
 from compression.layers.half_layers import HalfProduct
 from compression.runtimes import RUNTIMES
 from compression.spec.records import Target
-from tests.methods.given import apply, logits, ordered_dataset
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, logits, ordered_dataset
+from compression.testing.tiny import tiny_model
 
 
 def linear(weight: torch.Tensor, bias: list[float]) -> nn.Linear:

@@ -13,8 +13,8 @@ from compression.methods.quantize.mixed import FLOAT, MixedParams, allot, budget
 from compression.models.structure import describe
 from compression.spec.errors import RecipeError
 from compression.spec.recipe import estimate
-from tests.methods.given import apply, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def _harm_at_two_bits(model, dataset, path: str) -> float:
     from compression.layers.dense.learned_linear import block_scales
     from compression.models.structure import replace
     from compression.spec.method import copy_structure
-    from tests.methods.given import logits
+    from compression.testing.steps import logits
 
     trial, linear = copy_structure(model), model.get_submodule(path)
     replace(trial, path, BlockLinear(linear.weight, linear.bias, n_bits=2, block_size=32,

@@ -18,8 +18,8 @@ from compression.layers.dense.learned_linear import (
 from compression.layers.dense.quantized_linear import StaticLinear
 from compression.spec.errors import RecipeError
 from compression.spec.recipe import check
-from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, apply_all, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 
 
 def learned(linear: nn.Linear, n_bits: int, block_size: int = 32) -> LearnedBlocks | LearnedStatic:

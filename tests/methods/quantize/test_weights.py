@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from compression.layers.dense.block_linear import BlockLinear, block_levels
-from tests.methods.given import apply, logits, ordered_dataset
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, logits, ordered_dataset
+from compression.testing.tiny import tiny_model
 
 
 def layer_of(weight: torch.Tensor, **options) -> BlockLinear:

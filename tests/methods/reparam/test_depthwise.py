@@ -11,8 +11,8 @@ from compression.methods.reparam.depthwise import DepthwiseParams, shapes_of
 from compression.models.structure import describe
 from compression.spec.method import METHODS, Context
 from compression.spec.recipe import check, estimate
-from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, apply_all, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")

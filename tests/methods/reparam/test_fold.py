@@ -16,9 +16,9 @@ from compression.models.files import load_model
 from compression.models.structure import describe
 from compression.spec.method import METHODS, Context
 from compression.spec.recipe import check, estimate
+from compression.testing.steps import apply, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 from tests.importers.graphs import export, files_of
-from tests.methods.given import apply, logits, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from torch import nn
 
 from compression.models.structure import describe
 from compression.spec.recipe import check
+from compression.testing.steps import apply, apply_all, logits, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 from compression.train.hooks.expansion import ExpandedLayer, ExpansionHook, ProductWeight
-from tests.methods.given import apply, apply_all, logits, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
 
 FORMS = [("product", 2), ("product", 4), ("branches", 2), ("branches", 4)]
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from compression.layers.dense.shared_linear import SharedLinear, byte_codes, codebook_of, nearest_codes, pack_codes
 from compression.spec.recipe import check
-from tests.methods.given import apply, ordered_dataset, recipe_of
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, ordered_dataset, recipe_of
+from compression.testing.tiny import tiny_model
 
 
 def error(values: np.ndarray, codebook: np.ndarray) -> float:

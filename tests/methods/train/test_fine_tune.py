@@ -9,8 +9,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from compression.spec.errors import RecipeError
 from compression.spec.hook import Hook
 from compression.spec.method import METHODS
-from tests.methods.given import apply, context, logits, ordered_dataset
-from tests.tiny import tiny_model
+from compression.testing.steps import apply, context, logits, ordered_dataset
+from compression.testing.tiny import tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import pytest
 
 from compression.spec.data_description import Column, DataDescription, Label, Role
 from compression.spec.errors import DataError
+from compression.testing.tiny import write_tiny_data
 from storage.access import LOCAL_ACCESS
 from storage.store import open_store
-from tests.tiny import write_tiny_data
 from ui.datasets.columns_editor import edited_description, editor_rows
 from ui.datasets.preview import described, examples, first_rows, guess_files, reread
 from ui.server.uploads import Upload

@@ -6,8 +6,8 @@ import pytest
 
 from compression.data.summary import ColumnSummary, DataSummary, ProfilePoint, ValueCount
 from compression.spec.records import Failure, ImportDataSpec, ImportModelSpec, TrainSpec
+from compression.testing.tiny import write_tiny_data
 from storage.records import NewData, NewModel
-from tests.tiny import write_tiny_data
 from tests.ui.app import open_page, press, texts, upload_page, uploaded
 from tests.ui.filled import WORKER, add_subject, data_description, description, fill
 

@@ -14,7 +14,7 @@ from compression.models.structure import table_inputs
 from compression.spec.method import METHODS, Applied, Context
 from compression.spec.recipe import parse_step
 from compression.spec.records import Recipe, Step
-from tests.tiny import tiny_dataset
+from compression.testing.tiny import tiny_dataset
 
 torch.set_num_threads(1)  # on matrices this small, threads only wait for one another
 
