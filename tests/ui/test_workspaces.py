@@ -36,7 +36,7 @@ def test_no_page_shows_what_another_workspace_made(ids, tmp_path, monkeypatch):
     pages = addresses(store, ids["int8"])
     shown = "".join(everything(open_page(page, **query)) for page, query in pages)
     assert [name for name in names if name in shown], "the pages show nothing to begin with"
-    monkeypatch.setattr("ui.state.access", lambda: Access(person="anna", workspace="another"))
+    monkeypatch.setattr("ui.shared.state.access", lambda: Access(person="anna", workspace="another"))
     for page, query in pages:
         app = open_page(page, **query)
         assert not app.exception, (page, query, app.exception)
