@@ -1,0 +1,1 @@
+"""The command line, a file each command: a function of options gives what --json prints and what a person reads."""

@@ -1,0 +1,83 @@
+"""What commands are given: models, datasets, settings; and where their progress goes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from compression.spec.errors import DataError, ModelError, RecipeError
+from compression.spec.plain_text import TextError, read_yaml
+from compression.spec.records import WARNING, Progress
+
+Answer = tuple[Any, str]  # what --json prints, and what a person reads
+
+
+def data_folder(path: Path) -> Path:
+    """The folder, or the very description that was named: what reads datasets takes either."""
+    if not path.is_file() and not (path / "data.yaml").is_file():
+        raise DataError(f"There is no data.yaml in {path}; README.md shows how to write one.")
+    return path
+
+
+def model_folder(path: Path, scratch: Path, data: Path | None) -> Path:
+    """A model folder as it is; any other file goes through the importers, in their sandbox."""
+    from compression.importers.hugging_face.settings import files_of_folder, is_hugging_face
+
+    data = data and data_folder(data)
+    if path.is_dir() and is_hugging_face(files := files_of_folder(path)):
+        return _imported(files, scratch, data)
+    if (path / "config.json").is_file() or (path / "binding.json").is_file():
+        return path
+    if not path.is_file():
+        raise ModelError(f"There is no model at {path}.")
+    beside = [other for other in path.parent.iterdir() if _belongs(other, path)]
+    return _imported({other.name: other for other in [path, *beside]}, scratch, data)
+
+
+def _imported(files: dict[str, Path], scratch: Path, data: Path | None) -> Path:
+    from compression.importers import import_model
+
+    folder = scratch / "imported"
+    import_model(files, folder, data_folder=data, binding=None)
+    return folder
+
+
+def _belongs(other: Path, model: Path) -> bool:
+    """Files that a model file of this name may need: its config, vocabularies and external data."""
+    if other == model or not other.is_file():
+        return False
+    if model.suffix == ".safetensors":
+        return other.name in ("config.json", "vocabularies.json")
+    return model.suffix == ".onnx" and (other.name == "binding.json" or other.name.startswith(model.name + "."))
+
+
+def assignments(pairs: Sequence[str]) -> dict[str, Any]:
+    """`name=value` words, values read as YAML scalars or lists."""
+    answer = {}
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise RecipeError(f"Write a setting as name=value; got {pair!r}.")
+        try:
+            answer[name] = read_yaml(value)
+        except TextError as error:
+            raise RecipeError(f"The value of {name} can't be read: {error}; got {value[:80]!r}.") from None
+    return answer
+
+
+def progress_of(options: argparse.Namespace) -> Callable[[Progress], None]:
+    """Progress as one line a stage on standard error, with --json only warnings."""
+    last = ""
+
+    def report(progress: Progress) -> None:
+        nonlocal last
+        if progress.stage == WARNING:
+            print(f"Warning: {progress.message}", file=sys.stderr)
+        elif not options.json and progress.stage != last:
+            last = progress.stage
+            print(f"… {progress.stage} {progress.message}".rstrip(), file=sys.stderr)
+
+    return report

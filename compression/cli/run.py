@@ -1,0 +1,51 @@
+"""Apply a recipe, export, measure beside the baseline."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import get_args
+
+from compression.cli.given import Answer, data_folder, model_folder, progress_of
+from compression.cli.words import result_text
+from compression.spec.errors import RecipeError
+from compression.spec.records import GraphOptimization, RunSpec, Target
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The words it takes."""
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--recipe", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--graph-optimization", choices=get_args(GraphOptimization), default="all",
+                        help="how far ONNX Runtime rewrites the graph when it loads the file")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 512])
+
+
+def execute(options: argparse.Namespace) -> Answer:
+    """What the command found or made."""
+    from compression.running.run import run as run_recipe
+    from compression.spec.recipe import load_recipe
+
+    if not options.recipe.is_file():
+        raise RecipeError(f"There is no recipe file {options.recipe}.")
+    recipe = load_recipe(options.recipe.read_text(encoding="utf-8", errors="replace"))
+    target = Target(device=options.device, threads=options.threads, batch_sizes=tuple(options.batch_sizes),
+                    graph_optimization=options.graph_optimization)
+    spec = RunSpec(model="file", data="file", recipe=recipe, target=target)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = model_folder(options.model, Path(scratch), options.data)
+        result, files = run_recipe(
+            spec,
+            model_folder=folder,
+            data_folder=data_folder(options.data),
+            folder=options.out,
+            report=progress_of(options),
+        )
+    answer = result.model_dump(mode="json") | {"written": {name: str(path) for name, path in files.items()}}
+    return answer, result_text(result) + f"\nBundle: {files['bundle.zip']}"
