@@ -9,6 +9,7 @@ from pathlib import Path
 from compression.spec.disk import causes, is_disk_full, is_full
 from compression.spec.errors import RecPressError
 from compression.spec.records import Failure
+from compression.spec.runtime import RUNTIMES
 
 OUT_OF_MEMORY = "OutOfMemory"
 DISK_FULL = "DiskFull"
@@ -32,7 +33,8 @@ def explain(error: BaseException, *folders: Path) -> Failure:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """MemoryError, torch's own error on CPU or GPU, and what ONNX Runtime says, whoever wrapped it."""
+    """MemoryError, torch's own error on CPU or GPU, and what runtimes say, whoever wrapped it."""
+    runtimes = {package for one in RUNTIMES.values() for package in one.packages}
     for link in causes(error):
         if isinstance(link, MemoryError) or type(link).__name__ == "OutOfMemoryError":
             return True
@@ -40,7 +42,7 @@ def is_out_of_memory(error: BaseException) -> bool:
             return True
         if isinstance(link, RuntimeError | OSError) and any(sign in str(link).lower() for sign in MEMORY_SIGNS):
             return True
-        if type(link).__module__.startswith("onnxruntime") and any(s in str(link).lower() for s in MEMORY_SIGNS):
+        if type(link).__module__.split(".")[0] in runtimes and any(s in str(link).lower() for s in MEMORY_SIGNS):
             return True
     return False
 

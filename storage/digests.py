@@ -6,6 +6,7 @@ import hashlib
 import json
 
 from compression.spec import recipe as recipes
+from compression.spec.digests import digested
 from compression.spec.records import RunSpec, Target
 
 
@@ -20,7 +21,7 @@ def manifest_digest(manifest: dict[str, str]) -> str:
 
 def project_key(model: str, data: str, target: Target) -> str:
     """The key of model × dataset × target, short enough for a URL."""
-    return _sha256([model, data, target.model_dump(mode="json")])[:16]
+    return _sha256([model, data, digested(target)])[:16]
 
 
 def spec_digest(spec: RunSpec, *, code: str) -> str:
@@ -28,7 +29,7 @@ def spec_digest(spec: RunSpec, *, code: str) -> str:
 
     Raises RecipeError for an unknown method or a broken bound.
     """
-    return _sha256([spec.model, spec.data, recipes.digest(spec.recipe), spec.target.model_dump(mode="json"), code])
+    return _sha256([spec.model, spec.data, recipes.digest(spec.recipe), digested(spec.target), code])
 
 
 def device_kind(device: str) -> str:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from compression.spec.catalogue import CARDS, LISTED_BY, by_family, family_title, markdown_list
+from compression.spec.catalogue import (
+    CARDS,
+    LISTED_BY,
+    RUNTIMES_LISTED_BY,
+    by_family,
+    family_title,
+    markdown_list,
+    runtimes_markdown,
+)
 from compression.spec.method import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -14,6 +22,11 @@ ROOT = Path(__file__).resolve().parents[1]
 def test_the_list_of_methods_is_the_one_that_the_catalogue_writes():
     listed = (CARDS / "README.md").read_text(encoding="utf-8")
     assert listed == markdown_list(), f"write it anew: {LISTED_BY}"
+
+
+def test_the_list_of_runtimes_is_the_one_that_the_command_writes():
+    listed = (ROOT / "docs/runtimes.md").read_text(encoding="utf-8")
+    assert listed == runtimes_markdown(), f"write it anew: {RUNTIMES_LISTED_BY}"
 
 
 def test_every_card_is_of_a_method_and_every_link_of_the_list_leads_to_one():

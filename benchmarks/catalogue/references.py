@@ -29,9 +29,9 @@ from compression.data.samples import fetch_sample
 from compression.models.files import load_model
 from compression.models.folder import LoadedModel
 from compression.running.run import export_baseline, train_reference, training_sentence
-from compression.runtimes import RUNTIMES
 from compression.spec.data_description import Column, DataDescription, Label, Role, Split
 from compression.spec.records import Target, TrainSpec
+from compression.spec.runtime import RUNTIMES
 
 ADULT = ("age", "workclass", "weight", "education", "years", "marital", "occupation", "relationship", "race", "sex",
          "gain", "loss", "hours", "country")
@@ -187,7 +187,8 @@ def _dataset(folder: Path, key: str, place: Path) -> Dataset:
 
 def score(file: Path, rows: Rows) -> np.ndarray:
     """Scores (N,) of an exported file, one thread."""
-    return RUNTIMES["onnxruntime"].open(file, **Target().session).score(rows.inputs)
+    target = Target()
+    return RUNTIMES[target.runtime].open(file, **target.session).score(rows.inputs)
 
 
 def one_thread() -> None:

@@ -23,12 +23,12 @@ from compression.importers.reader import read_upload
 from compression.models.files import load_model
 from compression.models.folder import LoadedModel
 from compression.models.structure import table_inputs
-from compression.runtimes.onnxruntime import open_session
 from compression.spec.data_description import Column, DataDescription, Label, Role
 from compression.spec.errors import RecPressError
 from compression.spec.method import Context
 from compression.spec.recipe import fine_tune_step, parse_step
-from compression.spec.records import Step
+from compression.spec.records import Step, Target
+from compression.spec.runtime import RUNTIMES
 
 IMPORT_TOLERANCE, EXPORT_TOLERANCE = 1e-5, 1e-4
 ROWS = 400
@@ -110,7 +110,9 @@ def _families(loaded: LoadedModel, folder: Path) -> str:
         inputs = trial_inputs(loaded.signature, 16, np.random.default_rng(1))
         with torch.no_grad():
             ours = torch.sigmoid(model({name: torch.from_numpy(value) for name, value in inputs.items()})).numpy()
-        apart = float(np.abs(open_session(exported.path).score(inputs) - ours).max())
+        target = Target()
+        session = RUNTIMES[target.runtime].open(exported.path, **target.session)
+        apart = float(np.abs(session.score(inputs) - ours).max())
         if apart > (1e-2 if family == "quantize" else EXPORT_TOLERANCE):
             return f"; {family} differs by {apart:.1e} at export"
         worst = max(worst, apart) if family != "quantize" else worst

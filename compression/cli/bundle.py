@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from compression.cli.given import Answer, data_folder
 from compression.cli.words import measurement_text, result_text
 from compression.spec.records import Measurement, Target
+from compression.spec.runtime import RUNTIMES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,18 +46,11 @@ def _quality_again(folder: Path, target: Target, data: Path) -> list[Measurement
     from compression.data.encode import load_dataset
     from compression.export.bundle.files import read_signature
     from compression.measure.quality import measure_quality
-    from compression.runtimes import RUNTIMES
 
     signature, vocabularies = read_signature(folder)
     dataset = load_dataset(data_folder(data), signature=signature, vocabularies=vocabularies)
     if dataset.warnings:
         print(f"Warning: {' '.join(dataset.warnings)}", file=sys.stderr)
-    session = RUNTIMES["onnxruntime"].open(folder / "model.onnx", **target.session)
     rows = dataset.splits["test"]
-    return measure_quality(
-        session.score(rows.inputs),
-        None,
-        rows,
-        task=dataset.description.task,
-        split="test",
-    )
+    with closing(RUNTIMES[target.runtime].open(folder / "model.onnx", **target.session)) as session:
+        return measure_quality(session.score(rows.inputs), None, rows, task=dataset.description.task, split="test")

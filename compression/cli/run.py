@@ -11,6 +11,7 @@ from compression.cli.given import Answer, data_folder, model_folder, progress_of
 from compression.cli.words import result_text
 from compression.spec.errors import RecipeError
 from compression.spec.records import GraphOptimization, RunSpec, Target
+from compression.spec.runtime import DEFAULT, RUNTIMES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--graph-optimization", choices=get_args(GraphOptimization), default="all",
-                        help="how far ONNX Runtime rewrites the graph when it loads the file")
+                        help="how far the runtime rewrites the graph when it loads the file")
+    parser.add_argument("--runtime", choices=tuple(RUNTIMES), default=DEFAULT, help="what runs the exported file")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 512])
 
 
@@ -35,7 +37,7 @@ def execute(options: argparse.Namespace) -> Answer:
         raise RecipeError(f"There is no recipe file {options.recipe}.")
     recipe = load_recipe(options.recipe.read_text(encoding="utf-8", errors="replace"))
     target = Target(device=options.device, threads=options.threads, batch_sizes=tuple(options.batch_sizes),
-                    graph_optimization=options.graph_optimization)
+                    graph_optimization=options.graph_optimization, runtime=options.runtime)
     spec = RunSpec(model="file", data="file", recipe=recipe, target=target)
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:

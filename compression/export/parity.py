@@ -1,7 +1,7 @@
 """Hold an exported file against the model it was written from.
 
 A float graph agrees to rounding: 1e-4 in units of the score. A layer that rounds its inputs to 8 bits can meet
-an input that lies on a boundary; torch and ONNX Runtime, a float32 rounding apart, then take neighbouring
+an input that lies on a boundary; torch and the runtime, a float32 rounding apart, then take neighbouring
 levels, and the score moves by a step of one input. Both run the same integer arithmetic, so such steps are
 rare and small: 5e-3 allows for them and still finds a wrong scale, a wrong layout or an overflow.
 """
@@ -9,7 +9,7 @@ rare and small: 5e-3 allows for them and still finds a wrong scale, a wrong layo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,10 @@ from compression.export.onnx import Scored
 from compression.models.example import TORCH_DTYPES
 from compression.models.structure import read_signature
 from compression.models.watch import evaluating
-from compression.runtimes.onnxruntime import open_session
 from compression.spec.errors import ExportError
 from compression.spec.metrics import PARITY_LIMIT
 from compression.spec.records import Target
+from compression.spec.runtime import RUNTIMES
 from compression.spec.signature import Signature
 
 FLOAT_TOLERANCE = 1e-4
@@ -42,20 +42,20 @@ def tolerance_of(model: nn.Module) -> float:
 def check_parity(model: nn.Module, signature: Signature, path: Path, rows: Rows, *, target: Target) -> float:
     """max |score of the file − score of torch| over the rows (the first 100,000), in the same batches for both.
 
-    The file runs in the session that is measured later: on the target's device, threads and level of rewriting.
-    Raises ExportError above the tolerance, naming the row, and for a score that is not finite; MeasureError where the
-    file can't be opened on the target.
+    The file runs in the session that is measured later: by the target's runtime, on its device, threads and level of
+    rewriting. Raises ExportError above the tolerance, naming the row, and for a score that is not finite; MeasureError
+    where the file can't be run on the target.
     """
     signature = read_signature(model, signature)
-    session = open_session(path, **target.session).runtime
     tolerance, worst = tolerance_of(model), 0.0
-    with evaluating(model), torch.no_grad(), exact_products():
+    with (closing(RUNTIMES[target.runtime].open(path, **target.session)) as session, evaluating(model), torch.no_grad(),
+          exact_products()):
         scored = Scored(model, signature)
         for start in range(0, min(len(rows), MAX_ROWS), BATCH_ROWS):
             part = rows.take(slice(start, start + BATCH_ROWS))
             batch = {item.name: part.inputs[item.name].astype(item.dtype) for item in signature.inputs}
             expected = _torch_scores(scored, signature, batch)
-            got = session.run([signature.output], batch)[0].reshape(-1)
+            got = session.answer(batch).reshape(-1)
             worst = max(worst, _largest(expected, got, start, tolerance, path))
     return worst
 

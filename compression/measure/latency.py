@@ -20,7 +20,6 @@ import numpy as np
 from compression.data.dataset import Rows
 from compression.measure.latency_round import ROUND, Part, Round, read_times
 from compression.measure.pairs import ROUNDS, Pairs, over_rounds, paired_ratio, typical
-from compression.runtimes.onnxruntime import KEY
 from compression.spec.errors import MeasureError
 from compression.spec.records import Measurement, Progress, Report, Target
 
@@ -60,7 +59,7 @@ def measure_latency(
                 done.append(read_times(folder, size, number))
     own, base = [], []
     for size, taken in rounds.items():
-        taken_on = {"runtime": KEY, "device": target.device, "threads": target.threads, "batch_size": size,
+        taken_on = {"runtime": target.runtime, "device": target.device, "threads": target.threads, "batch_size": size,
                     "n": sum(len(pairs.model) for pairs in taken), "sessions": ROUNDS}
         value, low, high = paired_ratio(taken)
         ratios = np.concatenate([pairs.model / pairs.baseline for pairs in taken])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -45,10 +46,12 @@ def time_layers(old: nn.Module, new: nn.Module, in_features: int, target: Target
             rounds = []
             for number in range(ROUNDS):
                 first, second = opened(*files, target, swapped=bool(number % 2))
-                rounds.append(time_pairs(
-                    first.bind(batches), second.bind(batches), seconds=SECONDS_A_ROUND, min_pairs=MIN_PAIRS_A_ROUND,
-                    max_pairs=PAIRS_A_ROUND.get(size, PAIRS_A_ROUND_OTHERWISE), clock=clock_of(target),
-                    generator=np.random.default_rng([size, number]), report=lambda progress: None))
+                with closing(first), closing(second):
+                    rounds.append(time_pairs(
+                        first.bind(batches), second.bind(batches), seconds=SECONDS_A_ROUND,
+                        min_pairs=MIN_PAIRS_A_ROUND, max_pairs=PAIRS_A_ROUND.get(size, PAIRS_A_ROUND_OTHERWISE),
+                        clock=clock_of(target), generator=np.random.default_rng([size, number]),
+                        report=lambda progress: None))
             longer = np.mean([np.median(pairs.model) - np.median(pairs.baseline) for pairs in rounds])
             ratios[size] = Ratio(*paired_ratio(rounds), longer_us=1e6 * float(longer))
     return ratios

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from compression.measure.estimates import student_t
-from compression.runtimes.onnxruntime import Bound, Session, open_session
 from compression.spec.records import Progress, Report, Target
+from compression.spec.runtime import RUNTIMES
+from compression.spec.session import Bound, Session
 
 ROUNDS = 6  # sessions that a ratio is made of
 _REPORT_SECONDS = 0.5
@@ -41,7 +42,7 @@ def clock_of(target: Target) -> Callable[[], float]:
 def opened(path: Path, baseline_path: Path, target: Target, *, swapped: bool) -> tuple[Session, Session]:
     """Sessions of the file and of its baseline, opened in this or the other order."""
     order = (baseline_path, path) if swapped else (path, baseline_path)
-    first, second = (open_session(file, **target.session) for file in order)
+    first, second = (RUNTIMES[target.runtime].open(file, **target.session) for file in order)
     return (second, first) if swapped else (first, second)
 
 

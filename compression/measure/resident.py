@@ -1,6 +1,6 @@
 """Run as a child: load an exported file, answer once, print how much memory that took.
 
-    python -m compression.measure.resident model.onnx inputs.npz threads graph_optimization
+    python -m compression.measure.resident model.onnx inputs.npz TARGET_AS_JSON
 """
 
 from __future__ import annotations
@@ -13,15 +13,19 @@ from pathlib import Path
 
 import numpy as np
 
-from compression.runtimes.onnxruntime import open_session
+from compression.spec.records import Target
+from compression.spec.runtime import RUNTIMES
 
 
-def main(path: str, inputs_path: str, threads: str, graph_optimization: str) -> None:
+def main(path: str, inputs_path: str, target_json: str) -> None:
+    target = Target.model_validate_json(target_json)
+    runtime = RUNTIMES[target.runtime]
+    runtime.load()  # its own code isn't the file's
     with np.load(inputs_path) as stored:
         inputs = {name: stored[name] for name in stored.files}
     gc.collect()
     before = anonymous_bytes()
-    session = open_session(Path(path), device="cpu", threads=int(threads), graph_optimization=graph_optimization)
+    session = runtime.open(Path(path), **target.session)
     session.score(inputs)
     gc.collect()
     held = anonymous_bytes() - before + mapped_bytes(Path(path).parent)

@@ -14,7 +14,8 @@ import numpy as np
 from compression.data.dataset import Rows
 from compression.measure.weights import count_weights, external_files, read_graph
 from compression.spec.errors import MeasureError
-from compression.spec.records import GraphOptimization, Measurement, Target
+from compression.spec.records import Measurement, Target
+from compression.spec.runtime import RUNTIMES
 
 ANSWERED_ROWS = 512
 PACKED_UP_TO = 1 << 28  # bytes, about eight seconds; larger files would hold a run up
@@ -26,9 +27,9 @@ _CHILD_SECONDS = 300
 def measure_size(path: Path, rows: Rows | None = None, *, target: Target) -> list[Measurement]:
     """size_bytes, download_bytes, parameters, nonzeros, and with rows resident_bytes of the exported file.
 
-    Memory is taken on the CPU whatever the target's device (its measurement says so), and is absent where the system
-    has no /proc/self/smaps; download_bytes is absent above PACKED_UP_TO. Raises MeasureError if the file can't be read
-    or a part of it is missing.
+    Memory is taken on the CPU whatever the target's device (its measurement says so), and is absent where the runtime
+    has no CPU or the system no /proc/self/smaps; download_bytes is absent above PACKED_UP_TO. Raises MeasureError if
+    the file can't be read or a part of it is missing.
     """
     path = Path(path)
     graph = read_graph(path)
@@ -42,12 +43,13 @@ def measure_size(path: Path, rows: Rows | None = None, *, target: Target) -> lis
     ]
     if on_disk <= PACKED_UP_TO:
         measurements.insert(1, Measurement(metric="download_bytes", value=float(packed_bytes(path, external))))
-    if rows is not None and len(rows) and Path("/proc/self/smaps").exists():
+    has_cpu = "cpu" in RUNTIMES[target.runtime].devices
+    if rows is not None and len(rows) and has_cpu and Path("/proc/self/smaps").exists():
         answered = min(ANSWERED_ROWS, len(rows))
-        resident = resident_bytes(path, rows.take(np.arange(answered)), threads=target.threads,
-                                  graph_optimization=target.graph_optimization)
+        on_cpu = target.model_copy(update={"device": "cpu"})
+        resident = resident_bytes(path, rows.take(np.arange(answered)), on_cpu)
         measurements.insert(1, Measurement(metric="resident_bytes", value=float(resident), n=answered,
-                                           runtime="onnxruntime", device="cpu", threads=target.threads))
+                                           runtime=on_cpu.runtime, device=on_cpu.device, threads=on_cpu.threads))
     return measurements
 
 
@@ -69,7 +71,7 @@ def _packed(file: Path) -> int:
     return total + len(packer.flush())
 
 
-def resident_bytes(path: Path, rows: Rows, *, threads: int, graph_optimization: GraphOptimization) -> int:
+def resident_bytes(path: Path, rows: Rows, target: Target) -> int:
     """Memory the runtime holds after it loaded the file and answered these rows once, in a fresh process.
 
     Counted: growth of anonymous memory since just before the load, plus the pages of the model's own files that are
@@ -79,8 +81,8 @@ def resident_bytes(path: Path, rows: Rows, *, threads: int, graph_optimization: 
     with tempfile.TemporaryDirectory(prefix="recpress-") as scratch:
         inputs = Path(scratch) / "inputs.npz"
         np.savez(inputs, **rows.inputs)
-        command = [sys.executable, "-m", "compression.measure.resident", str(path.resolve()), str(inputs), str(threads),
-                   graph_optimization]
+        command = [sys.executable, "-m", "compression.measure.resident", str(path.resolve()), str(inputs),
+                   target.model_dump_json()]
         root = Path(__file__).resolve().parents[2]
         try:
             child = subprocess.run(command, capture_output=True, text=True, timeout=_CHILD_SECONDS, cwd=root,

@@ -6,6 +6,7 @@ otherwise. Said at once, in words, before anybody compresses it.
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,11 @@ from compression.models import zoo
 from compression.models.files import load_model
 from compression.models.folder import LoadedModel
 from compression.running.machine import compute_device
-from compression.running.run import RUNTIME, SCORED_SPLIT, export_baseline
-from compression.runtimes import RUNTIMES
+from compression.running.run import SCORED_SPLIT, export_baseline
 from compression.spec.data_description import Column, DataDescription, Role
 from compression.spec.errors import DataError, MeasureError
 from compression.spec.records import Measurement, Progress, Record, Report, Target
+from compression.spec.runtime import RUNTIMES
 from compression.spec.signature import Signature
 from compression.spec.task import TASKS
 from compression.train.loop import train
@@ -83,8 +84,9 @@ def first_look(model_folder: Path, data_folder: Path, *, scratch: Path, report: 
 
 def score(loaded: LoadedModel, rows: Rows, scratch: Path) -> np.ndarray:
     """Probabilities (N,) of the exported file, as a run on the CPU would measure it: no target was chosen yet."""
-    exported = export_baseline(loaded, scratch / "model")
-    return RUNTIMES[RUNTIME].open(exported.path, **Target().session).score(rows.inputs)
+    exported, target = export_baseline(loaded, scratch / "model"), Target()
+    with closing(RUNTIMES[target.runtime].open(exported.path, **target.session)) as session:
+        return session.score(rows.inputs)
 
 
 def regression_scores(signature: Signature, data_folder: Path, description: DataDescription, n_rows: int,

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 import compression
+from compression.spec.records import Target
+from compression.spec.runtime import RUNTIMES
 
 
 def compute_device() -> str:
@@ -16,19 +18,17 @@ def compute_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def environment(device: str) -> dict[str, str]:
+def environment(target: Target) -> dict[str, str]:
     """Versions and hardware a result was measured with; no names of machines or people."""
-    import onnxruntime
-
     found = {
         "recpress": compression.__version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "onnxruntime": onnxruntime.__version__,
+        target.runtime: RUNTIMES[target.runtime].version,
         "numpy": np.__version__,
         "system": platform.system(),
         "processor": _processor(),
-        "device": device,
+        "device": target.device,
         "training_device": compute_device(),
     }
     if compute_device() == "cuda":

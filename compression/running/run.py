@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,6 @@ from compression.models.structure import describe, read_signature, table_inputs
 from compression.running.gate import apply_gated
 from compression.running.machine import compute_device, environment
 from compression.running.step_cache import Kept, StepCache, taken_sentence
-from compression.runtimes import RUNTIMES
 from compression.spec.errors import RecipeError
 from compression.spec.method import Context, TimeLayers, parsed_params
 from compression.spec.recipe import check, dump_recipe, parse_step, without_training_rows
@@ -47,10 +47,10 @@ from compression.spec.records import (
     Target,
     TrainSpec,
 )
+from compression.spec.runtime import RUNTIMES
 from compression.train.loop import train
 from compression.train.params import TrainParams
 
-RUNTIME = "onnxruntime"
 SCORED_SPLIT = "test"
 
 
@@ -105,8 +105,8 @@ def run(
         measured.append(Measurement(metric="bundle_bytes", value=float(needed)))
     if parity is not None:
         measurements.append(Measurement(
-            metric="parity_error", value=parity, n=min(len(rows), MAX_ROWS), split=SCORED_SPLIT, runtime=RUNTIME,
-            device=spec.target.device, threads=spec.target.threads))
+            metric="parity_error", value=parity, n=min(len(rows), MAX_ROWS), split=SCORED_SPLIT,
+            runtime=spec.target.runtime, device=spec.target.device, threads=spec.target.threads))
 
     result = Result(
         spec=spec,
@@ -115,7 +115,7 @@ def run(
         changes=tuple(outcome.changes),
         skipped=tuple(outcome.skipped),
         cached_steps=outcome.cached_steps,
-        environment=environment(spec.target.device),
+        environment=environment(spec.target),
         started=started,
         ended=time.time(),
     )
@@ -232,8 +232,8 @@ def measure(
     report(Progress(stage="score", total=2 * len(rows), unit="rows"))
     scores = {}
     for place, (name, file) in enumerate({"baseline": baseline_path, "model": path}.items()):
-        session = RUNTIMES[RUNTIME].open(file, **spec.target.session)
-        scores[name] = chances(session.score(rows.inputs))
+        with closing(RUNTIMES[spec.target.runtime].open(file, **spec.target.session)) as session:
+            scores[name] = chances(session.score(rows.inputs))
         report(Progress(stage="score", done=(place + 1) * len(rows), total=2 * len(rows), unit="rows"))
 
     report(Progress(stage="measure quality"))

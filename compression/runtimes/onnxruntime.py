@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 
 from compression.runtimes.options import session_options
 from compression.spec.errors import MeasureError
 from compression.spec.records import GraphOptimization
+from compression.spec.runtime import Runtime, runtime
+from compression.spec.session import BATCH
 
-KEY = "onnxruntime"
-BATCH = 4096  # rows scored in one call, where the caller doesn't say
+if TYPE_CHECKING:
+    import onnxruntime
+
 _ERROR_ONLY = 3  # log severity
 _PROVIDERS = {  # TF32 would multiply float32 with 10 bits: other scores than on the CPU, and faster than others measure
     "cpu": ["CPUExecutionProvider"],
@@ -32,39 +35,38 @@ _DTYPES = {
     "tensor(bool)": np.bool_,
 }
 
-onnxruntime.set_default_logger_severity(_ERROR_ONLY)
 
-
-@dataclass(frozen=True)
 class Session:
-    """An open file. Inputs are named arrays as in Rows.inputs: ids (N,) or (N, L), values (N,)."""
+    """An open file; compression.spec.session says what each of these gives."""
 
-    runtime: onnxruntime.InferenceSession
-    path: Path
-    device: str
-    threads: int
-    output: str
+    def __init__(self, opened: "onnxruntime.InferenceSession", path: Path) -> None:
+        self._opened: onnxruntime.InferenceSession | None = opened
+        self.path, self.output = path, _score_output(opened)
+
+    @property
+    def runtime(self) -> "onnxruntime.InferenceSession":
+        if self._opened is None:
+            raise MeasureError(f"{self.path.name} was closed; open it again to score rows.")
+        return self._opened
 
     @property
     def providers(self) -> list[str]:
-        """Execution providers that are really in use, most important first."""
         return self.runtime.get_providers()
 
     @property
     def input_names(self) -> list[str]:
         return [item.name for item in self.runtime.get_inputs()]
 
-    def score(self, inputs: dict[str, np.ndarray], batch_size: int = BATCH) -> np.ndarray:
-        """Scores (N,) float32, computed `batch_size` rows at a time.
+    def close(self) -> None:
+        self._opened = None
 
-        Raises MeasureError if an input is missing, an id is outside its table, or a score is not finite.
-        """
+    def score(self, inputs: dict[str, np.ndarray], batch_size: int = BATCH) -> np.ndarray:
         arrays = self._typed(inputs)
         n_rows = len(next(iter(arrays.values())))
         scores = np.empty(n_rows, np.float32)
         for start in range(0, n_rows, batch_size):
             batch = {name: array[start:start + batch_size] for name, array in arrays.items()}
-            scores[start:start + batch_size] = self._answer(batch)
+            scores[start:start + batch_size] = self._scores(batch)
         broken = int((~np.isfinite(scores)).sum())
         if broken:
             raise MeasureError(
@@ -73,14 +75,15 @@ class Session:
             )
         return scores
 
-    def bind(self, batches: list[dict[str, np.ndarray]]) -> list[Bound]:
-        """Batches with inputs and outputs bound beforehand, so that a timed call does nothing but run.
+    def answer(self, inputs: dict[str, np.ndarray]) -> np.ndarray:
+        return self._raw_answer(self._typed(inputs))
 
-        Requests lie in host memory, so on CUDA the time includes the copies there and back.
-        """
+    def bind(self, batches: list[dict[str, np.ndarray]]) -> list[Bound]:
         return [self._bound(self._typed(batch)) for batch in batches]
 
     def _bound(self, batch: dict[str, np.ndarray]) -> Bound:
+        import onnxruntime
+
         binding = self.runtime.io_binding()
         kept: list[object] = []
         for name, array in batch.items():
@@ -89,7 +92,7 @@ class Session:
             kept.append(value)
         answer = onnxruntime.OrtValue.ortvalue_from_numpy(np.empty_like(self._raw_answer(batch)))
         binding.bind_ortvalue_output(self.output, answer)
-        return Bound(self.runtime, binding, (*kept, answer))
+        return Bound(self.runtime, binding, tuple(kept), answer)
 
     def _typed(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The file's own inputs, in its own dtypes and number of dimensions."""
@@ -117,7 +120,7 @@ class Session:
                 "Check that every id is inside its table and every input has the width the model was made with."
             ) from None
 
-    def _answer(self, batch: dict[str, np.ndarray]) -> np.ndarray:
+    def _scores(self, batch: dict[str, np.ndarray]) -> np.ndarray:
         n_rows = len(next(iter(batch.values())))
         raw = self._raw_answer(batch)
         if raw.size != n_rows:
@@ -130,22 +133,33 @@ class Session:
 
 @dataclass(frozen=True)
 class Bound:
-    """One batch bound to a session; `run()` answers it and drops the answer."""
+    """One batch, its inputs and its answer bound to a session beforehand."""
 
-    runtime: onnxruntime.InferenceSession
-    binding: onnxruntime.IOBinding
-    kept: tuple[object, ...]  # the bound memory lives as long as the binding
+    runtime: "onnxruntime.InferenceSession"
+    binding: "onnxruntime.IOBinding"
+    inputs: tuple[object, ...]  # the bound memory lives as long as the binding
+    output: "onnxruntime.OrtValue"
 
     def run(self) -> None:
         self.runtime.run_with_iobinding(self.binding)
+
+    @property
+    def scores(self) -> np.ndarray:
+        return self.output.numpy().reshape(-1)
+
+
+def load() -> None:
+    """Import the library, and let it log errors alone."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(_ERROR_ONLY)
 
 
 def open_session(path: Path, *, device: str = "cpu", threads: int = 1,
                  graph_optimization: GraphOptimization = "all") -> Session:
     """Open an exported file. Raises MeasureError if it can't be loaded, or if CUDA was asked for and isn't there."""
-    path = Path(path)
-    if device not in _PROVIDERS:
-        raise MeasureError(f"Device {device!r} is unknown; allowed are {', '.join(_PROVIDERS)}.")
+    import onnxruntime
+
     if device == "cuda":
         _prepare_cuda()
     options = session_options(threads=threads, graph_optimization=graph_optimization)
@@ -153,24 +167,26 @@ def open_session(path: Path, *, device: str = "cpu", threads: int = 1,
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     try:
-        runtime = onnxruntime.InferenceSession(str(path), options, providers=_PROVIDERS[device])
+        opened = onnxruntime.InferenceSession(str(path), options, providers=_PROVIDERS[device])
     except Exception as error:  # the runtime's errors share no base class
         if device == "cuda" and "CUDA" in str(error):
             raise MeasureError(_no_cuda(path)) from None
         raise MeasureError(f"{path.name} can't be opened by ONNX Runtime: {_one_line(error)}") from None
-    if device == "cuda" and runtime.get_providers()[0] != "CUDAExecutionProvider":
+    if device == "cuda" and opened.get_providers()[0] != "CUDAExecutionProvider":
         raise MeasureError(_no_cuda(path))
-    return Session(runtime, path, device, threads, _score_output(runtime))
+    return Session(opened, path)
 
 
 def _prepare_cuda() -> None:
     """Let the CUDA libraries that pip installed be found; without them the provider falls back to CPU."""
+    import onnxruntime
+
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()
 
 
-def _score_output(runtime: onnxruntime.InferenceSession) -> str:
-    names = [item.name for item in runtime.get_outputs()]
+def _score_output(opened: "onnxruntime.InferenceSession") -> str:
+    names = [item.name for item in opened.get_outputs()]
     return "score" if "score" in names else names[0]
 
 
@@ -184,3 +200,13 @@ def _no_cuda(path: Path) -> str:
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
     return (text if len(text) <= 400 else text[:400] + " …").rstrip(".") + "."
+
+
+ONNX_RUNTIME = runtime(Runtime(
+    key="onnxruntime",
+    title="ONNX Runtime",
+    devices=tuple(_PROVIDERS),
+    packages=("onnxruntime", "onnxruntime-gpu"),
+    load=load,
+    opener=open_session,
+))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 
 from compression.spec.records import GraphOptimization
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 # CPUs without VNNI add 8-bit products in 16 bits, which overflow; there the runtime then takes slower exact ones
 EXACT_PRODUCTS = ("session.x64quantprecision", "1")
@@ -20,11 +23,14 @@ LEVELS = {"all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "
           "none": "ORT_DISABLE_ALL"}
 
 
-def session_options(*, threads: int = 1, graph_optimization: GraphOptimization = "all") -> onnxruntime.SessionOptions:
+def session_options(*, threads: int = 1,
+                    graph_optimization: GraphOptimization = "all") -> "onnxruntime.SessionOptions":
     """Fresh options: `threads` inside an operator, operators one after another, errors alone in the log.
 
     8-bit products are exact: where the CPU's own are, those, which are several times faster.
     """
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -38,6 +44,8 @@ def session_options(*, threads: int = 1, graph_optimization: GraphOptimization =
 @cache
 def products_overflow() -> bool:
     """Whether this CPU's fast 8-bit products get the largest ones wrong; asked by multiplying, once a process."""
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(base64.b64decode(PRODUCTS), providers=["CPUExecutionProvider"])
     given = {"x": np.full((16, 64), 255, np.uint8), "w": np.full((64, 32), 127, np.int8)}
     return bool((session.run(None, given)[0] != 64 * 255 * 127).any())

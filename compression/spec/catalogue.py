@@ -1,6 +1,6 @@
 """The methods as people look for them: by family, by what they promise, by what a model has for them to work on.
 
-All of it is read from the registered methods, so that a new method is listed everywhere by its file and its line.
+All of it is read from what is registered, so that a new method or runtime is listed everywhere by its file.
 Loads without torch.
 """
 
@@ -13,6 +13,7 @@ import compression
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS, Gain, Method, Need, bounds_text
 from compression.spec.records import ModelDescription
+from compression.spec.runtime import DEFAULT, RUNTIMES
 
 # in the order in which they are listed; a family that isn't named here comes last under its own key
 FAMILIES = {
@@ -28,6 +29,7 @@ FAMILIES = {
 }
 CARDS = Path(compression.__file__).parents[1] / "docs" / "methods"
 LISTED_BY = "python -m compression methods --markdown > docs/methods/README.md"
+RUNTIMES_LISTED_BY = "python -m compression runtimes --markdown > docs/runtimes.md"
 
 
 def family_title(family: str) -> str:
@@ -100,3 +102,25 @@ def parameter_rows(method: Method) -> list[dict[str, str]]:
     return [{"Parameter": name.replace("_", " "), "Default": str(field.get_default()),
              "Allowed": bounds_text(method.params, name), "Meaning": field.description or ""}
             for name, field in method.params.model_fields.items()]
+
+
+def runtimes_markdown() -> str:
+    """The runtimes as markdown: what each is called, what it runs on, what has to be installed."""
+    return f"""\
+# Runtimes
+
+What can open an exported file and answer requests with it. A run is checked and measured by the runtime of its
+target: `--runtime` on the command line, Target on Experiment; `{DEFAULT}` where none is named. This list is
+written by `{RUNTIMES_LISTED_BY}`.
+
+| runtime | name | devices | package |
+|---|---|---|---|
+{_rows([f"`{one.key}`", one.title, ", ".join(one.devices), " or ".join(one.packages)] for one in RUNTIMES.values())}
+
+A runtime is one file in `compression/runtimes/`, or a package with an entry point in `recpress.runtimes`. It keeps the
+contract in `compression/testing/runtime.py`.
+"""
+
+
+def _rows(rows: Iterable[list[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)

@@ -9,15 +9,16 @@ from importlib import metadata
 from pathlib import Path
 
 import compression
+from compression.spec.runtime import RUNTIMES
 
-ENGINES = ("torch", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy")
+ENGINES = ("torch", "onnx", "numpy")  # beside the packages of the runtimes
 
 
 @lru_cache(maxsize=1)
 def code_version() -> str:
     """A digest of the engine's source and of the libraries that make its numbers, as this process started with them."""
     versions = {}
-    for name in ENGINES:
+    for name in (*ENGINES, *(package for one in RUNTIMES.values() for package in one.packages)):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -16,6 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from compression.spec import order
+from compression.spec.digests import digested
 from compression.spec.effects import Effects
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS, Method, Need, Params, Problem
@@ -85,8 +86,8 @@ def estimate(description: ModelDescription, recipe: Recipe) -> ModelDescription:
 
 
 def digest(recipe: Recipe) -> str:
-    """sha256 of what the recipe does: defaults filled in, its name left out."""
-    steps = [[step.method, parse_step(step)[1].model_dump(mode="json")] for step in recipe.steps]
+    """sha256 of what the recipe does: defaults filled in, its name left out; digests.py says which parameters count."""
+    steps = [[step.method, digested(parse_step(step)[1])] for step in recipe.steps]
     text = json.dumps([recipe.version, steps, recipe.seed], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

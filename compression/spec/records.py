@@ -10,7 +10,10 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from compression.spec.digests import LATER
+from compression.spec.runtime import DEFAULT, RUNTIMES, RuntimeKey
 
 
 class Record(BaseModel):
@@ -39,12 +42,23 @@ GraphOptimization = Literal["all", "extended", "basic", "none"]
 
 
 class Target(Record):
-    """Where the exported file has to be fast: device, CPU threads, batch sizes; how far the runtime rewrites it."""
+    """Where the exported file has to be fast: device, CPU threads, batch sizes; by which runtime, and how far that
+    rewrites the file.
+    """
 
     device: Literal["cpu", "cuda"] = "cpu"
     threads: int = Field(1, ge=1, le=64)
     batch_sizes: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = (1, 512)
     graph_optimization: GraphOptimization = "all"
+    runtime: Annotated[RuntimeKey, LATER] = DEFAULT
+
+    @field_validator("runtime")
+    @classmethod
+    def _runs_on_the_device(cls, runtime: str, given: ValidationInfo) -> str:
+        devices, device = RUNTIMES[runtime].devices, given.data.get("device")
+        if device is not None and device not in devices:
+            raise ValueError(f"{RUNTIMES[runtime].title} runs on {' and '.join(devices)}, not on {device}")
+        return runtime
 
     @property
     def session(self) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 from compression.spec.metrics import METRICS, MetricSpec
+from compression.spec.records import Target
+from compression.spec.runtime import DEFAULT, RUNTIMES
 
 MISSING = "—"
 
@@ -34,6 +36,19 @@ def axis_title(key: str) -> str:
     spec = metric_of(key)
     unit = {"bytes": "", "count": "", "score": ""}.get(spec.kind, f" ({spec.unit})")
     return f"{metric_title(key)}{unit} · {'higher' if spec.higher_is_better else 'lower'} is better"
+
+
+def target_words(target: Target) -> list[str]:
+    """What a target is, without its batch sizes: ["CPU, 2 threads", "graph optimisation basic", "ONNX Runtime"].
+
+    The last two stand only where they aren't what every target starts with.
+    """
+    told = [f"{target.device.upper()}, {target.threads} thread{'s' * (target.threads > 1)}"]
+    if target.graph_optimization != "all":
+        told.append(f"graph optimisation {target.graph_optimization}")
+    if target.runtime != DEFAULT:
+        told.append(RUNTIMES[target.runtime].title)
+    return told
 
 
 def human_bytes(size: float) -> str:

@@ -75,11 +75,9 @@ def test_a_very_large_file_is_not_packed(exported, monkeypatch):
 
 def test_memory_grows_with_the_rows_that_are_read_from_a_mapped_table(tmp_path):
     path = table_file(tmp_path / "model.onnx", np.ones((250_000, 16), np.float32))  # 16 MB
-    few = resident_bytes(path, Rows({"ids": np.zeros(8, np.int64)}, np.zeros(8, np.float32), None),
-                         threads=1, graph_optimization="all")
+    few = resident_bytes(path, Rows({"ids": np.zeros(8, np.int64)}, np.zeros(8, np.float32), None), Target())
     every = np.arange(0, 250_000, 50)
-    many = resident_bytes(path, Rows({"ids": every}, np.zeros(len(every), np.float32), None),
-                          threads=1, graph_optimization="all")
+    many = resident_bytes(path, Rows({"ids": every}, np.zeros(len(every), np.float32), None), Target())
     assert many > few and 14e6 < many < 60e6
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from compression.spec.records import RunSpec
 from compression.tasks.recommend import Limits, Recommendation, limit_words
-from compression.tasks.units import metric_title, split_key
+from compression.tasks.units import metric_title, split_key, target_words
 from compression.tasks.verdict import largest_batch_key, sentence
 from plots.pareto import ParetoPoint, draw_pareto
 from storage.records import Point, Project
@@ -44,10 +44,8 @@ def choose_project(projects: Sequence[Project], view: View) -> Project:
 
     def title(key: str) -> str:
         one = by_key[key]
-        level = one.target.graph_optimization
-        optimised = "" if level == "all" else f", graph optimisation {level}"
-        return (f"{one.model_name} × {one.data_name} · {one.target.device.upper()}, "
-                f"{plural(one.target.threads, 'thread')}{optimised} · {plural(one.runs, 'run')}")
+        return (f"{one.model_name} × {one.data_name} · {', '.join(target_words(one.target))} · "
+                f"{plural(one.runs, 'run')}")
 
     return by_key[st.selectbox("Project", list(by_key), key="compare.project", on_change=moved, format_func=title,
                                label_visibility="collapsed", help="Model × dataset × target.")]

@@ -11,6 +11,7 @@ from compression.spec.errors import RecipeError, RecPressError
 from compression.spec.link import pack, unpack
 from compression.spec.recipe import check, estimate, without_training_rows
 from compression.spec.records import GraphOptimization, ModelDescription, Recipe, RunSpec, Target
+from compression.spec.runtime import DEFAULT, RUNTIMES
 from compression.spec.signature import Signature
 from compression.tasks.units import human_bytes
 from jobs.submit import submit_many
@@ -111,19 +112,24 @@ def write_address(recipe: Recipe, model: ModelRow, data: DataRow, target: Target
 
 
 def target_text(target: Target) -> str | None:
-    """A target as an address has it: "cpu.2.1-512.all"; None for the one that everybody starts with."""
+    """A target as an address has it: "cpu.2.1-512.all", with ".RUNTIME" where it is another than the default one.
+
+    None for the target that everybody starts with.
+    """
     if target == Target():
         return None
-    return f"{target.device}.{target.threads}.{'-'.join(map(str, target.batch_sizes))}.{target.graph_optimization}"
+    text = f"{target.device}.{target.threads}.{'-'.join(map(str, target.batch_sizes))}.{target.graph_optimization}"
+    return text if target.runtime == DEFAULT else f"{text}.{target.runtime}"
 
 
 def parse_target(text: str | None) -> Target:
     """The target of an address. Raises RecipeError for what is none."""
     if text is None:
         return Target()
-    device, threads, batches, level = (*text.split("."), "", "", "", "")[:4]
+    device, threads, batches, level, runtime = (*text.split(".", 4), "", "", "", "")[:5]
     try:
-        return Target(device=device, threads=threads, batch_sizes=tuple(batches.split("-")), graph_optimization=level)
+        return Target(device=device, threads=threads, batch_sizes=tuple(batches.split("-")), graph_optimization=level,
+                      runtime=runtime or DEFAULT)
     except ValueError:
         raise RecipeError("The target in this link can't be read; the target you had is kept.") from None
 
@@ -139,7 +145,8 @@ def _start_at(model: str | None, data: str | None) -> None:
 def _start_target(target: Target) -> None:
     st.session_state.update({"experiment.device": target.device, "experiment.threads": target.threads,
                              "experiment.batches": list(target.batch_sizes),
-                             "experiment.optimization": target.graph_optimization})
+                             "experiment.optimization": target.graph_optimization,
+                             "experiment.runtime": target.runtime})
 
 
 def _moved() -> None:
@@ -180,14 +187,20 @@ def _keep(key: str, options: dict, default: str) -> None:
 def _choose_target() -> Target:
     start = Target()
     for key, value in (("device", start.device), ("threads", start.threads), ("batches", list(start.batch_sizes)),
-                       ("optimization", start.graph_optimization)):
+                       ("optimization", start.graph_optimization), ("runtime", start.runtime)):
         st.session_state[f"experiment.{key}"] = st.session_state.get(f"experiment.{key}", value)
     batches = st.session_state["experiment.batches"]
     threads = plural(st.session_state["experiment.threads"], "thread")
+    runtime = RUNTIMES[st.session_state["experiment.runtime"]]
+    if st.session_state["experiment.device"] not in runtime.devices:
+        st.session_state["experiment.device"] = runtime.devices[0]
     label = (f"Target: {st.session_state['experiment.device'].upper()}, {threads}, "
              f"batch {' and '.join(map(str, batches)) or '—'}")
     with st.popover(label, width="stretch", help="Where the exported file has to be fast."):
-        device = st.segmented_control("Device", ["cpu", "cuda"], key="experiment.device", required=True,
+        if len(RUNTIMES) > 1:
+            st.selectbox("Runtime", list(RUNTIMES), key="experiment.runtime", on_change=_moved,
+                         format_func=lambda key: RUNTIMES[key].title, help="What runs the exported file.")
+        device = st.segmented_control("Device", runtime.devices, key="experiment.device", required=True,
                                       on_change=_moved, format_func=str.upper,
                                       help="CUDA runs wait for a worker with a GPU.")
         threads = st.number_input("Threads", 1, 64, key="experiment.threads", on_change=_moved,
@@ -197,11 +210,11 @@ def _choose_target() -> Target:
                        help="Rows scored in one request; latency is measured at each.")
         level = st.selectbox("Graph optimisation", get_args(GraphOptimization), key="experiment.optimization",
                              on_change=_moved, format_func=str.capitalize,
-                             help="How far ONNX Runtime rewrites the graph when it loads the file: fused operators "
+                             help="How far the runtime rewrites the graph when it loads the file: fused operators "
                                   "need Extended, layouts All. Measured, checked and shipped alike.")
     chosen = tuple(sorted({int(batch) for batch in st.session_state["experiment.batches"]}))
-    return Target(device=device or "cpu", threads=threads, batch_sizes=chosen or start.batch_sizes,
-                  graph_optimization=level)
+    return Target(device=device or runtime.devices[0], threads=threads, batch_sizes=chosen or start.batch_sizes,
+                  graph_optimization=level, runtime=runtime.key)
 
 
 def missing_columns(model: ModelRow, data: DataRow) -> list[str]:

@@ -11,6 +11,7 @@ from compression.data.samples import SAMPLES
 from compression.models.zoo import ARCHITECTURES
 from compression.spec.errors import RecPressError
 from compression.spec.records import SampleSpec
+from compression.tasks.units import target_words
 from jobs.submit import submit
 from storage.records import ModelRow, Project
 from storage.store import Store
@@ -181,9 +182,8 @@ def _draw_project(store: Store, project: Project) -> None:
 
 def project_words(project: Project) -> str:
     """ "Clicks, CPU, 1 thread, batch 1 and 512, 7 runs, 2 active, newest 5 min ago" with dots between."""
-    target = project.target
-    batches = " and ".join(f"{size:,}" for size in target.batch_sizes)
-    told = [project.data_name, f"{target.device.upper()}, {plural(target.threads, 'thread')}, batch {batches}",
+    batches = " and ".join(f"{size:,}" for size in project.target.batch_sizes)
+    told = [project.data_name, f"{', '.join(target_words(project.target))}, batch {batches}",
             plural(project.runs, "run")]
     if project.active:
         told.append(f"{project.active} active")

@@ -9,6 +9,7 @@ from compression.spec.errors import RecPressError
 from compression.spec.recipe import dump_recipe
 from compression.spec.records import Result, RunSpec
 from compression.spec.values import values_of
+from compression.tasks.units import target_words
 from plots.bars import byte_bars, draw_byte_bars
 from storage.records import Job
 from storage.store import Store
@@ -49,10 +50,7 @@ def draw_head(store: Store, job: Job) -> None:
         told = [f"Run {job.id}" if job.kind == "run" else f"Job {job.id} · {job.kind.replace('_', ' ')}"]
         told += [_name(store.model, job.model), _name(store.dataset, job.data)]
         if isinstance(job.spec, RunSpec):
-            target = job.spec.target
-            told.append(f"{target.device.upper()}, {target.threads} thread{'s' * (target.threads > 1)}")
-            if target.graph_optimization != "all":
-                told.append(f"graph optimisation {target.graph_optimization}")
+            told += target_words(job.spec.target)
         if job.ended and job.started:
             told.append(f"took {human_seconds(job.ended - job.started)}, ended {ago(job.ended)}")
         st.markdown(f":{BADGES[job.state]}-badge[{job.state}] :gray[{' · '.join(escaped(one) for one in told if one)}]",

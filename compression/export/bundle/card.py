@@ -13,6 +13,7 @@ from compression.spec.effects import Effect
 from compression.spec.metrics import METRICS
 from compression.spec.recipe import effects_of
 from compression.spec.records import Measurement, Result
+from compression.spec.runtime import DEFAULT, RUNTIMES
 from compression.spec.signature import Signature
 from compression.spec.task import TASKS
 from compression.spec.values import values_of
@@ -36,7 +37,8 @@ def model_card(result: Result, *, signature: Signature, description: DataDescrip
         f"## Data\n\n{_data(description)}",
         f"## Recipe\n\nSteps: {steps}.\n\n```yaml\n{recipe.strip()}\n```",
         f"## Limits\n\n{_limits(result, signature)}",
-        "## Run it\n\n```\npip install numpy onnxruntime\npython predict.py rows.csv > scores.txt\n```\n\n"
+        f"## Run it\n\n```\npip install numpy {RUNTIMES[DEFAULT].packages[0]}\n"
+        "python predict.py rows.csv > scores.txt\n```\n\n"
         f"{_rows(description, signature)} `sha256sum -c SHA256SUMS` checks the files.",
     ]) + "\n"
 
@@ -75,7 +77,7 @@ def _number(value: float, kind: str) -> str:
 
 
 def _machine(result: Result) -> str:
-    known = {key: result.environment[key] for key in ("processor", "gpu", "onnxruntime", "device")
+    known = {key: result.environment[key] for key in ("processor", "gpu", result.spec.target.runtime, "device")
              if key in result.environment}
     return ("On " + ", ".join(f"{key} {value}" for key, value in known.items()) + ".") if known else ""
 

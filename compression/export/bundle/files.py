@@ -6,7 +6,7 @@
     vocabularies.json             values of each column, in the order of the table's rows from row 1 on
     measurements.json             the Result
     README.md                     a model card
-    predict.py                    scores raw rows with numpy and onnxruntime alone
+    predict.py                    scores raw rows with numpy and one runtime alone
     cells.py, text_file.py        how data is read, the same code as when the model was measured
     SHA256SUMS                    a digest for each
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ from compression.models.onnx.folder import (
 )
 from compression.models.onnx.values import Unsupported
 from compression.spec.errors import MeasureError, ModelError
-from compression.spec.records import ModelDescription
+from compression.spec.records import ModelDescription, Target
+from compression.spec.runtime import DEFAULT, RUNTIMES
+from compression.spec.session import Session
 from compression.spec.signature import Input, Signature
 
-TOLERANCE = 1e-4  # between ONNX Runtime and our reading of the same file, on probabilities
+TOLERANCE = 1e-4  # between the runtime and our reading of the same file, on probabilities
 _TRIED_ROWS = (3, 5)
 
 
@@ -38,7 +41,7 @@ def read_onnx(path: Path, name: str, files: dict[str, Path], out: Path, *, given
               vocabularies: dict[str, list[str]], data_folder: Path | None) -> ModelDescription:
     """Check and bind the file, and write it to `out`. Where our reading fails, it is kept to be measured as it is.
 
-    Raises ModelError for a file that is broken or hostile, can't be bound, or can't be run by ONNX Runtime.
+    Raises ModelError for a file that is broken or hostile, can't be bound, or can't be run by the runtime.
     """
     data = {other: file for other, file in files.items() if other != name}
     model = read_checked(path, data, name=name)
@@ -74,13 +77,11 @@ def trial_inputs(signature: Signature, n_rows: int, generator: np.random.Generat
 
 
 def _scores_of_runtime(folder: Path, signature: Signature, name: str) -> list[np.ndarray]:
-    """Scores of the trial rows by ONNX Runtime, for two batch sizes."""
-    from compression.runtimes.onnxruntime import open_session
-
+    """Scores of the trial rows by the runtime, for two batch sizes."""
     generator = np.random.default_rng(0)
     try:
-        session = open_session(folder / "model.onnx")
-        scores = [session.score(trial_inputs(signature, n_rows, generator)) for n_rows in _TRIED_ROWS]
+        with closing(_opened(folder / "model.onnx")) as session:
+            scores = [session.score(trial_inputs(signature, n_rows, generator)) for n_rows in _TRIED_ROWS]
     except MeasureError as error:
         raise ModelError(f"{name} could not be tried: {error}") from None
     if any((batch < 0).any() or (batch > 1).any() for batch in scores):
@@ -89,11 +90,15 @@ def _scores_of_runtime(folder: Path, signature: Signature, name: str) -> list[np
     return scores
 
 
+def _opened(file: Path) -> Session:
+    """The file in the runtime that a target names where nobody chose another."""
+    target = Target()
+    return RUNTIMES[target.runtime].open(file, **target.session)
+
+
 def _compare_with_loops(path: Path, name: str, data: dict[str, Path], output: str, tried: Path, signature: Signature,
                         *, is_probability: bool) -> None:
     """Where loops were taken for EmbeddingBags: the file as it came has to give the same scores. Raises ModelError."""
-    from compression.runtimes.onnxruntime import open_session
-
     whole = onnx.load(str(path), load_external_data=False)  # read_checked has looked at all of it
     if not any(node.op_type == "Loop" for node in whole.graph.node):
         return
@@ -104,13 +109,13 @@ def _compare_with_loops(path: Path, name: str, data: dict[str, Path], output: st
     as_it_came.write_bytes(with_one_score(whole, output, is_probability=is_probability).SerializeToString())
     generator = np.random.default_rng(0)
     try:
-        before, after = open_session(as_it_came), open_session(tried / "model.onnx")
-        for with_padding in (False, True):
-            rows = trial_inputs(signature, _TRIED_ROWS[1], generator)
-            rows = {key: _padded(value) if with_padding else value for key, value in rows.items()}
-            if np.abs(before.score(rows) - after.score(rows)).max() > TOLERANCE:
-                raise ModelError(f"{name} holds a loop that looks like an EmbeddingBag, but pools in a way that is not "
-                                 "read. Export the model without loops that depend on the data.")
+        with closing(_opened(as_it_came)) as before, closing(_opened(tried / "model.onnx")) as after:
+            for with_padding in (False, True):
+                rows = trial_inputs(signature, _TRIED_ROWS[1], generator)
+                rows = {key: _padded(value) if with_padding else value for key, value in rows.items()}
+                if np.abs(before.score(rows) - after.score(rows)).max() > TOLERANCE:
+                    raise ModelError(f"{name} holds a loop that looks like an EmbeddingBag, but pools in a way that is "
+                                     "not read. Export the model without loops that depend on the data.")
     except MeasureError as error:
         raise ModelError(f"{name} could not be tried: {error}") from None
     finally:
@@ -129,7 +134,7 @@ def _padded(values: np.ndarray) -> np.ndarray:
 
 
 def _why_unreadable(folder: Path, signature: Signature, expected: list[np.ndarray]) -> str:
-    """Why our reading of the file can't be used; empty where it agrees with ONNX Runtime."""
+    """Why our reading of the file can't be used; empty where it agrees with the runtime."""
     import torch
 
     from compression.models.onnx.graph import OnnxModel
@@ -145,7 +150,7 @@ def _why_unreadable(folder: Path, signature: Signature, expected: list[np.ndarra
                 batch = {key: torch.from_numpy(value) for key, value in rows.items()}
                 ours = torch.sigmoid(module(batch)).numpy()
                 if ours.shape != scores.shape or np.abs(ours - scores).max() > TOLERANCE:
-                    return f"RecPress reads this graph differently from ONNX Runtime. {as_it_is}"
+                    return f"RecPress reads this graph differently from {RUNTIMES[DEFAULT].title}. {as_it_is}"
     except Unsupported as error:
         return f"{str(error)[:1].upper()}{str(error)[1:]}. {as_it_is}"
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:  # what torch says of a bad graph

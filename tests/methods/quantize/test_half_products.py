@@ -8,8 +8,8 @@ from torch import nn
 
 from compression.export.layer import export_layer
 from compression.layers.half_layers import HalfProduct
-from compression.runtimes import RUNTIMES
 from compression.spec.records import Target
+from compression.spec.runtime import RUNTIMES
 from compression.testing.steps import apply, logits, ordered_dataset
 from compression.testing.tiny import tiny_model
 
