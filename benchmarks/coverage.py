@@ -27,9 +27,9 @@ from compression.data.dataset import Rows
 from compression.measure.estimates import Estimate
 from compression.measure.quality import estimate
 from compression.spec.metrics import METRICS
-from compression.spec.task import TASKS
+from compression.spec.task import DEFAULT_TASK, TASKS
 
-ALL = TASKS["ctr"].metrics
+ALL = TASKS[DEFAULT_TASK].metrics
 TRUTH_USERS = 40_000
 USER_METRICS = ("gauc", "hit_rate_10", "ndcg_10")
 PROMISED = {"rows": ("auc", "logloss", *USER_METRICS), "users": USER_METRICS, "candidates": USER_METRICS}

@@ -31,6 +31,7 @@ from compression.models.files import load_model
 from compression.running.run import export_baseline, measure, run, train_reference, training_sentence
 from compression.spec.data_description import Column, DataDescription, Label, Role, Split
 from compression.spec.records import Measurement, Recipe, RunSpec, Step, Target, TrainSpec
+from compression.spec.task import DEFAULT_TASK
 
 TARGET = Target(batch_sizes=(1, 512), threads=1)
 DENSE_INT8 = Step(method="quantize.dynamic", params={})
@@ -141,7 +142,8 @@ def compare(name: str, data: Path, folder: Path, *, seed: int) -> str:
     fp32: list[Measurement] = []
     for label, path in stock_files(baseline, dataset.splits["train"], folder / "stock").items():
         found, fp32, _ = measure(
-            path, baseline, rows, RunSpec(model="", data="", recipe=Recipe(), target=TARGET), task="ctr", report=quiet
+            path, baseline, rows, RunSpec(model="", data="", recipe=Recipe(), target=TARGET), task=DEFAULT_TASK,
+            report=quiet
         )
         lines.append(row(label, found, fp32))
     for label, recipe in RECIPES.items():

@@ -3,7 +3,7 @@
     python -m compression samples [KEY --out DIR]
     python -m compression inspect MODEL [--data DATA]
     python -m compression methods
-    python -m compression runtimes
+    python -m compression runtimes | tasks
     python -m compression train --data DATA --architecture deepfm --out DIR
     python -m compression run --model MODEL --data DATA --recipe RECIPE.yaml --out DIR [--device cuda]
     python -m compression bundle BUNDLE.zip [--data DATA] [--device cpu]

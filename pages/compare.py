@@ -14,6 +14,7 @@ from ui.shared.live import draw_active
 from ui.shared.result_table import metric_keys
 from ui.shared.shell import empty_state, page_title
 from ui.shared.state import open_page, store
+from ui.shared.tasks import task_of
 
 open_saved(store())
 view = opened_view()
@@ -43,17 +44,17 @@ if view.project and view.project != project.key:  # runs of the other project me
     view = replace(view, runs=(), side=(), pick=None, pin=None)
 of = revision(store(), project)
 everything = project_points(store(), project, of)
-view = replace(view, project=project.key)
+view, task = replace(view, project=project.key), task_of(store(), project.data)
 # what stands below decides what is drawn above: controls are read first and take their place on the page
 problem_place, recommendation_place, control_place, result_place, below = (st.container() for _ in range(5))
 with control_place:
-    view = parts.draw_controls(metric_keys(everything), view, project)
+    view = parts.draw_controls(metric_keys(everything), view, project, task)
 with below:
     pin_place, save_place = st.columns([2.6, 0.8], vertical_alignment="bottom")
     with pin_place:
         view = parts.draw_pin(everything, view)
 points, shown = chosen_points(everything, view.runs, view.q), (*of, view.runs, view.q)
-found = recommended(points, shown, view.limits(project.target))
+found = recommended(points, shown, view.limits(project.target, task))
 placed = placed_points(points, shown, view.x, view.y)
 with recommendation_place:
     if points:
@@ -64,8 +65,8 @@ with result_place:
         with left:
             parts.draw_plot(placed, len(points), view, found.winner)
         with right:
-            parts.draw_table(points, placed, view, found.meets, parts.pinned_point(everything, view))
-        parts.draw_picked(points, view, project)
+            parts.draw_table(points, placed, view, found.meets, parts.pinned_point(everything, view), task)
+        parts.draw_picked(points, view, project, task)
     else:
         parts.draw_none(view)
 with save_place:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
+from compression.spec.task import DEFAULT_TASK, TASKS
 from compression.spec.values import Value
 from compression.tasks.recommend import RunPoint
 from compression.tasks.units import (
@@ -60,7 +61,8 @@ class ParetoPoint:
     is_baseline: bool
 
 
-def pareto_points(points: Iterable[RunPoint], x: str = "size_bytes", y: str = "auc") -> list[ParetoPoint]:
+def pareto_points(points: Iterable[RunPoint], x: str = "size_bytes",
+                  y: str = TASKS[DEFAULT_TASK].primary_metric) -> list[ParetoPoint]:
     """Runs placed on two metrics, in their order; runs without either number are left out.
 
     On the front are the points that no other is at least as good as in both and better in one. Where no run of

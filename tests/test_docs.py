@@ -9,10 +9,12 @@ from compression.spec.catalogue import (
     CARDS,
     LISTED_BY,
     RUNTIMES_LISTED_BY,
+    TASKS_LISTED_BY,
     by_family,
     family_title,
     markdown_list,
     runtimes_markdown,
+    tasks_markdown,
 )
 from compression.spec.method import METHODS
 
@@ -27,6 +29,11 @@ def test_the_list_of_methods_is_the_one_that_the_catalogue_writes():
 def test_the_list_of_runtimes_is_the_one_that_the_command_writes():
     listed = (ROOT / "docs/runtimes.md").read_text(encoding="utf-8")
     assert listed == runtimes_markdown(), f"write it anew: {RUNTIMES_LISTED_BY}"
+
+
+def test_the_list_of_tasks_is_the_one_that_the_command_writes():
+    listed = (ROOT / "docs/tasks.md").read_text(encoding="utf-8")
+    assert listed == tasks_markdown(), f"write it anew: {TASKS_LISTED_BY}"
 
 
 def test_every_card_is_of_a_method_and_every_link_of_the_list_leads_to_one():

@@ -46,6 +46,7 @@ def _quality_again(folder: Path, target: Target, data: Path) -> list[Measurement
     from compression.data.encode import load_dataset
     from compression.export.bundle.files import read_signature
     from compression.measure.quality import measure_quality
+    from compression.measure.ratings import as_chances
 
     signature, vocabularies = read_signature(folder)
     dataset = load_dataset(data_folder(data), signature=signature, vocabularies=vocabularies)
@@ -53,4 +54,5 @@ def _quality_again(folder: Path, target: Target, data: Path) -> list[Measurement
         print(f"Warning: {' '.join(dataset.warnings)}", file=sys.stderr)
     rows = dataset.splits["test"]
     with closing(RUNTIMES[target.runtime].open(folder / "model.onnx", **target.session)) as session:
-        return measure_quality(session.score(rows.inputs), None, rows, task=dataset.description.task, split="test")
+        scores = as_chances(session.score(rows.inputs), signature, dataset.description)
+    return measure_quality(scores, None, rows, task=dataset.description.task, split="test")

@@ -10,10 +10,10 @@ from typing import NoReturn
 
 from pydantic import ValidationError
 
-from compression.cli import bundle, inspect, methods, run, runtimes, samples, train
+from compression.cli import bundle, inspect, methods, run, runtimes, samples, tasks, train
 from compression.spec.errors import RecPressError
 
-COMMANDS = (samples, inspect, methods, runtimes, train, run, bundle)
+COMMANDS = (samples, inspect, methods, runtimes, tasks, train, run, bundle)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

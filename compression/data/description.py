@@ -17,6 +17,7 @@ from compression.data.bounds import check_columns
 from compression.spec.data_description import Column, DataDescription, Role, Split
 from compression.spec.errors import DataError
 from compression.spec.plain_text import TextError, read_yaml
+from compression.spec.task import TASKS
 
 FILE_NAME = "data.yaml"
 MAX_BYTES = 1_000_000
@@ -90,6 +91,10 @@ def check_description(description: DataDescription, *, where: str = FILE_NAME) -
         if len(found) > limit:
             raise DataError(f"{where}: at most {limit} column may have the role {role}; got {_quoted(found)}. "
                             "Give the others the role category or ignore.")
+    task = TASKS[description.task]
+    if task.unit == "user" and not description.by_role(Role.USER):
+        raise DataError(f"{where}: the task {task.key} ({task.title}) is measured user by user, and no column has the "
+                        "role user. Give it to the column that says whose row it is.")
     check_columns(description.columns, where=where)
     _check_files(description, where)
     _check_split(description.split, description, where)

@@ -21,6 +21,7 @@ from compression.data.vocabulary import Vocabulary
 from compression.spec.data_description import Column, DataDescription, Role
 from compression.spec.errors import DataError
 from compression.spec.signature import Input, Signature
+from compression.spec.task import TASKS
 
 MOSTLY = 0.5  # share of unknown values above which a person is warned
 MAX_LENGTH = 50  # values of a multi cell that are kept when the length is fitted
@@ -87,7 +88,8 @@ def fit(train: pl.DataFrame, description: DataDescription) -> tuple[Signature, d
             longest = min(max(int(lists.list.len().max() or 1), 1), MAX_LENGTH)
             inputs.append(Input(name=column.name, kind="multi", column=column.name, cardinality=cardinality,
                                 max_length=longest))
-    return Signature(inputs=tuple(inputs), task=description.task), vocabularies
+    form = TASKS[description.task].output_form
+    return Signature(inputs=tuple(inputs), output_form=form, task=description.task), vocabularies
 
 
 def fit_vocabulary(values: pl.Series, *, min_count: int = 1) -> list[str]:

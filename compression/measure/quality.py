@@ -25,6 +25,7 @@ from compression.measure.delong import auc_components
 from compression.measure.estimates import Estimate, mean_interval, paired_interval
 from compression.measure.ranking import hit_rate, ndcg, over_users
 from compression.spec.errors import MeasureError
+from compression.spec.metrics import METRICS
 from compression.spec.records import Measurement
 from compression.spec.task import TASKS
 
@@ -55,7 +56,8 @@ def measure_quality(
     positives = int((rows.label > 0.5).sum())
     if positives in (0, len(rows)):
         raise MeasureError(
-            f"All {len(rows)} rows of the {split} split have the label {int(positives > 0)}; AUC needs both classes. "
+            f"All {len(rows)} rows of the {split} split have the label {int(positives > 0)}; "
+            f"{METRICS[TASKS[task].primary_metric].title} needs both classes. "
             "Choose another split or another threshold for the label on the Datasets page."
         )
     estimates = {key: estimate(key, scores, baseline, rows) for key in TASKS[task].metrics}

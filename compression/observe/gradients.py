@@ -19,12 +19,11 @@ def training_scores(model: "nn.Module", leaves: "dict[str, nn.Module]", ctx: Con
     """
     from compression.data.batches import to_device
     from compression.observe.saliency import gradient_scores
-    from compression.spec.task import TASKS
-    from compression.train.losses import LOSSES
+    from compression.train.losses import task_loss
 
     if ctx.dataset is None:
         raise RecipeError(f"{title} asks the loss on training rows; run the recipe with a dataset.")
     return gradient_scores(
         model, {path: leaf.weight for path, leaf in leaves.items()}, to_device(ctx.dataset.splits["train"]),
-        criterion=criterion, loss=LOSSES[TASKS[ctx.dataset.description.task].loss], batch_size=batch_size,
+        criterion=criterion, loss=task_loss(ctx.dataset.description.task), batch_size=batch_size,
         n_batches=n_batches, generator=ctx.generator)

@@ -16,7 +16,7 @@ from compression.data.dataset import Dataset, Rows
 from compression.data.encode import load_dataset
 from compression.data.ingest import read_splits
 from compression.data.vocabulary import Vocabulary
-from compression.measure.quality import measure_quality
+from compression.measure.quality import QUALITY, measure_quality
 from compression.measure.ratings import as_chances
 from compression.models import zoo
 from compression.models.files import load_model
@@ -25,10 +25,12 @@ from compression.running.machine import compute_device
 from compression.running.run import SCORED_SPLIT, export_baseline
 from compression.spec.data_description import Column, DataDescription, Role
 from compression.spec.errors import DataError, MeasureError
+from compression.spec.metrics import METRICS
 from compression.spec.records import Measurement, Progress, Record, Report, Target
 from compression.spec.runtime import RUNTIMES
 from compression.spec.signature import Signature
-from compression.spec.task import TASKS
+from compression.spec.task import TASKS, Task
+from compression.tasks.units import metric_title, title_within
 from compression.train.loop import train
 from compression.train.params import TrainParams
 
@@ -77,7 +79,7 @@ def first_look(model_folder: Path, data_folder: Path, *, scratch: Path, report: 
         report(Progress(stage="train", message="a logistic regression to compare with"))
         lines.append(_measured(REGRESSION, regression_scores(loaded.signature, data_folder, dataset.description,
                                                              len(rows), scratch, seed), rows, dataset))
-    hints = [*doubts(lines, TASKS[dataset.description.task].primary_metric),
+    hints = [*doubts(lines, TASKS[dataset.description.task]),
              *_unknown_words(loaded, data_folder, dataset.description)]
     return FirstLook(rows=len(rows), lines=tuple(lines), hints=tuple(hints))
 
@@ -123,33 +125,37 @@ def described_as_read(signature: Signature, description: DataDescription) -> Dat
     return kept.model_copy(update={"columns": columns})
 
 
-def doubts(lines: list[Line], metric: str) -> list[str]:
-    """What the first metric (AUC) of the lines says about the binding; empty where the model does well."""
-    own = lines[0].find(metric)
-    if own is None:
+def doubts(lines: list[Line], task: Task) -> list[str]:
+    """What the task's first metric of the lines says about the binding; empty where the model does well."""
+    metric = task.primary_metric
+    own, title, blind = lines[0].find(metric), metric_title(metric), METRICS[metric].blind
+    if own is None or blind is None:
         return []
     has_interval = own.ci_low is not None and own.ci_high is not None
     columns = ("which column goes to which input, whether ids number the tables as in training, and from which value "
                "on a label is positive")
-    if has_interval and own.ci_high < 0.5:
-        return [f"The scores are upside down (AUC {own.value:.4f}): rows that should score high score low. The binding "
-                f"is probably wrong: check {columns}."]
-    if own.value == 0.5 or (has_interval and own.ci_low <= 0.5):  # scores that are all equal have no interval
+    if has_interval and own.ci_high < blind:
+        return [f"The scores are upside down ({title} {own.value:.4f}): rows that should score high score low. The "
+                f"binding is probably wrong: check {columns}."]
+    if own.value == blind or (has_interval and own.ci_low <= blind):  # scores that are all equal have no interval
         interval = f", interval from {own.ci_low:.4f}" if has_interval else ""
-        return [f"No better than a constant (AUC {own.value:.4f}{interval}). The binding is probably wrong: check "
+        return [f"No better than a constant ({title} {own.value:.4f}{interval}). The binding is probably wrong: check "
                 f"{columns}."]
     if not has_interval:
         return []
     regression = next((line.find(metric) for line in lines if line.name == REGRESSION), None)
     told = []
     if regression and regression.ci_low is not None and regression.ci_low > own.ci_high:
-        told.append(f"A logistic regression on the same columns does better (AUC {regression.value:.4f} against "
+        told.append(f"A logistic regression on the same columns does better ({title} {regression.value:.4f} against "
                     f"{own.value:.4f}). One of the columns may be bound wrongly: check {columns}.")
-    constant = next(line.find("logloss") for line in lines if line.name == CONSTANT)
-    loss = lines[0].find("logloss")
-    if loss.value > constant.value:
-        told.append("The order of the rows is right, but the probabilities are not (log loss above a constant's): the "
-                    "model was trained on another label or another share of positives. AUC and ranks are sound.")
+    of_chances = next((key for key in task.metrics if not QUALITY[key].order_only), None)
+    loss = lines[0].find(of_chances) if of_chances else None
+    constant = next((line.find(of_chances) for line in lines if line.name == CONSTANT), None)
+    if loss and constant and METRICS[of_chances].better(constant.value, loss.value):
+        side = "below" if METRICS[of_chances].higher_is_better else "above"
+        told.append(f"The order of the rows is right, but the probabilities are not ({title_within(of_chances)} {side} "
+                    "a constant's): the model was trained on another label or another share of positives. "
+                    f"{title} and ranks are sound.")
     return told
 
 

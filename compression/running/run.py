@@ -32,6 +32,7 @@ from compression.running.machine import compute_device, environment
 from compression.running.step_cache import Kept, StepCache, taken_sentence
 from compression.spec.errors import RecipeError
 from compression.spec.method import Context, TimeLayers, parsed_params
+from compression.spec.metrics import METRICS
 from compression.spec.recipe import check, dump_recipe, parse_step, without_training_rows
 from compression.spec.records import (
     WARNING,
@@ -290,11 +291,12 @@ def train_reference(
 
 
 def training_sentence(notes: dict[str, Any]) -> str:
-    """Notes of train_reference in words: which epoch was kept, its validation AUC, how long it took."""
+    """Notes of train_reference in words: which epoch was kept, its validation score, how long it took."""
     kept = notes["best_epoch"]
     best = notes["history"][kept - 1] if kept else notes["start"]
-    valid = f", validation AUC {best['valid_auc']:.4f}" if best["valid_auc"] is not None else ""
-    return f"epoch {kept} of {len(notes['history'])} kept{valid}, {notes['seconds']:.1f} s"
+    metric = notes["metric"]
+    return (f"epoch {kept} of {len(notes['history'])} kept, validation {METRICS[metric].title} "
+            f"{best[f'valid_{metric}']:.4f}, {notes['seconds']:.1f} s")
 
 
 def describe_model(loaded: LoadedModel, folder: Path) -> ModelDescription:

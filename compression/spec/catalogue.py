@@ -12,8 +12,10 @@ from pathlib import Path
 import compression
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS, Gain, Method, Need, bounds_text
+from compression.spec.metrics import METRICS
 from compression.spec.records import ModelDescription
-from compression.spec.runtime import DEFAULT, RUNTIMES
+from compression.spec.runtime import DEFAULT_RUNTIME, RUNTIMES
+from compression.spec.task import DEFAULT_TASK, TASKS, Task
 
 # in the order in which they are listed; a family that isn't named here comes last under its own key
 FAMILIES = {
@@ -30,6 +32,7 @@ FAMILIES = {
 CARDS = Path(compression.__file__).parents[1] / "docs" / "methods"
 LISTED_BY = "python -m compression methods --markdown > docs/methods/README.md"
 RUNTIMES_LISTED_BY = "python -m compression runtimes --markdown > docs/runtimes.md"
+TASKS_LISTED_BY = "python -m compression tasks --markdown > docs/tasks.md"
 
 
 def family_title(family: str) -> str:
@@ -110,7 +113,7 @@ def runtimes_markdown() -> str:
 # Runtimes
 
 What can open an exported file and answer requests with it. A run is checked and measured by the runtime of its
-target: `--runtime` on the command line, Target on Experiment; `{DEFAULT}` where none is named. This list is
+target: `--runtime` on the command line, Target on Experiment; `{DEFAULT_RUNTIME}` where none is named. This list is
 written by `{RUNTIMES_LISTED_BY}`.
 
 | runtime | name | devices | package |
@@ -120,6 +123,29 @@ written by `{RUNTIMES_LISTED_BY}`.
 A runtime is one file in `compression/runtimes/`, or a package with an entry point in `recpress.runtimes`. It keeps the
 contract in `compression/testing/runtime.py`.
 """
+
+
+def tasks_markdown() -> str:
+    """The tasks as markdown: metrics, loss, label and the rest that each decides."""
+    return f"""\
+# Tasks
+
+What a model is for. The description of a dataset names its task (`task:` in data.yaml), `{DEFAULT_TASK}` where it names
+none. This list is written by `{TASKS_LISTED_BY}`.
+
+| task | name | metrics | tolerance | loss | best epoch by | positive from | measured by | scores | split |
+|---|---|---|---|---|---|---|---|---|---|
+{_rows(_task_cells(one) for one in TASKS.values())}
+
+A task is one file in `compression/tasks/`, or a package with an entry point in `recpress.tasks`. It keeps the contract
+in `compression/testing/task.py`.
+"""
+
+
+def _task_cells(task: Task) -> list[str]:
+    metrics, stopping = (", ".join(METRICS[key].title for key in keys) for keys in (task.metrics, task.stopping))
+    return [f"`{task.key}`", task.title, metrics, f"{task.tolerance:g}", f"`{task.loss}`", stopping,
+            f"{task.positive_from:g}", task.unit, task.output_form, task.split]
 
 
 def _rows(rows: Iterable[list[str]]) -> str:

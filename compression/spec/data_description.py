@@ -5,13 +5,14 @@ Written as YAML beside the files (README.md has an example for a CSV and for Cri
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from compression.spec.records import Record
-from compression.spec.task import TaskKey
+from compression.spec.task import DEFAULT_TASK, TASKS, SplitKind, TaskKey
 
 
 class Role(StrEnum):
@@ -52,7 +53,7 @@ class Split(Record):
     leave_one_out: what each user did last is test, what they did before it valid.
     """
 
-    kind: Literal["time", "user_time", "leave_one_out", "random", "user", "given"] = "time"
+    kind: SplitKind = "time"
     valid: float = Field(0.1, ge=0.01, le=0.4)
     test: float = Field(0.1, ge=0.01, le=0.4)
     seed: int = Field(0, ge=0, le=2**31 - 1)
@@ -70,10 +71,22 @@ class DataDescription(Record):
     label: Label
     columns: tuple[Column, ...]
     split: Split = Split()
-    task: TaskKey = "ctr"
+    task: TaskKey = DEFAULT_TASK
     min_count: int = Field(1, ge=1, le=1000)  # rarer categories become "unknown" in vocabularies built from the data
     companions: dict[str, str] = Field(default_factory=dict)  # file → the file with the sizes of its queries
     terms: str = ""  # licence or terms shown beside the data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_task_says(cls, given: Any) -> Any:
+        """Split and threshold of the label, where none is given: what the task has."""
+        if not isinstance(given, Mapping) or (key := given.get("task", DEFAULT_TASK)) not in list(TASKS):
+            return given  # what is wrong is said by the fields
+        given = {"split": {"kind": TASKS[key].split}} | dict(given)
+        label = given.get("label")
+        if isinstance(label, Label):
+            label = label.model_dump(exclude_unset=True)
+        return given | {"label": {"at_least": TASKS[key].positive_from} | label} if isinstance(label, dict) else given
 
     @property
     def file_names(self) -> list[str]:

@@ -14,7 +14,7 @@ class MetricSpec(Record):
 
     `group` is quality, size or latency; `kind` says how a human reads the unit: a score, bytes,
     milliseconds, rows per second, a count or a ratio. `same_within`: two values whose ratio is no further from 1 are
-    called the same.
+    called the same. `blind`: what scores reach that know nothing of the rows; None where it depends on the rows.
     """
 
     key: str
@@ -28,13 +28,15 @@ class MetricSpec(Record):
     help: str  # one line, shown on hover
     source: str = ""
     same_within: float = 0.0
+    blind: float | None = None
 
     def better(self, value: float, than: float) -> bool:
         return value > than if self.higher_is_better else value < than
 
 
 def _specs() -> tuple[MetricSpec, ...]:
-    def quality(key: str, title: str, higher: bool, upper: float | None, help: str, source: str) -> MetricSpec:
+    def quality(key: str, title: str, higher: bool, upper: float | None, help: str, source: str,
+                blind: float | None = None) -> MetricSpec:
         return MetricSpec(
             key=key,
             title=title,
@@ -46,6 +48,7 @@ def _specs() -> tuple[MetricSpec, ...]:
             upper=upper,
             help=help,
             source=source,
+            blind=blind,
         )
 
     def size(key: str, title: str, kind: Literal["bytes", "count"], help: str,
@@ -86,6 +89,7 @@ def _specs() -> tuple[MetricSpec, ...]:
             "Chance that a random positive row scores above a random negative one. "
             "A change of 0.001 matters in click prediction.",
             "Fawcett 2006, ties count one half",
+            blind=0.5,
         ),
         quality(
             "logloss",
@@ -102,6 +106,7 @@ def _specs() -> tuple[MetricSpec, ...]:
             1.0,
             "AUC within each user, averaged by the user's rows; users with one class only are left out.",
             "Zhu et al. 2017, arXiv:1706.06978",
+            blind=0.5,
         ),
         quality(
             "hit_rate_10",

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from compression.spec.digests import LATER
-from compression.spec.runtime import DEFAULT, RUNTIMES, RuntimeKey
+from compression.spec.runtime import DEFAULT_RUNTIME, RUNTIMES, RuntimeKey
 
 
 class Record(BaseModel):
@@ -50,7 +50,7 @@ class Target(Record):
     threads: int = Field(1, ge=1, le=64)
     batch_sizes: tuple[Annotated[int, Field(ge=1, le=65536)], ...] = (1, 512)
     graph_optimization: GraphOptimization = "all"
-    runtime: Annotated[RuntimeKey, LATER] = DEFAULT
+    runtime: Annotated[RuntimeKey, LATER] = DEFAULT_RUNTIME
 
     @field_validator("runtime")
     @classmethod

@@ -19,7 +19,7 @@ from compression.spec.errors import MeasureError
 from compression.spec.registry import Registry
 from compression.spec.session import Session
 
-DEFAULT = "onnxruntime"  # of a target that names none; a bundle's predict.py uses it too
+DEFAULT_RUNTIME = "onnxruntime"  # of a target that names none; a bundle's predict.py uses it too
 
 
 @dataclass(frozen=True)

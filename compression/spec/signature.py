@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from compression.spec.names import free_name
 from compression.spec.records import Record
-from compression.spec.task import TaskKey
+from compression.spec.task import DEFAULT_TASK, OutputForm, TaskKey
 
 OUTPUT = "score"  # what an exported file calls its output
 MAX_INPUTS = 1000  # of a model, and columns of a dataset that are inputs
@@ -53,8 +53,8 @@ class Signature(Record):
 
     inputs: tuple[Input, ...]
     output: str = OUTPUT  # name of the output in the exported file, (B,) float32, or (B, D) where it is a vector
-    output_form: Literal["probability", "logit", "rating", "vector"] = "probability"  # rating: no sigmoid follows
-    task: TaskKey = "ctr"
+    output_form: OutputForm = "probability"
+    task: TaskKey = DEFAULT_TASK
 
     @model_validator(mode="before")
     @classmethod

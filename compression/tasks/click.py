@@ -9,6 +9,11 @@ CLICK = task(Task(
     title="Click prediction",
     label_help="1 if the person clicked, bought or liked it; 0 if not.",
     metrics=("auc", "logloss", "gauc", "hit_rate_10", "ndcg_10", "calibration_error"),
-    loss="binary_cross_entropy",
     tolerance=0.001,
+    loss="binary_cross_entropy",
+    stopping=("auc", "logloss"),
+    positive_from=1.0,
+    unit="row",
+    output_form="probability",
+    split="time",
 ))

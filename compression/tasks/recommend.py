@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from compression.spec.task import TASKS
+from compression.spec.task import DEFAULT_TASK, TASKS
 from compression.spec.values import Value
 from compression.tasks.units import format_value, human_bytes, metric_title, signed, split_key
 from compression.tasks.verdict import (
@@ -54,7 +54,7 @@ class Limits:
     proven: bool = False
     goal: Goal = "size"
     slower: bool = False  # a run may be slower than the baseline
-    task: str = "ctr"
+    task: str = DEFAULT_TASK
     batch_sizes: tuple[int, ...] = ()  # of the target; empty: those at which a run was timed
 
     @property

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from compression.spec.metrics import METRICS, MetricSpec
 from compression.spec.records import Target
-from compression.spec.runtime import DEFAULT, RUNTIMES
+from compression.spec.runtime import DEFAULT_RUNTIME, RUNTIMES
 
 MISSING = "—"
 
@@ -31,6 +31,12 @@ def metric_title(key: str) -> str:
     return METRICS[metric].title + (f", batch {batch:,}" if batch else "")
 
 
+def title_within(key: str) -> str:
+    """The title inside a sentence: "log loss"; AUC stays AUC."""
+    title = metric_title(key)
+    return title[0].lower() + title[1:] if title[1:2].islower() else title
+
+
 def axis_title(key: str) -> str:
     """Title, unit and direction: "Latency p50, batch 512 (ms) · lower is better"."""
     spec = metric_of(key)
@@ -46,7 +52,7 @@ def target_words(target: Target) -> list[str]:
     told = [f"{target.device.upper()}, {target.threads} thread{'s' * (target.threads > 1)}"]
     if target.graph_optimization != "all":
         told.append(f"graph optimisation {target.graph_optimization}")
-    if target.runtime != DEFAULT:
+    if target.runtime != DEFAULT_RUNTIME:
         told.append(RUNTIMES[target.runtime].title)
     return told
 

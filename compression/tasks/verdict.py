@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from compression.spec.metrics import METRICS, PARITY_LIMIT
-from compression.spec.task import TASKS
+from compression.spec.task import DEFAULT_TASK, TASKS
 from compression.spec.values import Value
-from compression.tasks.units import factor, metric_of, metric_title, signed, split_key
+from compression.tasks.units import factor, metric_of, metric_title, signed, split_key, title_within
 
 Standing = Literal["better", "kept", "worse", "unclear", "unmeasured"]
 Speed = Literal["faster", "same", "slower", "unclear"]
@@ -51,12 +51,12 @@ class Verdict:
     losses: tuple[str, ...]
 
 
-def sentence(name: str, values: Known, *, task: str = "ctr", batch_sizes: Sequence[int] = ()) -> str:
+def sentence(name: str, values: Known, *, task: str = DEFAULT_TASK, batch_sizes: Sequence[int] = ()) -> str:
     """The verdict of a run under its name."""
     return f"{name}: {verdict_of(values, task=task, batch_sizes=batch_sizes).text}."
 
 
-def verdict_of(values: Known, *, task: str = "ctr", batch_sizes: Sequence[int] = ()) -> Verdict:
+def verdict_of(values: Known, *, task: str = DEFAULT_TASK, batch_sizes: Sequence[int] = ()) -> Verdict:
     """What a run gains and loses. `batch_sizes` are the target's; empty: those at which it was timed."""
     wanted = tuple(batch_sizes) or timed_sizes(values)
     parts = (_size(values), _speed(values, wanted), _quality(values, task))
@@ -268,10 +268,7 @@ def is_worse(key: str, value: Value, tolerance: float) -> bool:
 
 def _quality_words(key: str, value: Value, judgement: Judgement) -> str:
     difference = difference_of(value)
-    title = metric_title(key)
-    if title[1:2].islower():  # a word in a sentence; AUC stays AUC
-        title = title[0].lower() + title[1:]
-    return f"{title} {signed(difference, _digits(difference))} ({judgement.words})"
+    return f"{title_within(key)} {signed(difference, _digits(difference))} ({judgement.words})"
 
 
 def _digits(value: float) -> int:

@@ -21,30 +21,30 @@ from torch import nn
 
 from compression.data.batches import DeviceRows, score_rows, to_device
 from compression.data.dataset import Dataset
-from compression.data.scores import auc, log_loss
 from compression.spec.code_version import code_version
 from compression.spec.errors import DataError, ModelError
 from compression.spec.hook import Hook
 from compression.spec.records import Progress, Report
-from compression.spec.task import TASKS
+from compression.spec.task import DEFAULT_TASK, TASKS
 from compression.train.checkpoint import read_checkpoint, write_checkpoint
 from compression.train.identity import fingerprint
-from compression.train.losses import LOSSES
+from compression.train.losses import task_loss
 from compression.train.optimisers import Optimisers, sparse_gradients
 from compression.train.outcome import EpochScore, Position, TrainOutcome
 from compression.train.params import TrainParams
+from compression.train.validation import validation_scores
 
 REPORT_SECONDS = 0.5
 
 
 def train(model: nn.Module, dataset: Dataset, params: TrainParams, *, hooks: Sequence[Hook] = (), device: str = "cpu",
-          seed: int = 0, report: Report = lambda progress: None, checkpoint: Path | None = None, task: str = "ctr",
-          stage: str = "train", checkpoint_seconds: float = 20.0,
+          seed: int = 0, report: Report = lambda progress: None, checkpoint: Path | None = None,
+          task: str = DEFAULT_TASK, stage: str = "train", checkpoint_seconds: float = 20.0,
           clock: Callable[[], float] = time.monotonic) -> TrainOutcome:
     """Train `model` in place on the train split, and leave it in eval mode on the CPU with its best weights.
 
-    The best epoch has the highest validation AUC (lowest log loss if the split has one class only) among those in
-    which every hook is settled; epoch 0 is the model as it came.
+    The best epoch has the best validation score, by the first of the task's metrics of stopping that the split allows,
+    among those in which every hook is settled; epoch 0 is the model as it came.
 
     Raises ModelError when the loss is no longer finite or nothing can be trained,
     DataError for a split without rows; what `report` raises passes through.
@@ -69,7 +69,7 @@ class Session:
         self.device, self.seed, self.stage = device, seed, stage
         self.report, self.clock = report, clock
         self.checkpoint, self.checkpoint_seconds = checkpoint, checkpoint_seconds
-        self.loss = LOSSES[TASKS[task].loss]
+        self.loss, self.stopping = task_loss(task), TASKS[task].stopping
         self.valid_label = valid.label.cpu().numpy()
         # BatchNorm has no variance over one row: a last batch of one is left out, another row in each epoch
         batch = params.batch_size
@@ -148,7 +148,8 @@ class Session:
     def _end_epoch(self, train_loss: float) -> None:
         """Validate, remember the best weights, decide whether to go on."""
         place = self.position
-        score, value = self._validate(place.epoch, train_loss)
+        score = self._validate(place.epoch, train_loss)
+        value = score.value
         place.history.append(score)
         last = place.epoch >= self.params.epochs
         if self._settled(place.epoch * self.steps):
@@ -166,18 +167,18 @@ class Session:
 
     def _score_start(self) -> None:
         """The model as it came is the first candidate, so that fine-tuning never gives back something worse."""
-        self.position.start, value = self._validate(0, None)
+        self.position.start = self._validate(0, None)
         if self._settled(0):
-            self._keep(0, value)
+            self._keep(0, self.position.start.value)
 
-    def _validate(self, epoch: int, train_loss: float | None) -> tuple[EpochScore, float]:
-        """The validation scores, and the number of them that is to be as high as possible."""
+    def _validate(self, epoch: int, train_loss: float | None) -> EpochScore:
+        """The validation scores after an epoch."""
         logits = score_rows(self.model, self.valid, tick=self._tick)
-        score = EpochScore(epoch, train_loss, log_loss(logits, self.valid_label), auc(logits, self.valid_label))
-        if not math.isfinite(score.valid_logloss):
+        scores = validation_scores(self.stopping, logits, self.valid_label)
+        if not all(math.isfinite(value) for value in scores.values() if value is not None):
             raise ModelError(self._diverged() if epoch else "The model gives scores that are not finite numbers before "
                              "training begins: its weights, or a number column of the dataset, hold extreme values.")
-        return score, -score.valid_logloss if score.valid_auc is None else score.valid_auc
+        return EpochScore(epoch, train_loss, scores)
 
     def _settled(self, step: int) -> bool:
         return all(hook.settled(step, self.total_steps) for hook in self.hooks)
@@ -210,8 +211,9 @@ class Session:
         done = place.epoch - 1 + place.step / self.steps
         left = (self.params.epochs - done) * len(self.rows) / rate if rate else None
         message = f"epoch {min(place.epoch, self.params.epochs)} of at most {self.params.epochs}"
-        if place.history and place.history[-1].valid_auc is not None:
-            message += f"; best validation AUC {place.best_value:.4f} after epoch {place.best_epoch}"
+        if place.history and place.best_value > -math.inf:
+            best = place.history[place.best_epoch - 1] if place.best_epoch else place.start
+            message += f"; best {best.words} after epoch {best.epoch}"
         self.report(Progress(stage=self.stage, done=done, total=self.params.epochs, unit="epoch", rate=rate,
                              seconds_left=0.0 if place.finished else left, message=message))
 

@@ -1,4 +1,4 @@
-"""Losses by the name a task gives them: (logits (B,), label (B,)) → scalar."""
+"""Losses by the name that a task gives them: (logits (B,), label (B,)) → scalar."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 from torch.nn import functional
+
+from compression.spec.errors import ModelError
+from compression.spec.task import TASKS
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -16,3 +19,11 @@ def binary_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
 
 
 LOSSES: dict[str, Loss] = {"binary_cross_entropy": binary_cross_entropy}
+
+
+def task_loss(task: str) -> Loss:
+    """The loss that a task names. Raises ModelError for a name that there isn't."""
+    name = TASKS[task].loss
+    if name not in LOSSES:
+        raise ModelError(f"There is no loss {name!r}, which the task {task} names; it is one of: {', '.join(LOSSES)}.")
+    return LOSSES[name]

@@ -6,15 +6,37 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from compression.spec.metrics import METRICS
+
 
 @dataclass(frozen=True)
 class EpochScore:
-    """One pass over the training rows, and the validation split after it; auc is None if it has one class only."""
+    """One pass over the training rows, and the validation split after it."""
 
     epoch: int
     train_loss: float | None  # None before the first
-    valid_logloss: float
-    valid_auc: float | None
+    valid: dict[str, float | None]  # the task's metrics of stopping; None where the rows have one class only
+
+    @property
+    def metric(self) -> str:
+        """The metric that decides: the first that the rows allow."""
+        return next(name for name, value in self.valid.items() if value is not None)
+
+    @property
+    def value(self) -> float:
+        """The metric that decides, as a number to be as high as possible."""
+        value = self.valid[self.metric]
+        return value if METRICS[self.metric].higher_is_better else -value
+
+    @property
+    def words(self) -> str:
+        """ "validation AUC 0.8123"."""
+        return f"validation {METRICS[self.metric].title} {self.valid[self.metric]:.4f}"
+
+    def as_notes(self) -> dict[str, Any]:
+        """Plain data, each metric under "valid_" and its name."""
+        plain = asdict(self)
+        return plain | {f"valid_{name}": value for name, value in plain.pop("valid").items()}
 
 
 @dataclass(frozen=True)
@@ -37,8 +59,9 @@ class TrainOutcome:
         return self.history[self.best_epoch - 1] if self.best_epoch else self.start
 
     def as_notes(self) -> dict[str, Any]:
-        """The outcome as plain data, for the job's record."""
-        return asdict(self)
+        """The outcome as plain data, for the job's record; `metric` is the one that decided."""
+        return asdict(self) | {"metric": self.start.metric, "start": self.start.as_notes(),
+                               "history": tuple(score.as_notes() for score in self.history)}
 
 
 @dataclass

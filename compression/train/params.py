@@ -21,6 +21,6 @@ class TrainParams(Params):
     embedding_decay: float = Field(
         0.0, ge=0, le=10.0, description="Pull of the table rows in a batch towards zero (decoupled).")
     patience: int = Field(
-        2, ge=1, le=50, description="Stop after this many epochs without a better validation AUC; the best is kept.")
+        2, ge=1, le=50, description="Stop after this many epochs without a better validation score; the best is kept.")
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="Arithmetic of the dense layers on a GPU; on a CPU always float32.")

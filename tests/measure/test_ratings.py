@@ -1,4 +1,4 @@
-"""Ratings are measured as chances around the label's threshold; every other score as it is."""
+"""Ratings are measured as chances around the label's threshold, logits around 0; probabilities as they are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ def test_a_rating_at_the_threshold_is_as_likely_as_not_and_the_order_stays():
     assert found[4] == pytest.approx(1 / (1 + np.exp(-1.0)))
 
 
-@pytest.mark.parametrize("form", ["probability", "logit"])
-def test_other_scores_are_measured_as_they_are(form):
+def test_a_logit_of_0_is_as_likely_as_not():
+    found = as_chances(np.array([-2.0, 0.0, 2.0], np.float32), Signature(inputs=(), output_form="logit"), DESCRIPTION)
+    assert found[1] == 0.5 and found[0] + found[2] == pytest.approx(1)
+
+
+def test_probabilities_are_measured_as_they_are():
     scores = np.array([0.2, 0.7], np.float32)
-    assert as_chances(scores, Signature(inputs=(), output_form=form), DESCRIPTION) is scores
+    assert as_chances(scores, Signature(inputs=(), output_form="probability"), DESCRIPTION) is scores

@@ -175,7 +175,7 @@ def test_it_stops_after_patience_epochs_and_keeps_the_best_weights():
     assert outcome.stopped_early
     assert (outcome.best_epoch, len(outcome.history)) == (1, 4)
     valid = DATASET.splits["valid"]
-    assert auc(score_rows(model, to_device(valid)), valid.label) == outcome.best.valid_auc > 0.5
+    assert auc(score_rows(model, to_device(valid)), valid.label) == outcome.best.valid["auc"] > 0.5
 
 
 class Schedule(Hook):
@@ -302,9 +302,9 @@ def test_a_validation_split_of_one_class_is_judged_by_its_log_loss():
     splits = DATASET.splits | {"valid": valid.take(np.flatnonzero(valid.label == 1))}
     one = Dataset(DATASET.description, DATASET.signature, DATASET.vocabularies, splits)
     outcome = train(tiny_model("deepfm", DATASET), one, QUICK)
-    losses = [score.valid_logloss for score in outcome.history]
-    assert outcome.best.valid_auc is None
-    assert outcome.best.valid_logloss == min(losses)
+    losses = [score.valid["logloss"] for score in outcome.history]
+    assert outcome.best.valid["auc"] is None
+    assert outcome.best.valid["logloss"] == min(losses)
 
 
 def test_frozen_weights_stay_where_they_are():

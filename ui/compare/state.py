@@ -9,7 +9,7 @@ from typing import Any, get_args
 import streamlit as st
 
 from compression.spec.records import Target
-from compression.spec.task import TASKS
+from compression.spec.task import DEFAULT_TASK, TASKS
 from compression.tasks.recommend import Goal, Limits
 from storage.records import Point
 from ui.shared.escape import escaped
@@ -31,10 +31,10 @@ class View:
     project: str | None = None
     runs: tuple[int, ...] = ()
     x: str = "size_bytes"
-    y: str = "auc"
+    y: str = TASKS[DEFAULT_TASK].primary_metric
     logx: bool = True
     logy: bool = False
-    loss: float | None = TASKS["ctr"].tolerance
+    loss: float | None = TASKS[DEFAULT_TASK].tolerance
     ms: float | None = None
     mb: float | None = None
     at: str | None = None  # metric key the ms limit reads
@@ -46,11 +46,11 @@ class View:
     side: tuple[int, ...] = ()
     q: str = ""
 
-    def limits(self, target: Target) -> Limits:
-        """What a run of the project may cost."""
+    def limits(self, target: Target, task: str = DEFAULT_TASK) -> Limits:
+        """What a run of a project with this target and task may cost."""
         return Limits(max_loss=self.loss, max_latency_ms=self.ms,
                       max_size_bytes=None if self.mb is None else self.mb * 1e6, latency_key=self.at,
-                      proven=self.proven, goal=self.goal, slower=self.slower, batch_sizes=target.batch_sizes)
+                      proven=self.proven, goal=self.goal, slower=self.slower, task=task, batch_sizes=target.batch_sizes)
 
 
 def parse_view(query: Mapping[str, str]) -> tuple[View, list[str]]:

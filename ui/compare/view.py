@@ -8,6 +8,7 @@ from dataclasses import replace
 import streamlit as st
 
 from compression.spec.records import RunSpec
+from compression.spec.task import DEFAULT_TASK, TASKS
 from compression.tasks.recommend import Limits, Recommendation, limit_words
 from compression.tasks.units import metric_title, split_key, target_words
 from compression.tasks.verdict import largest_batch_key, sentence
@@ -51,13 +52,13 @@ def choose_project(projects: Sequence[Project], view: View) -> Project:
                                label_visibility="collapsed", help="Model × dataset × target.")]
 
 
-def draw_controls(keys: Sequence[str], view: View, project: Project) -> View:
+def draw_controls(keys: Sequence[str], view: View, project: Project, task: str) -> View:
     """Axes, scales and limits in one row; gives the view as the widgets have it."""
-    for name, fallback in (("x", "size_bytes"), ("y", "auc")):
+    for name, fallback in (("x", "size_bytes"), ("y", TASKS[task].primary_metric)):
         asked = st.session_state.get(f"compare.{name}")
         if asked not in keys:
             st.session_state[f"compare.{name}"] = fallback if fallback in keys else keys[0]
-            if asked is not None:
+            if asked not in (None, getattr(View(), name)):
                 add_problem(f"No run of this project has {asked[:40]!r}; the axis shows "
                             f"{metric_title(st.session_state[f'compare.{name}'])}.")
     across = st.columns([1.2, 1.2, 0.62, 0.62, 1.8], gap="small", vertical_alignment="bottom")
@@ -65,17 +66,17 @@ def draw_controls(keys: Sequence[str], view: View, project: Project) -> View:
     y = across[1].selectbox("Up", keys, key="compare.y", on_change=moved, format_func=metric_title)
     logx = across[2].toggle("log ↔", key="compare.logx", on_change=moved, help="Logarithmic scale across.")
     logy = across[3].toggle("log ↕", key="compare.logy", on_change=moved, help="Logarithmic scale upwards.")
-    with across[4], st.popover(limits_label(asked_limits(view, project)), width="stretch",
+    with across[4], st.popover(limits_label(asked_limits(view, project, task)), width="stretch",
                                help="What a run may cost; the best run inside the limits is recommended."):
-        view = _draw_limits(keys, view, project)
+        view = _draw_limits(keys, view, project, task)
     return replace(view, x=x, y=y, logx=logx, logy=logy)
 
 
-def asked_limits(view: View, project: Project) -> Limits:
+def asked_limits(view: View, project: Project, task: str) -> Limits:
     """The limits as their widgets stand now: the label is drawn before they are."""
     kept = {name: st.session_state[f"compare.{name}"] for name in ("loss", "ms", "mb", "proven", "slower")
             if f"compare.{name}" in st.session_state}
-    return replace(view, **kept).limits(project.target)
+    return replace(view, **kept).limits(project.target, task)
 
 
 def limits_label(limits: Limits) -> str:
@@ -83,9 +84,10 @@ def limits_label(limits: Limits) -> str:
     return f"Limits: {', '.join(said) or 'none'}"
 
 
-def _draw_limits(keys: Sequence[str], view: View, project: Project) -> View:
-    loss = st.number_input("AUC lost, at most", 0.0, 1.0, value=None, step=0.0005, format="%.4f", key="compare.loss",
-                           on_change=moved, placeholder="no limit", help="Absolute: 0.001 is a tenth of a point.")
+def _draw_limits(keys: Sequence[str], view: View, project: Project, task: str) -> View:
+    loss = st.number_input(f"{metric_title(TASKS[task].primary_metric)} lost, at most", 0.0, 1.0, value=None,
+                           step=0.0005, format="%.4f", key="compare.loss", on_change=moved, placeholder="no limit",
+                           help="Absolute: 0.001 is a tenth of a point.")
     proven = st.toggle("Only where the 95 % interval shows it", key="compare.proven", on_change=moved,
                        help="The whole paired interval has to keep the limit, not only the measured value.")
     ms = st.number_input("Milliseconds, at most", 0.0, value=None, step=0.1, format="%.3f", key="compare.ms",
@@ -117,14 +119,14 @@ def draw_recommendation(found: Recommendation) -> None:
                           help="Download its bundle: model.onnx, recipe, numbers, model card, predict.py.")
 
 
-def draw_picked(points: Sequence[Point], view: View, project: Project) -> None:
+def draw_picked(points: Sequence[Point], view: View, project: Project, task: str) -> None:
     """The run whose point was clicked: its verdict, and the way to it."""
     picked = next((point for point in points if point.job_id == view.pick), None)
     with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="compare_picked"):
         if picked is None:
             st.caption("Click a point to read its verdict and open the run.")
             return
-        told = sentence(picked.name, picked.values, batch_sizes=project.target.batch_sizes)
+        told = sentence(picked.name, picked.values, task=task, batch_sizes=project.target.batch_sizes)
         st.markdown(escaped(f"#{picked.job_id} {told}"), width="stretch")
         page_link("run", f"Open run {picked.job_id}", id=picked.job_id)
 
@@ -155,10 +157,10 @@ def draw_plot(placed: list[ParetoPoint], count: int, view: View, winner: int | N
 
 
 def draw_table(points: Sequence[Point], placed: Sequence[ParetoPoint], view: View, meets: frozenset[int],
-               pinned: Point | None) -> None:
+               pinned: Point | None, task: str) -> None:
     """The same runs as numbers; a click on a heading sorts, ticked rows are set side by side."""
     shown = table_order(points, placed, {*view.side, view.pick or 0})
-    keys = table_keys(shown, view)
+    keys = table_keys(shown, view, task)
     columns = result_columns(shown, keys, pinned=pinned)
     for key in BESIDE_SIZE:
         if key not in (view.x, view.y):
@@ -180,11 +182,11 @@ def draw_table(points: Sequence[Point], placed: Sequence[ParetoPoint], view: Vie
         st.caption(f"{TABLE_ROWS:,} of {len(points):,} runs: the front first, then the newest. Filter by name below.")
 
 
-def table_keys(points: Sequence[Point], view: View) -> list[str]:
+def table_keys(points: Sequence[Point], view: View, task: str = DEFAULT_TASK) -> list[str]:
     """What is on the axes, then what everybody asks of a run, where it was measured."""
     known = metric_keys(points)
     ratio = largest_batch_key(dict.fromkeys(known), "latency_ratio")
-    asked = [key for key in ("auc", "size_bytes", ratio, *BESIDE_SIZE) if key in known]
+    asked = [key for key in (TASKS[task].primary_metric, "size_bytes", ratio, *BESIDE_SIZE) if key in known]
     return list(dict.fromkeys([view.y, view.x, *asked]))
 
 

@@ -64,9 +64,13 @@ def draw_columns(description: DataDescription, examples: Mapping[str, Sequence[s
 def draw_label_and_split(description: DataDescription, *, key: str) -> dict[str, Any]:
     """The threshold, the split and the rare ids; gives them as `edited_description` takes them."""
     left, right = st.columns(2, gap="large")
+    task = description.task
     with left:
+        if len(TASKS) > 1:
+            task = st.selectbox("Task", list(TASKS), index=list(TASKS).index(task), key=f"{key}.task",
+                                format_func=lambda one: TASKS[one].title, help="What a model of this data is for.")
         at_least = st.number_input("Positive from", value=float(description.label.at_least), key=f"{key}.at_least",
-                                   help=f"Label values from here on count as 1. {TASKS[description.task].label_help}")
+                                   help=f"Label values from here on count as 1. {TASKS[task].label_help}")
         min_count = st.number_input("Rare below", 1, 1000, value=description.min_count, key=f"{key}.min_count",
                                     help="Ids with fewer train rows than this become “unknown”.")
     with right:
@@ -79,6 +83,6 @@ def draw_label_and_split(description: DataDescription, *, key: str) -> dict[str,
         if one_file:
             valid = st.slider("Validation share", 0.01, 0.4, value=valid, step=0.01, key=f"{key}.valid")
             test = st.slider("Test share", 0.01, 0.4, value=test, step=0.01, key=f"{key}.test")
-    return {"at_least": at_least, "min_count": int(min_count),
+    return {"at_least": at_least, "min_count": int(min_count), "task": task,
             "split": {"kind": kind or kinds[0], "valid": round(valid, 2), "test": round(test, 2),
                       "seed": description.split.seed}}

@@ -11,7 +11,7 @@ from compression.spec.errors import RecipeError, RecPressError
 from compression.spec.link import pack, unpack
 from compression.spec.recipe import check, estimate, without_training_rows
 from compression.spec.records import GraphOptimization, ModelDescription, Recipe, RunSpec, Target
-from compression.spec.runtime import DEFAULT, RUNTIMES
+from compression.spec.runtime import DEFAULT_RUNTIME, RUNTIMES
 from compression.spec.signature import Signature
 from compression.tasks.units import human_bytes
 from jobs.submit import submit_many
@@ -119,7 +119,7 @@ def target_text(target: Target) -> str | None:
     if target == Target():
         return None
     text = f"{target.device}.{target.threads}.{'-'.join(map(str, target.batch_sizes))}.{target.graph_optimization}"
-    return text if target.runtime == DEFAULT else f"{text}.{target.runtime}"
+    return text if target.runtime == DEFAULT_RUNTIME else f"{text}.{target.runtime}"
 
 
 def parse_target(text: str | None) -> Target:
@@ -129,7 +129,7 @@ def parse_target(text: str | None) -> Target:
     device, threads, batches, level, runtime = (*text.split(".", 4), "", "", "", "")[:5]
     try:
         return Target(device=device, threads=threads, batch_sizes=tuple(batches.split("-")), graph_optimization=level,
-                      runtime=runtime or DEFAULT)
+                      runtime=runtime or DEFAULT_RUNTIME)
     except ValueError:
         raise RecipeError("The target in this link can't be read; the target you had is kept.") from None
 

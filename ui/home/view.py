@@ -25,6 +25,7 @@ from ui.shared.live import draw_active
 from ui.shared.shell import empty_state, page_title
 from ui.shared.state import open_page
 from ui.shared.suggested_runs import queue_suggested, suggested_recipes
+from ui.shared.tasks import task_of
 
 PREPARING = ("sample", "train", "import_data", "import_model")
 REFERENCE = ("deepfm", "dcnv2", "dlrm", "widedeep")
@@ -195,5 +196,6 @@ def best_words(store: Store, project: Project) -> str:
     if not project.runs:
         return "No finished run yet."
     of = revision(store, project)
-    found = recommended(project_points(store, project, of), of, View().limits(project.target))
+    limits = View().limits(project.target, task_of(store, project.data))
+    found = recommended(project_points(store, project, of), of, limits)
     return f"**Recommended** · {escaped(found.why)}" if found.winner else escaped(found.why)

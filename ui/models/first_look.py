@@ -12,7 +12,7 @@ from ui.shared.escape import escaped
 from ui.shared.format import MISSING, format_value
 from ui.shared.table import draw_dataframe
 
-SHOWN = ("auc", "logloss", "gauc", "hit_rate_10", "ndcg_10")
+LEFT_OUT = "calibration_error"  # the noise of its bins says nothing about a binding
 HELP = {"This model": "the file as it was uploaded", "Constant": "the same score for every row: what knowing nothing "
         "gives", "Logistic regression": "trained here in seconds on the same columns"}
 
@@ -58,7 +58,7 @@ def headline(found: dict[str, Any]) -> str:
 def quality_rows(found: dict[str, Any]) -> tuple[list[dict[str, str]], list[str]]:
     """(a row for each way to predict, keys of the metrics that some of them has)."""
     lines = [(line["name"], {one["metric"]: one for one in line["measurements"]}) for line in found["lines"]]
-    keys = [key for key in SHOWN if any(key in values for _, values in lines)]
+    keys = list(dict.fromkeys(key for _, values in lines for key in values if key != LEFT_OUT))
     return [{"On the test rows": name, **{METRICS[key].title: _cell(key, values.get(key)) for key in keys}}
             for name, values in lines], keys
 

@@ -11,6 +11,7 @@ from compression.models.uploaded import title_of
 from compression.spec.errors import RecPressError
 from compression.spec.records import ModelDescription, Part
 from compression.spec.signature import Signature
+from compression.spec.task import DEFAULT_TASK, TASKS
 from compression.spec.values import Value, point_key, whole
 from compression.tasks.verdict import largest_batch_key
 from plots.treemap import bytes_sentence, draw_treemap, parameter_count, treemap_tiles
@@ -38,8 +39,9 @@ from ui.shared.shell import Figure, draw_figures
 from ui.shared.state import is_dark, open_page
 from ui.shared.suggested_runs import queue_suggested, suggested_recipes
 from ui.shared.table import draw_dataframe
+from ui.shared.tasks import task_of
 
-BASELINE_SHOWN = ("auc", "logloss", "latency_p50_ms")
+BASELINE_SHOWN = 2  # of the task's metrics, beside the latency
 
 
 def architecture_title(key: str) -> str:
@@ -117,7 +119,7 @@ def _draw_figures(store: Store, row: ModelRow) -> None:
         ("Parameters", human_count(parameters), "", f"{parameters:,} stored numbers."),
         ("Embedding tables", f"{len(tables)}", "", f"{human_bytes(sum(one.size_bytes for one in tables))} together.")]
     values = baseline_values(store, row)
-    keys = [largest_batch_key(values, key) if key.startswith("latency") else key for key in BASELINE_SHOWN]
+    keys = [*TASKS[task_of(store, row.data)].metrics[:BASELINE_SHOWN], largest_batch_key(values, "latency_p50_ms")]
     figures += [(metric_title(key), format_value(key, values[key].value), "", _measured(key, values[key]))
                 for key in keys if key in values]
     draw_figures(figures)
@@ -151,8 +153,10 @@ def training_words(row: ModelRow) -> str:
     epoch, history = row.notes.get("best_epoch"), row.notes.get("history")
     if not epoch or not isinstance(history, list) or len(history) < epoch:
         return ""
-    auc = history[epoch - 1].get("valid_auc")
-    return f"Validation AUC in training: {auc:.4f} (epoch {epoch} of {len(history)}). " if auc else ""
+    metric = row.notes.get("metric", TASKS[DEFAULT_TASK].primary_metric)  # trainings once had no other
+    value = history[epoch - 1].get(f"valid_{metric}")
+    return (f"Validation {metric_title(metric)} in training: {value:.4f} (epoch {epoch} of {len(history)}). "
+            if value else "")
 
 
 def _measured(key: str, value: Value) -> str:

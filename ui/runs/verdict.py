@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from compression.spec.metrics import METRICS
-from compression.spec.task import TASKS
+from compression.spec.task import DEFAULT_TASK, TASKS
 from compression.spec.values import Value
 from compression.tasks.units import (
     MISSING,
@@ -23,26 +23,29 @@ from ui.shared.escape import escaped
 from ui.shared.format import direction
 from ui.shared.result_table import in_order
 
-HEADLINE = ("size_bytes", "auc", "latency_ratio", "latency_p50_ms", "resident_bytes")
+HEADLINE = ("latency_ratio", "latency_p50_ms", "resident_bytes")  # after the size and the task's first metric
+FIGURES = 5
 WORDS = {"better": "better", "worse": "worse", "same": "the same", "unclear": "not settled"}
 MARKS = {"better": ("green", "▲"), "kept": ("green", "✓"), "worse": ("red", "▼")}
 MIXED = ("orange", "◆")  # kept in the task's first metric, worse in something else
 
 
-def headline_keys(values: dict[str, Value], batch_sizes: Sequence[int] = ()) -> list[str]:
+def headline_keys(values: dict[str, Value], batch_sizes: Sequence[int] = (), task: str = DEFAULT_TASK) -> list[str]:
     """The three to five figures a run is judged by, only what was measured. Latency is at its largest batch size; where
     the run is slower at another one, that ratio comes too, in place of the last figure."""
-    keys = [largest_batch_key(values, metric) if metric.startswith("latency") else metric for metric in HEADLINE]
+    keys = ["size_bytes", TASKS[task].primary_metric, *(
+        largest_batch_key(values, metric) if metric.startswith("latency") else metric for metric in HEADLINE)]
     kept = [key for key in keys if key in values]
     slower = [batch for batch in slower_at(values, batch_sizes) if f"latency_ratio@{batch}" in values]
     if slower:
         worst = f"latency_ratio@{max(slower, key=lambda batch: ratio_at(values, batch).value)}"
         if worst not in kept:
             kept.insert(kept.index(largest_batch_key(values, "latency_ratio")) + 1, worst)
-    return kept[:len(HEADLINE)]
+    return kept[:FIGURES]
 
 
-def draw_verdict(name: str, values: dict[str, Value], *, task: str = "ctr", batch_sizes: Sequence[int] = ()) -> None:
+def draw_verdict(name: str, values: dict[str, Value], *, task: str = DEFAULT_TASK,
+                 batch_sizes: Sequence[int] = ()) -> None:
     """The sentence, marked better, kept, worse or unsettled by its words and by a mark of colour."""
     found = verdict_of(values, task=task, batch_sizes=batch_sizes)
     colour, mark = MARKS.get(found.standing, ("gray", "○"))
@@ -51,17 +54,17 @@ def draw_verdict(name: str, values: dict[str, Value], *, task: str = "ctr", batc
     st.markdown(f"## :{colour}[{mark}] {escaped(name)}: {found.text}.")
 
 
-def draw_figures(values: dict[str, Value], batch_sizes: Sequence[int] = ()) -> None:
+def draw_figures(values: dict[str, Value], batch_sizes: Sequence[int] = (), *, task: str = DEFAULT_TASK) -> None:
     """The headline figures in a row."""
-    keys = headline_keys(values, batch_sizes)
+    keys = headline_keys(values, batch_sizes, task)
     if not keys:
         return
     for column, key in zip(st.columns(len(keys), gap="medium"), keys, strict=True):
         with column:
-            draw_figure(key, values[key])
+            draw_figure(key, values[key], task=task)
 
 
-def draw_figure(key: str, value: Value, *, task: str = "ctr") -> None:
+def draw_figure(key: str, value: Value, *, task: str = DEFAULT_TASK) -> None:
     """One figure: value, difference to the baseline in words and colour, exact numbers on hover."""
     baseline = 1.0 if metric_of(key).kind == "ratio" else value.baseline
     way = direction(key, value.value, baseline)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from compression.spec.task import DEFAULT_TASK, TASKS
 from compression.spec.values import Values, values_of
-from compression.tasks.units import MISSING, format_difference, signed
+from compression.tasks.units import MISSING, format_difference, metric_title, signed
 from compression.tasks.verdict import ratio_at, slower_at
 from storage.records import STATES, Job, Page
 from storage.store import Store
@@ -18,7 +19,7 @@ from ui.shared.state import open_page, query_int, query_text, set_query
 from ui.shared.ticks import draw_ticks
 
 PER_PAGE = 25
-FOUND = ("Size", "AUC", "Time")
+FOUND = ("Size", metric_title(TASKS[DEFAULT_TASK].primary_metric), "Time")
 KINDS = {"run": "runs", "train": "trainings", "sample": "samples", "import_model": "model imports",
          "import_data": "data imports"}
 WRITTEN, MOVED = "runs.written", "runs.moved"
@@ -91,13 +92,15 @@ def note(job: Job) -> str:
 
 
 @st.cache_resource(show_spinner=False, max_entries=5000)
-def headline(_store: Store, place: tuple[str, str], job_id: int) -> tuple[str, ...]:
-    """Size, AUC and time of a finished run in words; a result never changes. place: its home and workspace."""
+def headline(_store: Store, place: tuple[str, str], job_id: int, task: str) -> tuple[str, ...]:
+    """Size, the task's first metric and time of a finished run in words; a result never changes. place: home, workspace."""
     result = _store.result(job_id)
     values, sizes = values_of(result), result.spec.target.batch_sizes
-    size, auc = values.get("size_bytes"), values.get("auc")
+    first = TASKS[task].primary_metric
+    size, quality = values.get("size_bytes"), values.get(first)
+    words = MISSING if quality is None or quality.difference is None else signed(quality.difference)
     return (format_difference("size_bytes", size.value, size.baseline) if size else MISSING,
-            signed(auc.difference) if auc and auc.difference is not None else MISSING, time_words(values, sizes))
+            words if metric_title(first) == FOUND[1] else f"{metric_title(first)} {words}", time_words(values, sizes))
 
 
 def time_words(values: Values, sizes: Sequence[int]) -> str:
@@ -112,9 +115,12 @@ def time_words(values: Values, sizes: Sequence[int]) -> str:
 
 def draw_table(store: Store, page: Page[Job]) -> list[Job]:
     """One page of jobs; gives the ticked ones."""
-    names = {row.id: row.name for row in [*store.models(), *store.datasets()]}
     place = (str(store.home), store.access.workspace)
-    found = {job.id: headline(store, place, job.id) for job in page.items if job.result_ready}
+    datasets = store.datasets()
+    names = {row.id: row.name for row in [*store.models(), *datasets]}
+    tasks = {row.id: row.description.task for row in datasets}
+    found = {job.id: headline(store, place, job.id, tasks.get(job.data, DEFAULT_TASK))
+             for job in page.items if job.result_ready}
     rows = job_rows(page.items, names, found)
     if not any(job.parent for job in page.items):
         rows = [{key: value for key, value in row.items() if key != "Cloned from"} for row in rows]
@@ -125,7 +131,7 @@ def draw_table(store: Store, page: Page[Job]) -> list[Job]:
         "#": st.column_config.NumberColumn(format="%d", width=56),
         "Name": st.column_config.TextColumn(width=230),
         "Size": st.column_config.TextColumn(help="Size on disk against the baseline."),
-        "AUC": st.column_config.TextColumn(help="Paired difference to the baseline."),
+        FOUND[1]: st.column_config.TextColumn(help="Paired difference to the baseline."),
         "Time": st.column_config.TextColumn(
             help="Latency ratio to the baseline at the largest batch size, and wherever the run is slower."),
         "Note": st.column_config.TextColumn(width=220, help="How far it is, or why it failed.")})

@@ -13,7 +13,7 @@ from compression.spec.effects import Effect
 from compression.spec.metrics import METRICS
 from compression.spec.recipe import effects_of
 from compression.spec.records import Measurement, Result
-from compression.spec.runtime import DEFAULT, RUNTIMES
+from compression.spec.runtime import DEFAULT_RUNTIME, RUNTIMES
 from compression.spec.signature import Signature
 from compression.spec.task import TASKS
 from compression.spec.values import values_of
@@ -37,7 +37,7 @@ def model_card(result: Result, *, signature: Signature, description: DataDescrip
         f"## Data\n\n{_data(description)}",
         f"## Recipe\n\nSteps: {steps}.\n\n```yaml\n{recipe.strip()}\n```",
         f"## Limits\n\n{_limits(result, signature)}",
-        f"## Run it\n\n```\npip install numpy {RUNTIMES[DEFAULT].packages[0]}\n"
+        f"## Run it\n\n```\npip install numpy {RUNTIMES[DEFAULT_RUNTIME].packages[0]}\n"
         "python predict.py rows.csv > scores.txt\n```\n\n"
         f"{_rows(description, signature)} `sha256sum -c SHA256SUMS` checks the files.",
     ]) + "\n"

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from compression.spec.data_description import DataDescription, Role
 from compression.spec.errors import ModelError
 from compression.spec.signature import Input, Signature
-from compression.spec.task import TASKS
+from compression.spec.task import DEFAULT_TASK, TASKS
 
 DEFAULT_LENGTH = 50  # values kept of a list whose length is free
 MAX_WIDTH = 1000
@@ -68,10 +68,10 @@ def bind(inputs: list[ModelInput], given: dict[str, Any] | None, *, description:
         bound.append(_bound(item, columns, choice, description, vocabularies))
     if failed:
         raise ModelError(_cannot_bind(failed, description))
-    task = given.get("task") or (description.task if description else "ctr")
+    task = given.get("task") or (description.task if description else DEFAULT_TASK)
     if task not in list(TASKS):
         raise ModelError(f"task of a binding must be one of {', '.join(TASKS)}; got {str(task)[:40]!r}.")
-    return Signature(inputs=tuple(bound), task=task)
+    return Signature(inputs=tuple(bound), output_form=TASKS[task].output_form, task=task)
 
 
 def propose(inputs: list[ModelInput], description: DataDescription, *, largest: dict[str, int] | None = None,

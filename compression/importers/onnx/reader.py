@@ -29,7 +29,7 @@ from compression.models.onnx.folder import (
 from compression.models.onnx.values import Unsupported
 from compression.spec.errors import MeasureError, ModelError
 from compression.spec.records import ModelDescription, Target
-from compression.spec.runtime import DEFAULT, RUNTIMES
+from compression.spec.runtime import DEFAULT_RUNTIME, RUNTIMES
 from compression.spec.session import Session
 from compression.spec.signature import Input, Signature
 
@@ -150,7 +150,7 @@ def _why_unreadable(folder: Path, signature: Signature, expected: list[np.ndarra
                 batch = {key: torch.from_numpy(value) for key, value in rows.items()}
                 ours = torch.sigmoid(module(batch)).numpy()
                 if ours.shape != scores.shape or np.abs(ours - scores).max() > TOLERANCE:
-                    return f"RecPress reads this graph differently from {RUNTIMES[DEFAULT].title}. {as_it_is}"
+                    return f"RecPress reads this graph differently from {RUNTIMES[DEFAULT_RUNTIME].title}. {as_it_is}"
     except Unsupported as error:
         return f"{str(error)[:1].upper()}{str(error)[1:]}. {as_it_is}"
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError) as error:  # what torch says of a bad graph

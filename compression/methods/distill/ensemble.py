@@ -16,10 +16,13 @@ from compression.methods.shared_params import SoftScores
 from compression.spec.effects import ALL_PARTS, Effect, Effects
 from compression.spec.errors import RecipeError
 from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
+from compression.spec.metrics import METRICS
 from compression.spec.records import Part
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from compression.train.outcome import EpochScore
 
 MIXED = ("dcnv2", "deepfm", "dlrm", "widedeep")  # in turn, each teacher of another kind
 
@@ -86,8 +89,8 @@ def chosen_teachers(uploaded: "nn.Module", params: EnsembleParams, ctx: Context)
 
 
 def _trained(architecture: str, config: dict[str, Any], place: int, params: EnsembleParams,
-             ctx: Context) -> "tuple[nn.Module, float | None]":
-    """A teacher in eval mode, and its validation AUC where there is one."""
+             ctx: Context) -> "tuple[nn.Module, EpochScore]":
+    """A teacher in eval mode, and its validation score."""
     from compression.models import zoo
     from compression.train.loop import train
     from compression.train.params import TrainParams
@@ -100,12 +103,12 @@ def _trained(architecture: str, config: dict[str, Any], place: int, params: Ense
                     device=ctx.device, seed=seed, report=ctx.report, task=ctx.dataset.description.task,
                     checkpoint=ctx.folder / f"teacher-{place}.ckpt" if ctx.folder else None,
                     stage=f"teacher {place + 1} of {params.n_teachers}")
-    return teacher, outcome.best.valid_auc
+    return teacher, outcome.best
 
 
-def _told(scores: tuple[float | None, ...]) -> str:
-    known = [f"{score:.4f}" for score in scores if score is not None]
-    return f" (validation AUC of those trained here {', '.join(known)})" if known else ""
+def _told(scores: "tuple[EpochScore, ...]") -> str:
+    title = METRICS[scores[0].metric].title
+    return f" (validation {title} of those trained here {', '.join(f'{one.valid[one.metric]:.4f}' for one in scores)})"
 
 
 @distill_ensemble.named

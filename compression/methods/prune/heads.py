@@ -101,8 +101,7 @@ def _scores(model: "nn.Module", chosen: "dict[str, Attention]", params: HeadsPar
     """Path of each attention → what each of its heads is worth, (heads,)."""
     from compression.data.batches import to_device
     from compression.observe.saliency import head_scores
-    from compression.spec.task import TASKS
-    from compression.train.losses import LOSSES
+    from compression.train.losses import task_loss
 
     if params.criterion == "norm" or not chosen:
         return {path: norms(attention) for path, attention in chosen.items()}
@@ -110,7 +109,7 @@ def _scores(model: "nn.Module", chosen: "dict[str, Attention]", params: HeadsPar
         raise RecipeError("Head pruning asks the loss on training rows; run the recipe with a dataset, or set "
                           "criterion to norm.")
     return head_scores(model, chosen, to_device(ctx.dataset.splits["train"], ctx.device),
-                       loss=LOSSES[TASKS[ctx.dataset.description.task].loss], batch_size=512,
+                       loss=task_loss(ctx.dataset.description.task), batch_size=512,
                        n_batches=params.n_batches, generator=ctx.generator)
 
 

@@ -44,9 +44,7 @@ def fine_tune(model: "nn.Module", params: TrainParams, ctx: Context) -> Applied:
         checkpoint=ctx.folder / "fine-tune.ckpt" if ctx.folder else None, task=ctx.dataset.description.task,
         stage="fine-tune",
     )
-    detail = f"best after epoch {outcome.best_epoch} of {len(outcome.history)}"
-    if outcome.best.valid_auc is not None:
-        detail += f", validation AUC {outcome.best.valid_auc:.4f}"
+    detail = f"best after epoch {outcome.best_epoch} of {len(outcome.history)}, {outcome.best.words}"
     applied = Applied(model)
     for path, leaf in leaves(model):
         size = 4 * sum(tensor.numel() for tensor in leaf.parameters())

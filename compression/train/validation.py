@@ -1,0 +1,23 @@
+"""Metrics of a validation split by name, as a task names them to decide which epoch of a training is the best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from compression.data.batches import auc, log_loss
+from compression.spec.errors import ModelError
+
+Metric = Callable[[np.ndarray, np.ndarray], "float | None"]  # logits (N,), label (N,); None where rows can't tell
+
+VALIDATION: dict[str, Metric] = {"auc": auc, "logloss": log_loss}
+
+
+def validation_scores(metrics: Iterable[str], logits: np.ndarray, label: np.ndarray) -> dict[str, float | None]:
+    """Each of the metrics over the rows. Raises ModelError for a name that there isn't."""
+    metrics = tuple(metrics)
+    for name in metrics:
+        if name not in VALIDATION:
+            raise ModelError(f"There is no validation metric {name!r}; it is one of: {', '.join(VALIDATION)}.")
+    return {name: VALIDATION[name](logits, label) for name in metrics}
