@@ -7,7 +7,7 @@ import streamlit as st
 from ui.compare import view as parts
 from ui.compare.data import chosen_points, placed_points, project_points, recommended, revision
 from ui.compare.saved import draw_saved, open_saved, project_of
-from ui.compare.state import draw_problems, opened_view, without_missing, write_view
+from ui.compare.state import as_written, draw_problems, opened_view, without_missing, write_view
 from ui.shared.escape import escaped
 from ui.shared.failures import warn_without_worker
 from ui.shared.live import draw_active
@@ -70,10 +70,10 @@ with result_place:
     else:
         parts.draw_none(view)
 with save_place:
-    draw_saved(store(), points, without_missing(view, everything))
+    draw_saved(store(), points, without_missing(as_written(view, task), everything))
 parts.draw_side_by_side(store(), chosen_points(everything, view.runs, ""), view)
 with problem_place:
     draw_problems(view.runs, everything)
-write_view(view)
+write_view(as_written(view, task))
 if project.active:
     draw_active(store())

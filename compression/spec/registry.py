@@ -19,6 +19,9 @@ from importlib import metadata
 from types import ModuleType
 from typing import Generic, TypeVar
 
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
+
 Entry = TypeVar("Entry")
 CONTRACT = "RECPRESS_CONTRACT"
 _log = logging.getLogger(__name__)
@@ -81,3 +84,15 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
                              f"its module doesn't say {CONTRACT} = {self.contract}")
         if not added:
             raise ValueError(f"its module registers no {self.kind}")
+
+
+def one_of(registry: Registry) -> AfterValidator:
+    """For a field of a record that holds a key of the registry: any other one is refused, with those that there are."""
+
+    def known(key: str) -> str:
+        if key not in registry:
+            raise PydanticCustomError("unknown_key", "must be one of {expected}",
+                                      {"expected": ", ".join(f"'{one}'" for one in registry)})
+        return key
+
+    return AfterValidator(known)

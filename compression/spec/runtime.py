@@ -13,10 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator
-
 from compression.spec.errors import MeasureError
-from compression.spec.registry import Registry
+from compression.spec.registry import Registry, one_of
 from compression.spec.session import Session
 
 DEFAULT_RUNTIME = "onnxruntime"  # of a target that names none; a bundle's predict.py uses it too
@@ -62,10 +60,4 @@ def runtime(declared: Runtime) -> Runtime:
     return RUNTIMES.register(declared.key, declared)
 
 
-def _known(key: str) -> str:
-    if key not in RUNTIMES:
-        raise ValueError(f"must be one of {', '.join(RUNTIMES)}")
-    return key
-
-
-RuntimeKey = Annotated[str, AfterValidator(_known)]  # what a target may name
+RuntimeKey = Annotated[str, one_of(RUNTIMES)]  # what a target may name

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
-
 from compression.spec.records import Record
-from compression.spec.registry import Registry
+from compression.spec.registry import Registry, one_of
 
 DEFAULT_TASK = "ctr"  # of a description, a signature or a binding that names none
 
@@ -43,10 +41,4 @@ def task(declared: Task) -> Task:
     return TASKS.register(declared.key, declared)
 
 
-def _known(key: str) -> str:
-    if key not in TASKS:
-        raise ValueError(f"must be one of {', '.join(TASKS)}")
-    return key
-
-
-TaskKey = Annotated[str, AfterValidator(_known)]  # what a description, a signature and a binding may name
+TaskKey = Annotated[str, one_of(TASKS)]  # what a description, a signature and a binding may name

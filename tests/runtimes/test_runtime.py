@@ -76,7 +76,7 @@ def test_a_runtime_is_opened_with_every_option_or_not_at_all(file):
 
 
 @pytest.mark.parametrize(("runtime", "device", "why"), [
-    ("abacus", "cpu", "must be one of onnxruntime"),
+    ("abacus", "cpu", "must be one of 'onnxruntime'"),
     ("paper", "cuda", "Paper runs on cpu, not on cuda"),
 ])
 def test_a_target_names_a_runtime_that_there_is_and_a_device_of_it(monkeypatch, runtime, device, why):

@@ -26,12 +26,14 @@ FOLDED = ("loss", "ms", "mb", "at", "proven", "slower", "goal")  # widgets insid
 
 @dataclass(frozen=True)
 class View:
-    """One picture of Compare. `runs` empty means every run of the project; `loss` None means no limit."""
+    """One picture of Compare. `runs` empty means every run of the project; `loss` None means no limit; `y` None, the
+    first metric of the task.
+    """
 
     project: str | None = None
     runs: tuple[int, ...] = ()
     x: str = "size_bytes"
-    y: str = TASKS[DEFAULT_TASK].primary_metric
+    y: str | None = None
     logx: bool = True
     logy: bool = False
     loss: float | None = TASKS[DEFAULT_TASK].tolerance
@@ -176,6 +178,11 @@ def change(**values: Any) -> View:
     moved()
     st.session_state["compare.view"] = replace(st.session_state["compare.view"], **values)
     return st.session_state["compare.view"]
+
+
+def as_written(view: View, task: str) -> View:
+    """The view as links have it: an axis that the task chooses is left to the task."""
+    return replace(view, y=None) if view.y == TASKS[task].primary_metric else view
 
 
 def write_view(view: View) -> None:

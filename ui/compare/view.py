@@ -58,7 +58,7 @@ def draw_controls(keys: Sequence[str], view: View, project: Project, task: str) 
         asked = st.session_state.get(f"compare.{name}")
         if asked not in keys:
             st.session_state[f"compare.{name}"] = fallback if fallback in keys else keys[0]
-            if asked not in (None, getattr(View(), name)):
+            if asked is not None:
                 add_problem(f"No run of this project has {asked[:40]!r}; the axis shows "
                             f"{metric_title(st.session_state[f'compare.{name}'])}.")
     across = st.columns([1.2, 1.2, 0.62, 0.62, 1.8], gap="small", vertical_alignment="bottom")
@@ -187,7 +187,7 @@ def table_keys(points: Sequence[Point], view: View, task: str = DEFAULT_TASK) ->
     known = metric_keys(points)
     ratio = largest_batch_key(dict.fromkeys(known), "latency_ratio")
     asked = [key for key in (TASKS[task].primary_metric, "size_bytes", ratio, *BESIDE_SIZE) if key in known]
-    return list(dict.fromkeys([view.y, view.x, *asked]))
+    return list(dict.fromkeys([view.y or TASKS[task].primary_metric, view.x, *asked]))
 
 
 def table_columns(names: Sequence[str]) -> list[str]:
