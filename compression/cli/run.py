@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--graph-optimization", choices=get_args(GraphOptimization), default="all",
                         help="how far the runtime rewrites the graph when it loads the file")
-    parser.add_argument("--runtime", choices=tuple(RUNTIMES), default=DEFAULT_RUNTIME, help="what runs the exported file")
+    parser.add_argument("--runtime", choices=tuple(RUNTIMES), default=DEFAULT_RUNTIME,
+                        help="what runs the exported file")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 512])
 
 

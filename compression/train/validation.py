@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from compression.data.batches import auc, log_loss
+from compression.data.scores import auc, log_loss
 from compression.spec.errors import ModelError
 
 Metric = Callable[[np.ndarray, np.ndarray], "float | None"]  # logits (N,), label (N,); None where rows can't tell

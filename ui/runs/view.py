@@ -93,7 +93,7 @@ def note(job: Job) -> str:
 
 @st.cache_resource(show_spinner=False, max_entries=5000)
 def headline(_store: Store, place: tuple[str, str], job_id: int, task: str) -> tuple[str, ...]:
-    """Size, the task's first metric and time of a finished run in words; a result never changes. place: home, workspace."""
+    """Size, the task's first metric and time of a finished run in words, which never change. place: home, workspace."""
     result = _store.result(job_id)
     values, sizes = values_of(result), result.spec.target.batch_sizes
     first = TASKS[task].primary_metric
