@@ -8,22 +8,29 @@ import pytest
 import torch
 from torch import nn
 
-import compression.methods  # noqa: F401  (fills METHODS)
 from compression.layers.dense.quantized_linear import DynamicLinear, QuantizedLinear
 from compression.models.constant_inputs import ConstantRow
 from compression.models.structure import leaves, part_of, read_signature, replace, table_inputs
 from compression.spec.effects import ALL_PARTS, NO_PARTS, TRAINING_FORMS, Effect, Effects, Parts
 from compression.spec.method import METHODS, Applied, copy_structure
 from compression.spec.records import Part
+from compression.testing.method import ONE_EPOCH, ordered_data, trained_for
 from compression.testing.steps import apply, apply_all
-from tests.contracts.test_methods import KEYS, ONE_EPOCH
-from tests.contracts.test_methods import dataset as dataset
-from tests.contracts.test_methods import trained as trained
-from tests.contracts.test_methods import trained_for as trained_for
 
+KEYS = sorted(METHODS)
 WAITING = {Effect.LOSS, *TRAINING_FORMS}
 PRODUCTS = [(key, METHODS[key].tiny) for key in KEYS] + [
     ("quantize.train_dense", METHODS["quantize.train_dense"].tiny | {"n_bits": bits}) for bits in (7, 8)]
+
+
+@pytest.fixture
+def dataset():
+    return ordered_data()
+
+
+@pytest.fixture
+def trained(key):
+    return trained_for(key)
 
 
 def declared(key: str, **params: Any) -> Effects:

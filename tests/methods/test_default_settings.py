@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-import compression.methods  # noqa: F401  (fills METHODS)
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS
 from compression.spec.recipe import digest, dump_recipe

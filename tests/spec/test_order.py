@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import compression.methods  # noqa: F401  (fills METHODS)
 from compression.spec.effects import DENSE, TABLES, Effect
 from compression.spec.method import METHODS, Problem
 from compression.spec.order import fixed

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import compression.methods  # noqa: F401  (fills METHODS)
 from compression.spec.method import METHODS
 from compression.spec.recipe import check
 from compression.spec.records import Recipe, Step

@@ -11,9 +11,9 @@ from compression.spec.method import METHODS
 from compression.spec.presets import GOAL_WORDS, PRESETS, Goal, Preset, presets_for, recipe_name, step_name
 from compression.spec.recipe import check, digest, dump_recipe, estimate, load_recipe
 from compression.spec.records import Layer, ModelDescription, Part, Step, Tensor
+from compression.testing.method import largest_difference, tolerance
 from compression.testing.steps import ordered_dataset
 from compression.testing.tiny import TINY_CONFIG, TINY_FOREIGN, signature_of, tiny_model
-from tests.contracts.test_methods import largest_difference, tolerance
 
 ROOMY = {"embedding_dim": 8, "width": 32}  # wide enough for every preset to find something to do
 

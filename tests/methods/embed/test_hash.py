@@ -11,9 +11,9 @@ from compression.layers.rows.hashed_rows import KINDS, hash_table
 from compression.methods.embed.hash import NAMES, HashParams, n_numbers, shapes_of
 from compression.models.structure import describe, table_inputs
 from compression.spec.recipe import check, estimate
+from compression.testing.method import largest_difference
 from compression.testing.steps import apply, apply_all, logits, ordered_dataset, recipe_of
 from compression.testing.tiny import tiny_model
-from tests.contracts.test_methods import largest_difference
 
 ALL_KINDS = sorted(NAMES)
 

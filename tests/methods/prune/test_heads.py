@@ -13,10 +13,10 @@ from compression.observe.saliency import head_scores
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS
 from compression.spec.recipe import check, estimate
+from compression.testing.method import largest_difference
 from compression.testing.steps import apply, apply_all, logits, ordered_dataset, recipe_of
 from compression.testing.tiny import TINY_FOREIGN, signature_of, tiny_model
 from compression.train.losses import binary_cross_entropy
-from tests.contracts.test_methods import largest_difference
 
 KEY, WIDTH = "prune.heads", 2  # eight columns, four heads
 
