@@ -106,6 +106,10 @@ def test_a_training_and_a_run_go_by_its_metrics(project, data, tmp_path):
     assert measured[0] == "gauc" and set(measured) <= {"gauc", "ndcg_10", "logloss"}
     loss = next(one["value"] for one in result["baseline"] if one["metric"] == "logloss")
     assert loss < 0.7  # logits, which the file gives for this task, were measured as the chances that they are
+    again = json.loads(python(project, "-m", "compression", "bundle", result["written"]["bundle.zip"], "--data",
+                              str(data), "--json"))["measured_again"]
+    own = {one["metric"]: one["value"] for one in result["measurements"] if one["split"]}
+    assert all(one["value"] == pytest.approx(own[one["metric"]], abs=1e-6) for one in again) and again
 
 
 def test_the_form_of_a_dataset_offers_it(project):
