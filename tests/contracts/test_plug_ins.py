@@ -91,9 +91,11 @@ def test_a_method_of_another_package_is_found_and_keeps_the_contract(tmp_path, l
     ("raise SystemExit('goodbye')", "goodbye"),
     ("RECPRESS_CONTRACT = 1", "registers no method"),
 ])
-def test_a_package_that_cannot_be_used_is_named_and_left_out(listed, source, said):
+def test_a_package_that_cannot_be_used_is_named_and_left_out(tmp_path, listed, source, said):
     keys, problems = listed(broken=source, sound=METHOD.format(key="outside.sound", contract=1))
     assert "outside.sound" in keys and "prune.magnitude" in keys
     assert not {"outside.old", "outside.mute"} & set(keys)
     (problem,) = problems
+    told = python(tmp_path, "-m", "compression", "methods")
+    assert told.returncode == 0 and f"Warning: {problem}" in told.stderr
     assert problem.startswith("The method 'broken' (broken) is left out: ") and said in problem

@@ -15,7 +15,10 @@ import compression
 from compression.data.samples import SAMPLES
 from compression.running.step_cache import DEFAULT_LIMIT_BYTES, GB, MOST_BYTES, cache_bytes, evict
 from compression.spec.errors import RecPressError
+from compression.spec.method import METHODS
 from compression.spec.records import SampleSpec
+from compression.spec.runtime import RUNTIMES
+from compression.spec.task import TASKS
 from jobs.devices import cpu_count, visible_gpus
 from jobs.limits import LIMITS
 from jobs.records import CACHE_BYTES
@@ -150,6 +153,14 @@ def draw_samples(store: Store) -> None:
                 else:
                     say_later(f"{sample.title} is on its way.")
                     open_page("datasets")
+
+
+def draw_plug_ins() -> None:
+    """What other packages bring and can't be used, by name; nothing where all of it can."""
+    for registry in (METHODS, TASKS, RUNTIMES):
+        len(registry)  # loads it
+        for problem in registry.problems:
+            st.warning(escaped(problem))
 
 
 def draw_versions() -> None:
