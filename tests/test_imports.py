@@ -35,6 +35,8 @@ TORCH_FREE = (
     "compression.spec.presets",
     "compression.spec.data_description",
     "compression.data.ingest",
+    "compression.importers.format",
+    "compression.importers.sandbox.process",
     "compression.data.summary",
     "compression.spec.signature",
     "compression.models.zoo",

@@ -3,8 +3,7 @@
     import_model({"model.onnx": path}, folder, data_folder=…, binding=…)   # in a sandboxed child process
     load_onnx_folder(folder)                                               # what import_model wrote, as a module
 
-Read now: `.onnx` with its external data, `.pt2`, weights with and without config.json, folders of Hugging Face and
-sentence-transformers, RecPress bundles (.zip). Importing this loads neither torch nor onnx.
+What is read is a file each in `formats/`. Importing this loads neither torch nor onnx.
 """
 
 from __future__ import annotations

@@ -11,14 +11,14 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+from compression.importers.format import formats_in_words, formats_of
 from compression.spec.errors import ModelError
 
-PICKLE_ENDINGS = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib", ".model", ".p", ".dill", ".th", ".sav"}
-CHECKPOINT_ENDINGS = {".pt", ".pth", ".bin", ".ckpt", ".model", ".th"}
-EXPORTED_ENDING = ".pt2"
-KERAS_ENDINGS = {".keras", ".h5", ".hdf5"}
+CHECKPOINT_ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".model", ".th")
+WEIGHT_ENDINGS = (".safetensors", *CHECKPOINT_ENDINGS)
+ZIP_ENDING = ".zip"
+PICKLE_ENDINGS = (*CHECKPOINT_ENDINGS, ".pkl", ".pickle", ".joblib", ".p", ".dill", ".sav")
 PROGRAM_ENDINGS = {".py", ".pyc", ".so", ".dll", ".dylib", ".sh", ".exe", ".js", ".jar", ".whl"}
-READ_ENDINGS = {".onnx", ".safetensors", ".zip", ".json", ".data", ".yaml", ".yml", ".md", ".txt", ".csv"}
 _LOOKED_AT = 4096
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the number old torch files begin with
 _ADVICE = ("RecPress never opens it. Save the weights as safetensors (safetensors.torch.save_file(model.state_dict(), "
@@ -41,39 +41,40 @@ _MAGIC = {
 def refuse_dangerous(path: Path, name: str) -> None:
     """Raises ModelError for a pickle under any name, a program, or an archive of another kind than zip.
 
-    A file of torch.save or torch.export.save under one of its usual names passes, and so does the dataset that RecBole
-    saves: what they say is read without running the pickles in them.
+    What a format admits under one of its own endings passes: it is read without running the pickles in it.
     """
     ending = Path(name).suffix.lower()
+    claimed = [(one, admits) for one in formats_of(name) for end, admits in one.admits.items()
+               if name.lower().endswith(end)]
+    if any(admits(path) for _, admits in claimed):
+        return
+    for one, _ in claimed:
+        if one.refusal:
+            raise ModelError(f"{name} {one.refusal}")
     head = _head(path)
-    if ending in CHECKPOINT_ENDINGS and (is_torch_file(path) or is_recbole_dataset(path)):
-        return
-    if (ending == EXPORTED_ENDING and is_pt2_file(path)) or (ending in KERAS_ENDINGS and is_keras_file(path)):
-        return
-    if ending == EXPORTED_ENDING:
-        raise ModelError(f"{name} is not an exported program as torch.export.save writes it. Export and save it again.")
-    if ending in KERAS_ENDINGS:
-        raise ModelError(f"{name} is not a model as Keras 3 saves it. Save it again: model.save(\"model.keras\").")
     if ending in PICKLE_ENDINGS or looks_like_pickle(head):
         disguise = "" if ending in PICKLE_ENDINGS else f" in spite of its name ({ending or 'no ending'})"
         raise ModelError(f"{name} is a pickle{disguise}: loading one can run any code. {_ADVICE}")
     if ending in PROGRAM_ENDINGS:
-        raise ModelError(f"{name} is a program. A model is data: upload .onnx, .safetensors with config.json, or a "
-                         "RecPress bundle (.zip).")
+        raise ModelError(f"{name} is a program. A model is data; upload one of: {_allowed()}")
     if zipfile.is_zipfile(path) and head.startswith(b"PK"):
         _refuse_pickles_inside(path, name)
-        if ending != ".zip":
+        if ending != ZIP_ENDING:
             raise ModelError(f"{name} is a zip archive in spite of its name. Upload a RecPress bundle as .zip, or the "
                              "model's own files.")
         return
-    if ending == ".zip":
+    if ending == ZIP_ENDING:
         raise ModelError(f"{name} is not a whole zip archive. It is truncated or of another format; upload it again.")
     for magic, kind in _MAGIC.items():
         if head.startswith(magic) and not ending == ".data":
-            raise ModelError(f"{name} is {kind}. Upload .onnx, .safetensors with config.json, or a RecPress bundle "
-                             "(.zip).")
+            raise ModelError(f"{name} is {kind}. Upload one of: {_allowed()}")
     if ending != ".data" and _is_tar(path, head):
         raise ModelError(f"{name} is a tar archive, as old PyTorch files are, which hold pickles. {_ADVICE}")
+
+
+def is_checkpoint_name(name: str) -> bool:
+    """Whether a file is a checkpoint of torch.save, by its name."""
+    return name.lower().endswith(CHECKPOINT_ENDINGS)
 
 
 def is_torch_file(path: Path) -> bool:
@@ -92,6 +93,11 @@ def is_recbole_dataset(path: Path) -> bool:
     """Whether the file begins as the pickle that RecBole's Dataset.save writes."""
     head = _head(path)[:256]
     return re.match(rb"\x80[\x02-\x05]", head) is not None and b"recbole.data.dataset" in head
+
+
+def is_checkpoint_file(path: Path) -> bool:
+    """Whether the file is one of torch.save, or the dataset of RecBole that lies beside one."""
+    return is_torch_file(path) or is_recbole_dataset(path)
 
 
 def is_keras_file(path: Path) -> bool:
@@ -170,3 +176,10 @@ def _opens_as_tar(path: Path) -> bool:
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(_LOOKED_AT)
+
+
+def _allowed() -> str:
+    return f"{'; '.join(formats_in_words())}."
+
+
+CHECKPOINTS = dict.fromkeys(CHECKPOINT_ENDINGS, is_checkpoint_file)  # what formats of weights admit

@@ -19,8 +19,7 @@ from torch.nn import functional as F
 
 from compression.data.encode import load_dataset
 from compression.export.onnx import export_onnx
-from compression.importers.inspection import look_at
-from compression.importers.reader import read_upload
+from compression.importers.reader import look_at, read_upload
 from compression.models.files import load_model
 from compression.models.structure import leaves
 from compression.runtimes.onnxruntime import open_session

@@ -14,7 +14,8 @@ from compression.data.dataset import Rows
 from compression.export.bundle.files import write_bundle
 from compression.export.onnx import export_onnx
 from compression.importers import import_model
-from compression.importers.reader import read_upload, vocabularies_of
+from compression.importers.beside import vocabularies_of
+from compression.importers.reader import read_upload
 from compression.models.files import load_model, save_model
 from compression.models.folder import LoadedModel
 from compression.runtimes.onnxruntime import open_session

@@ -11,7 +11,7 @@ from torch import nn
 
 from compression.export.onnx import export_onnx
 from compression.importers.pt2.file import read_pt2
-from compression.importers.pt2.reader import write_onnx
+from compression.importers.pt2.writer import write_onnx
 from compression.importers.reader import read_upload
 from compression.models.files import load_model
 from compression.models.onnx.check import read_checked

@@ -13,7 +13,8 @@ from torch import nn
 
 from compression.data.description import dump_description
 from compression.data.guess import guess_description
-from compression.importers.binding.vocabularies import mappings_in, ordered, prepare, values_of
+from compression.importers.beside import mappings_in
+from compression.importers.binding.vocabularies import ordered, prepare, values_of
 from compression.importers.reader import read_upload
 from compression.running.first_look import first_look
 from tests.data.write import write_data

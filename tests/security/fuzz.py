@@ -28,7 +28,7 @@ from pathlib import Path
 from onnxscript._framework_apis import torch_2_5
 
 from benchmarks import report
-from compression.importers import reader
+from compression.importers import description
 from compression.importers.reader import read_upload
 from compression.importers.sandbox.hardening import close_doors, limit_resources
 from compression.importers.sandbox.process import BASE_MEMORY_BYTES
@@ -113,7 +113,7 @@ def read_apart(files: Files, scratch: Path, *, export: bool = True) -> tuple[str
         status = BROKE
         try:
             if not export:
-                reader.exported_graph_bytes = lambda *given: 0
+                description.exported_graph_bytes = lambda *given: 0
             status = _read_here(paths, scratch, said)
         finally:
             os._exit(status)  # nothing of the parent's is run in the child

@@ -212,7 +212,8 @@ def child_of(monkeypatch, code: str) -> None:
     real = subprocess.Popen
 
     def replaced(command, **options):
-        start = ("import sys\nfrom compression.importers import child, reader\n"
+        start = ("import sys\nfrom compression.importers import reader\n"
+                 "from compression.importers.sandbox import child\n"
                  f"def probe(files, out, **options):\n    from compression.spec.errors import ModelError\n"
                  f"    import os, json\n    scratch = out.parent\n{textwrap.indent(code, '    ')}\n"
                  "    raise ModelError(json.dumps(seen))\n"

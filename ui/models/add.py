@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from compression.importers.binding.table import propose_lines
+from compression.importers.format import formats_in_words, formats_of
 from compression.importers.inspection import Look
 from compression.spec.errors import RecPressError
 from compression.spec.records import ImportModelSpec
@@ -25,8 +26,6 @@ from ui.shared.uploader import clear_uploader, uploader
 
 UPLOAD = "models.upload"
 MOST_RANKED = 30  # datasets that are looked at for how well they fit
-ORDER = (".onnx", ".pt2", ".keras", ".h5", ".hdf5", ".safetensors", ".zip", ".pt", ".pth", ".ckpt", ".bin", ".model",
-         ".th")
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,7 @@ def draw_upload(store: Store) -> None:
         page_title("Upload a model", "It is read in a process of its own; nothing in an upload is ever run.")
         files = uploader("Model files", kind="model", key=UPLOAD)
         if not files:
-            st.caption("ONNX (.onnx, with its data file) · torch.export (.pt2) · Keras 3 (.keras, .h5) · weights "
-                       "(.safetensors, .pt, .pth, .ckpt, .bin, .model), with config or mapping files beside them · a "
-                       "RecPress bundle (.zip).")
+            st.caption(escaped(f"{' · '.join(formats_in_words())}. Config and mapping files may come beside weights."))
             return
         brought = Brought({one.name: one.digest for one in files}, suggested_name([one.name for one in files]))
     else:
@@ -109,8 +106,7 @@ def _draw_form(store: Store, brought: Brought, look: Look) -> None:
 
 def suggested_name(names: list[str]) -> str:
     """The name of the file that holds the model, without its ending."""
-    first = min(names, key=lambda name: next((rank for rank, end in enumerate(ORDER)
-                                              if name.lower().endswith(end)), len(ORDER)))
+    first = next((name for name in names if formats_of(name)), names[0])
     return first.rsplit(".", 1)[0]
 
 

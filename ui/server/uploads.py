@@ -21,6 +21,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from compression.importers.format import accepted_endings
+from compression.importers.format_sniffing import PICKLE_ENDINGS
 from compression.spec.errors import StorageError
 from compression.spec.records import Record
 from storage.files import Files
@@ -33,11 +35,9 @@ TABLES = (*PLAIN_TABLES, ".parquet", *(f"{ending}{packed}" for ending in PLAIN_T
 COMPANIONS = (".query", ".group")  # sizes of queries beside a table
 COLLECTIONS = (".zip", ".xml", ".trec", ".qrels")  # of text: looked at, not yet read
 SUFFIXES: dict[Kind, tuple[str, ...]] = {
-    "model": (".safetensors", ".json", ".yaml", ".yml", ".txt", ".onnx", ".data", ".onnx_data", ".weights", ".zip",
-              ".pt", ".pt2", ".pth", ".bin", ".ckpt", ".model", ".th", ".keras", ".h5", ".hdf5"),
+    "model": accepted_endings(),
     "data": (*TABLES, *COMPANIONS, *COLLECTIONS, ".yaml", ".yml"),
 }
-PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".sav")
 NAME = re.compile(r"[^\W_][\w .()+=@-]{0,149}")  # starts with a letter or a digit, no folder
 UPLOAD_ID = re.compile(r"[0-9a-f]{32}")
 WEEK_S = 7 * 24 * 3600.0
@@ -228,7 +228,7 @@ def check_name(name: str, kind: Kind) -> None:
     lower = name.lower()
     if lower.endswith(SUFFIXES[kind]):
         return
-    if kind == "model" and lower.endswith(PICKLES):
+    if kind == "model" and lower.endswith(PICKLE_ENDINGS):
         raise UploadRefused(f"{name} looks like a pickled checkpoint, which can run code when it is opened, so it is "
                             "not taken. Save the weights as .safetensors with a config.json, or export to .onnx.")
     allowed = ", ".join(SUFFIXES[kind])

@@ -7,7 +7,6 @@ values of the data, as scikit-learn's LabelEncoder and pandas' categories number
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,39 +17,11 @@ from compression.data.columns import categories, numbers
 from compression.data.description import load_description
 from compression.data.encode import fit_transform
 from compression.data.ingest import read_splits
-from compression.importers.format_sniffing import CHECKPOINT_ENDINGS
+from compression.importers.beside import mappings_in
+from compression.importers.format_sniffing import is_checkpoint_name
 from compression.spec.errors import ModelError
-from compression.spec.plain_text import unique_keys
 
 AS_IS, DATA, FILE = "as-is", "data", "file"
-MAX_JSON_BYTES = 256 << 20
-MOST_KEYS = 200  # of an uploaded JSON that are looked at
-
-
-def mappings_in(path: Path) -> dict[str, dict[str, int]]:
-    """The mappings value → row number in a JSON file: the whole of it, or those under its keys; {} where there is none.
-
-    {"user2idx": {"17": 0, …}, "movie2idx": {…}} gives both; a list of values counts from row 0. What names
-    a value twice is no mapping.
-    """
-    if path.stat().st_size > MAX_JSON_BYTES:
-        return {}
-    try:
-        plain = json.loads(path.read_bytes(), object_pairs_hook=unique_keys)
-    except (ValueError, RecursionError):
-        return {}
-    if not isinstance(plain, dict):
-        return {}
-    if _is_mapping(plain):
-        return {path.name.rsplit(".", 1)[0]: plain}
-    found = {}
-    for key, value in list(plain.items())[:MOST_KEYS]:
-        if isinstance(value, list) and value and all(isinstance(one, str | int) for one in value):
-            listed = {str(one): place for place, one in enumerate(value)}
-            value = listed if len(listed) == len(value) else {}  # a value that stands twice has no row of its own
-        if isinstance(value, dict) and _is_mapping(value):
-            found[key] = value
-    return found
 
 
 def ordered(mapping: dict[str, int], name: str) -> tuple[list[str], int]:
@@ -92,7 +63,7 @@ def prepare(binding: dict[str, Any], files: dict[str, Path], data_folder: Path
     A key that no JSON has is left in `from` where a checkpoint came, which may hold mappings of its own: it is opened
     in the sandbox alone.
     """
-    has_checkpoint = any(Path(name).suffix.lower() in CHECKPOINT_ENDINGS for name in files)
+    has_checkpoint = any(map(is_checkpoint_name, files))
     mappings: dict[str, dict[str, int]] = {}
     for name, path in sorted(files.items()):
         if name.lower().endswith(".json"):
@@ -128,9 +99,3 @@ def prepare(binding: dict[str, Any], files: dict[str, Path], data_folder: Path
                 choice[key] = {column: fit[place] for column, fit in fits.items()}
         inputs[name] = choice
     return {**binding, "inputs": inputs}, found
-
-
-def _is_mapping(plain: dict[Any, Any]) -> bool:
-    rows = plain.values()
-    return len(plain) > 1 and len(set(rows)) == len(plain) if all(
-        isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in rows) else False

@@ -19,9 +19,9 @@ from compression.importers.checkpoint.joint import sizes_in
 from compression.importers.checkpoint.recognised import Recognised, Settings, Untold
 from compression.importers.checkpoint.told import Told
 from compression.importers.checkpoint.trial import NOISE
+from compression.importers.description import describe_read
 from compression.models.files import load_model, save_model
 from compression.models.folder import LoadedModel
-from compression.models.structure import describe
 from compression.spec.errors import ModelError
 from compression.spec.records import ModelDescription, Question
 from compression.spec.signature import Signature
@@ -35,8 +35,6 @@ def read_state_dict(state: dict[str, Tensor], name: str, out: Path, *, given: di
     `given`: a binding, with `answers` to questions; `told`: what a training tool kept beside the weights.
     Raises ModelError for weights that are not recognised, and for answers that don't fit them.
     """
-    from compression.importers.reader import exported_graph_bytes
-
     answers = given.get("answers") or {}
     if not isinstance(answers, dict):
         raise ModelError("The answers of a binding are an object: the key of a question → its answer.")
@@ -63,9 +61,7 @@ def read_state_dict(state: dict[str, Tensor], name: str, out: Path, *, given: di
         mapped += ("Scores are ratings: no sigmoid follows the last number. They are measured as the chance that the "
                    "rating reaches the label's threshold; fine-tuning learns from labels of 0 and 1, and moves them.",)
     save_model(out, LoadedModel(module, signature, vocabularies, found.architecture, module.config))
-    loaded = load_model(out)
-    graph_bytes = exported_graph_bytes(loaded.module, loaded.signature, out.parent)
-    description = describe(loaded.module, loaded.signature, architecture=loaded.architecture, graph_bytes=graph_bytes)
+    description = describe_read(load_model(out), out.parent)
     how = f"read as {found.title}, as its settings say" if told.recogniser else \
         f"recognised as {found.title} by the names and shapes of its weights"
     said = (f"{name} was {how}.", *told.notes, *found.notes, *mapped, *_guesses(questions))

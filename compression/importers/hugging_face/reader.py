@@ -15,11 +15,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from compression.importers.binding.proposal import ModelInput, bind
+from compression.importers.description import describe_read
 from compression.importers.hugging_face.settings import Encoder, read_settings
 from compression.importers.hugging_face.weights import read_weights
 from compression.models.files import load_model, save_model
 from compression.models.folder import LoadedModel
-from compression.models.structure import describe
 from compression.models.uploaded import build, parse_config
 from compression.models.uploaded.params import SentenceEncoderParams
 from compression.models.uploaded.sentence_encoder import input_names
@@ -38,8 +38,6 @@ def read_hugging_face(files: dict[str, Path], weights: str, out: Path, *, given:
 
     Raises ModelError for a family, a module or a setting that is not read, and for weights that don't fit them.
     """
-    from compression.importers.reader import exported_graph_bytes
-
     encoder = read_settings(files, weights)
     params = _params(encoder, given, has_data=data_folder is not None)
     signature = _signature(params, encoder.token_rows, {key: value for key, value in given.items() if key != "answers"},
@@ -47,9 +45,7 @@ def read_hugging_face(files: dict[str, Path], weights: str, out: Path, *, given:
     config = params.model_dump(mode="json")
     module = _assembled(encoder, signature, config, files, weights)
     save_model(out, LoadedModel(module, signature, vocabularies, ARCHITECTURE, config))
-    loaded = load_model(out)
-    graph_bytes = exported_graph_bytes(loaded.module, loaded.signature, out.parent)
-    description = describe(loaded.module, loaded.signature, architecture=ARCHITECTURE, graph_bytes=graph_bytes)
+    description = describe_read(load_model(out), out.parent)
     return description.model_copy(update={"notes": tuple(_notes(encoder, params))})
 
 

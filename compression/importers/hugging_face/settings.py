@@ -42,14 +42,15 @@ class Encoder:
 
 
 def is_hugging_face(files: dict[str, Path]) -> bool:
-    """Whether config.json is one that transformers writes: it names the type of the model."""
+    """Whether config.json is one that transformers writes: it names the type of the model, and nothing of ours."""
     if CONFIG not in files or files[CONFIG].stat().st_size > MAX_CONFIG_BYTES:
         return False
     try:
         plain = json.loads(files[CONFIG].read_bytes())
     except (ValueError, RecursionError):
         return False
-    return isinstance(plain, dict) and isinstance(plain.get("model_type"), str) and "format" not in plain
+    return isinstance(plain, dict) and isinstance(plain.get("model_type"), str) and \
+        "format" not in plain and "signature" not in plain
 
 
 def files_of_folder(folder: Path) -> dict[str, Path]:

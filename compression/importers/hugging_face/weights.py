@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from compression.importers.checkpoint.safetensors_file import safetensors_metadata
 from compression.importers.hugging_face.settings import Encoder
 from compression.spec.errors import ModelError
 
@@ -79,8 +80,6 @@ class _Source:
 
     def _open_safetensors(self, path: Path) -> None:
         from safetensors import SafetensorError, safe_open
-
-        from compression.importers.reader import safetensors_metadata
 
         safetensors_metadata(path, self.file)
         try:

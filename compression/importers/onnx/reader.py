@@ -12,10 +12,10 @@ import numpy as np
 import onnx
 
 from compression.importers.binding.proposal import bind
+from compression.importers.description import describe_read
 from compression.importers.onnx.inputs import model_inputs
 from compression.models.onnx.check import read_checked
 from compression.models.onnx.folder import (
-    ARCHITECTURE,
     RESERVED,
     Binding,
     describe_file,
@@ -27,7 +27,7 @@ from compression.models.onnx.folder import (
     write_onnx_folder,
 )
 from compression.models.onnx.values import Unsupported
-from compression.spec.errors import MeasureError, ModelError
+from compression.spec.errors import ExportError, MeasureError, ModelError
 from compression.spec.records import ModelDescription, Target
 from compression.spec.runtime import DEFAULT_RUNTIME, RUNTIMES
 from compression.spec.session import Session
@@ -60,7 +60,7 @@ def read_onnx(path: Path, name: str, files: dict[str, Path], out: Path, *, given
     write_onnx_folder(out, kept, data, binding, vocabularies)
     if reason:
         return describe_file(out / "model.onnx", kept, signature, reason)
-    return _describe(out, signature)
+    return _describe(out)
 
 
 def trial_inputs(signature: Signature, n_rows: int, generator: np.random.Generator) -> dict[str, np.ndarray]:
@@ -159,17 +159,11 @@ def _why_unreadable(folder: Path, signature: Signature, expected: list[np.ndarra
     return ""
 
 
-def _describe(folder: Path, signature: Signature) -> ModelDescription:
-    from compression.importers.reader import exported_graph_bytes
-    from compression.models.structure import describe
-    from compression.spec.errors import ExportError
-
-    module = read_onnx_folder(folder).module
+def _describe(folder: Path) -> ModelDescription:
     try:
-        graph_bytes = exported_graph_bytes(module, signature, folder.parent)
+        return describe_read(read_onnx_folder(folder), folder.parent)
     except ExportError as error:
         raise ModelError(f"The model was read, but can't be written again: {error}") from None
-    return describe(module, signature, architecture=ARCHITECTURE, graph_bytes=graph_bytes)
 
 
 def _said_probability(given: dict[str, Any], output: str) -> bool:

@@ -34,8 +34,10 @@ def _read(request: dict, closed: list[str]) -> dict:
     import onnx  # noqa: F401  (libraries are loaded before the doors close)
     import safetensors  # noqa: F401
 
+    from compression.importers.format import FORMATS
     from compression.importers.reader import read_upload
 
+    len(FORMATS)  # loaded, those of plug-ins too
     closed += close_doors()
     files = {name: Path(path) for name, path in request["files"].items()}
     data_folder = Path(request["data_folder"]) if request["data_folder"] else None
@@ -47,11 +49,13 @@ def _look(request: dict, closed: list[str]) -> dict:
     import onnx  # noqa: F401
     import safetensors  # noqa: F401
 
-    from compression.importers import reader  # noqa: F401
-    from compression.importers.inspection import look_at
+    from compression.importers.format import FORMATS
+    from compression.importers.reader import look_at
 
+    len(FORMATS)
     closed += close_doors()
-    return look_at({name: Path(path) for name, path in request["files"].items()}, Path(request["out"])).plain()
+    files = {name: Path(path) for name, path in request["files"].items()}
+    return look_at(files, Path(request["out"])).plain()
 
 
 def _sentence(error: Exception, memory_bytes: int) -> str:

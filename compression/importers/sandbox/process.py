@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ import psutil
 from pydantic import ValidationError
 
 from compression.data.description import load_description
+from compression.importers.format import FORMATS
 from compression.importers.inspection import Look
 from compression.importers.sandbox.hardening import LANDLOCK, SECCOMP
 from compression.spec.disk import is_full
@@ -123,9 +125,9 @@ def _run_child(request: dict[str, Any], scratch: Path, cpu_seconds: float) -> No
     path = scratch / "request.json"
     path.write_text(json.dumps(request), encoding="utf-8")
     environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
-    environment |= {"HOME": str(scratch), "TMPDIR": str(scratch), "TEMP": str(scratch), "PYTHONPATH": str(_ROOT),
-                    "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
-                    "LANG": "C.UTF-8", "CUDA_VISIBLE_DEVICES": ""}
+    environment |= {"HOME": str(scratch), "TMPDIR": str(scratch), "TEMP": str(scratch),
+                    "PYTHONPATH": os.pathsep.join(_code()), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1",
+                    "OPENBLAS_NUM_THREADS": "1", "LANG": "C.UTF-8", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-P", "-s", "-m", "compression.importers.sandbox.child", str(path)]
     child = subprocess.Popen(command, cwd=scratch, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL, start_new_session=True, close_fds=True)
@@ -139,6 +141,15 @@ def _run_child(request: dict[str, Any], scratch: Path, cpu_seconds: float) -> No
         reason = signal.Signals(-status).name if status < 0 else f"exit status {status}"
         raise ModelError(f"The process that read the file ended abnormally ({reason}): the file is broken or made to "
                          "do harm, or needs more memory or time than its size allows. Export it again.")
+
+
+def _code() -> list[str]:
+    """Where the child finds our code, and the formats that packages outside its Python's own folders bring."""
+    own = [Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)]
+    folders = {Path(str(one.dist.locate_file(""))).resolve() for one in metadata.entry_points(group=FORMATS.group)
+               if one.dist is not None}
+    return [str(_ROOT), *sorted(str(folder) for folder in folders
+                                if not any(folder.is_relative_to(prefix) for prefix in own))]
 
 
 def _wait(child: subprocess.Popen, cpu_seconds: float) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compression.export.onnx import export_onnx
-from compression.importers.inspection import look_at
+from compression.importers.reader import look_at
 from compression.spec.errors import ModelError
 from tests.importers.checkpoint.make import apart, imported
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from compression.importers.inspection import look_at
-from compression.importers.reader import read_upload
+from compression.importers.reader import look_at, read_upload
 from compression.models.files import load_model
 from compression.models.folder import LoadedModel
 from compression.spec.errors import ModelError

@@ -19,8 +19,7 @@ from compression.export.onnx import export_onnx
 from compression.importers.binding.vocabularies import prepare
 from compression.importers.checkpoint import choose
 from compression.importers.checkpoint.choose import assembled
-from compression.importers.inspection import look_at
-from compression.importers.reader import read_upload
+from compression.importers.reader import look_at, read_upload
 from compression.models.files import load_model
 from compression.spec.errors import ModelError
 from tests.data.write import write_data

@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from compression.importers import import_model, load_onnx_folder
-from compression.importers.inspection import look_at
-from compression.importers.reader import read_upload
+from compression.importers.reader import look_at, read_upload
 from compression.models.structure import leaves
 from compression.spec.errors import ModelError
 from tests.importers.keras.make import (

@@ -1,34 +1,19 @@
-"""Read a `.pt2`: its graph, checked, is written as ONNX by our own exporter and goes the way of every ONNX file."""
+"""Write the checked graph of a `.pt2` as ONNX, by our own exporter."""
 
 from __future__ import annotations
 
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from compression.importers.pt2.file import Pt2, Pt2Input, read_pt2
+from compression.importers.pt2.file import Pt2, Pt2Input
 from compression.spec.errors import ModelError
-from compression.spec.records import ModelDescription
 
 OPSET = 21
 _ROWS, _LENGTH = 3, 7  # of the example the graph is traced with; free axes stay free
 _INPUT_DTYPES = (torch.int64, torch.int32, torch.float32)
-
-
-def read_exported_program(path: Path, name: str, out: Path, *, given: dict[str, Any],
-                          vocabularies: dict[str, list[str]], data_folder: Path | None) -> ModelDescription:
-    """Check, convert and bind an exported program, and write the model folder. Raises ModelError."""
-    from compression.importers.onnx.reader import read_onnx
-
-    program = read_pt2(path, name)
-    graph = out.parent / "converted.onnx"
-    write_onnx(program, graph, name)
-    data = {file.name: file for file in out.parent.glob("converted.onnx.data")}
-    return read_onnx(graph, "converted.onnx", {"converted.onnx": graph, **data}, out, given=given,
-                     vocabularies=vocabularies, data_folder=data_folder)
 
 
 def write_onnx(program: Pt2, path: Path, name: str) -> None:

@@ -1,0 +1,37 @@
+"""A folder of Hugging Face or sentence-transformers: config.json, weights, and layers behind them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compression.importers.beside import sizes_of_vocabularies, vocabularies_of
+from compression.importers.format import Format, Given, Upload, importer
+from compression.importers.format_sniffing import CHECKPOINTS, WEIGHT_ENDINGS
+from compression.importers.hugging_face.settings import MODULE_FOLDER, MODULES, is_hugging_face
+from compression.importers.inspection import Look
+from compression.spec.records import ModelDescription
+
+
+def look(upload: Upload) -> Look:
+    from compression.importers.hugging_face.reader import look_at_folder
+
+    sizes = sizes_of_vocabularies(upload.files)
+    title, inputs = look_at_folder(upload.files, upload.name)
+    return Look(title, inputs, lists=tuple(one.name for one in inputs), vocabularies=sizes)
+
+
+def read(upload: Upload, out: Path, given: Given) -> ModelDescription:
+    from compression.importers.hugging_face.reader import read_hugging_face
+
+    return read_hugging_face(upload.files, upload.name, out, given=given.binding, data_folder=given.data_folder,
+                             vocabularies=vocabularies_of(upload.files))
+
+
+def layers_behind(files: dict[str, Path]) -> list[str]:
+    """Weights of the layers behind an encoder, which lie in folders of their own."""
+    return [name for name in files if MODULES in files and MODULE_FOLDER.fullmatch(name.partition(".")[0])]
+
+
+importer(Format(key="hugging_face", title="Hugging Face folder", endings=WEIGHT_ENDINGS,
+                companions=(".json",), sniff=lambda upload: is_hugging_face(upload.files), look=look, read=read,
+                admits=CHECKPOINTS, attached=layers_behind))

@@ -1,0 +1,44 @@
+"""An ONNX file, with its external data: the form that every other graph is brought into."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compression.importers.beside import mappings_beside, signature_beside, sizes_of_vocabularies, vocabularies_of
+from compression.importers.format import Format, Given, Upload, importer
+from compression.importers.inspection import Look
+from compression.spec.records import ModelDescription
+from compression.spec.signature import Signature
+
+
+def look(upload: Upload) -> Look:
+    """Its inputs with the rows of the tables behind them; nothing of them where a signature came with it."""
+    from compression.importers.onnx.inputs import model_inputs
+    from compression.models.onnx.check import read_checked
+
+    sizes, mappings = sizes_of_vocabularies(upload.files), mappings_beside(upload.files)
+    said = signature_beside(upload.files)
+    if isinstance(said.get("inputs"), list):
+        return Look("graph", reads=_columns(said), mappings=mappings, vocabularies=sizes)
+    inputs = model_inputs(read_checked(upload.path, upload.beside, name=upload.name))
+    return Look("graph", tuple(inputs), mappings=mappings, vocabularies=sizes)
+
+
+def read(upload: Upload, out: Path, given: Given) -> ModelDescription:
+    from compression.importers.onnx.reader import read_onnx
+
+    return read_onnx(upload.path, upload.name, upload.files, out, given=given.binding or signature_beside(upload.files),
+                     vocabularies=vocabularies_of(upload.files), data_folder=given.data_folder)
+
+
+def _columns(said: dict) -> tuple[str, ...]:
+    """The columns that a signature names; what is wrong with one, the import says."""
+    try:
+        known = {key: value for key, value in said.items() if key in Signature.model_fields}
+        return tuple(one.column for one in Signature.model_validate(known).singles)
+    except ValueError:
+        return ()
+
+
+importer(Format(key="onnx", title="ONNX file with its data", endings=(".onnx",),
+                companions=(".data", ".onnx_data", ".weights", ".json"), look=look, read=read))
