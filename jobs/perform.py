@@ -93,6 +93,8 @@ def perform_import_model(assignment: Assignment, spec: ImportModelSpec, files: F
     """Check an uploaded model, and bind its inputs to a dataset's columns."""
     from compression.importers import import_model
     from compression.importers.binding.vocabularies import prepare
+    from compression.importers.kept import LOOKS, KeptLook
+    from compression.importers.sandbox.process import open_in_sandbox
     from compression.running.first_look import first_look
 
     upload = files.materialise(spec.files, _inputs(assignment, "upload"))
@@ -100,7 +102,9 @@ def perform_import_model(assignment: Assignment, spec: ImportModelSpec, files: F
     folder = assignment.work / "imported"
     shutil.rmtree(folder, ignore_errors=True)  # of an attempt before
     report(Progress(stage="check"))
-    given, binding = {name: upload / name for name in spec.files}, spec.binding
+    kept = KeptLook.of(Path(assignment.files).parent / LOOKS, spec.files)
+    given = open_in_sandbox({name: upload / name for name in spec.files}, _inputs(assignment, "opened"), kept)
+    binding = spec.binding
     if data_folder and binding.get("inputs"):
         binding, built = prepare(binding, given, data_folder)
         if built:

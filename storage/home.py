@@ -174,7 +174,7 @@ def make_private(home: Path) -> None:
         LOG.warning("%s belongs to another user, who decides whether others can read it.", home)
 
 
-PARTS = {*CONTENT, "downloads", "reserve", "steps", "workers", "workers.lock",
+PARTS = {*CONTENT, "downloads", "looks", "reserve", "steps", "workers", "workers.lock",
          "recpress.db", "recpress.db-wal", "recpress.db-shm"}
 
 

@@ -36,6 +36,7 @@ TORCH_FREE = (
     "compression.spec.data_description",
     "compression.data.ingest",
     "compression.importers.format",
+    "compression.importers.kept",
     "compression.importers.sandbox.process",
     "compression.data.summary",
     "compression.spec.signature",

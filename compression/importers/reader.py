@@ -8,6 +8,7 @@ Runs inside the sandboxed child; every way it can go wrong is a ModelError.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,10 +32,21 @@ def read_upload(files: dict[str, Path], out: Path, *, data_folder: Path | None =
         return found.read(upload, out, Given(binding or {}, data_folder))
 
 
-def look_at(files: dict[str, Path], out: Path) -> Look:
-    """What the files ask for; scratch is written beside `out`. Raises ModelError with what is wrong with them."""
+def look_at(files: dict[str, Path], out: Path, *, keep: Path | None = None) -> Look:
+    """What the files ask for; scratch is written beside `out`. Raises ModelError with what is wrong with them.
+
+    Files that had to be unpacked or converted are left in the folder `keep`, and can be read in place of the upload.
+    """
     with opened(files, out.parent) as (found, upload):
-        return found.look(upload)
+        look = found.look(upload)
+        if keep is not None and upload.files != files:
+            keep.mkdir()
+            for name, path in upload.files.items():
+                if _says_nothing(path, name):  # it would be refused as an upload
+                    continue
+                place = shutil.move if path.is_relative_to(upload.scratch) else shutil.copyfile
+                place(path, keep / name)
+        return look
 
 
 @contextmanager
@@ -90,5 +102,9 @@ def _check_names(files: dict[str, Path]) -> None:
             raise ModelError(f"A file is named {name!r}; letters, digits, '.', '_' and '-' are allowed. Rename it.")
         if not path.is_file():
             raise ModelError(f"{name} did not arrive; upload it again.")
-        if path.stat().st_size == 0 and not name.endswith(".data"):
+        if _says_nothing(path, name):
             raise ModelError(f"{name} is empty; upload it again.")
+
+
+def _says_nothing(path: Path, name: str) -> bool:
+    return path.stat().st_size == 0 and not name.endswith(".data")

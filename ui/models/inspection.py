@@ -7,6 +7,7 @@ from collections.abc import Hashable
 import streamlit as st
 
 from compression.importers.inspection import Look
+from compression.importers.kept import LOOKS, KeptLook
 from compression.importers.sandbox.process import look_in_sandbox
 from compression.spec.errors import RecPressError
 from storage.store import Store
@@ -41,7 +42,8 @@ def _key(store: Store, files: dict[str, str]) -> Hashable:
 
 def _task(store: Store, files: dict[str, str]) -> Task:
     return BACKGROUND.ask(_key(store, files), lambda: look_in_sandbox(
-        {name: store.files.path(digest) for name, digest in files.items()}))
+        {name: store.files.path(digest) for name, digest in files.items()},
+        kept=KeptLook.of(store.home / LOOKS, files)))
 
 
 @st.fragment(run_every=POLL_S)

@@ -55,7 +55,7 @@ def _look(request: dict, closed: list[str]) -> dict:
     len(FORMATS)
     closed += close_doors()
     files = {name: Path(path) for name, path in request["files"].items()}
-    return look_at(files, Path(request["out"])).plain()
+    return look_at(files, Path(request["out"]), keep=Path(request["look"])).plain()
 
 
 def _sentence(error: Exception, memory_bytes: int) -> str:

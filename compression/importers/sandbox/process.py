@@ -27,8 +27,9 @@ import psutil
 from pydantic import ValidationError
 
 from compression.data.description import load_description
-from compression.importers.format import FORMATS
+from compression.importers.format import FORMATS, formats_of
 from compression.importers.inspection import Look
+from compression.importers.kept import KeptLook
 from compression.importers.sandbox.hardening import LANDLOCK, SECCOMP
 from compression.spec.disk import is_full
 from compression.spec.errors import ModelError, StorageError
@@ -68,13 +69,33 @@ def read_in_sandbox(files: dict[str, Path], out: Path, *, data_folder: Path | No
     return description
 
 
-def look_in_sandbox(files: dict[str, Path], *, cpu_seconds: float = LOOK_CPU_SECONDS) -> Look:
-    """What an upload (name → path) asks for, before it is imported. Raises ModelError."""
-    with tempfile.TemporaryDirectory(prefix="looking-") as folder:
+def look_in_sandbox(files: dict[str, Path], *, kept: KeptLook | None = None,
+                    cpu_seconds: float = LOOK_CPU_SECONDS) -> Look:
+    """What an upload (name → path) asks for, before it is imported. Raises ModelError.
+
+    What is found, and what had to be unpacked or converted for it, stays in `kept`: the upload is opened once.
+    """
+    if kept is not None and (found := kept.look()) is not None:
+        return found
+    with tempfile.TemporaryDirectory(prefix=".looking-", dir=kept.place() if kept else None) as folder:
         scratch = Path(folder).resolve()
         allowed = _allowed(files, cpu_seconds)
-        _run_child(_request(files, scratch, allowed) | {"look": True}, scratch, allowed)
-        return _result(scratch / "result.json", Look.from_plain, "look")
+        _run_child(_request(files, scratch, allowed) | {"look": str(scratch / "opened")}, scratch, allowed)
+        look = _result(scratch / "result.json", Look.from_plain, "look")
+        if kept is not None:
+            kept.keep(look, scratch / "opened")
+        return look
+
+
+def open_in_sandbox(files: dict[str, Path], folder: Path, kept: KeptLook) -> dict[str, Path]:
+    """The files as they are read, linked into `folder`: an archive unpacked, a graph converted. Raises ModelError.
+
+    The upload itself where it needs neither, and where nothing could be kept.
+    """
+    if not any(one.opens for name in files for one in formats_of(name)):
+        return files
+    look_in_sandbox(files, kept=kept)
+    return kept.opened(folder) or files
 
 
 def _size(files: dict[str, Path]) -> int:

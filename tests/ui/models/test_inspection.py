@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from compression.importers.inspection import Look
+from compression.importers.kept import LOOKS, KeptLook
 from compression.spec.errors import ModelError
 from tests.ui.app import open_page, press, settled, texts, uploaded
 from ui.models import inspection
@@ -19,10 +20,11 @@ READING = "Reading the file in a process of its own"
 def reader(monkeypatch):
     """Stands for the sandboxed child: counts its starts, and gives an answer when it is let."""
     class Reader:
-        starts, answer, let = 0, Look("graph"), threading.Event()
+        starts, answer, let, kept = 0, Look("graph"), threading.Event(), None
 
-        def __call__(self, files):
+        def __call__(self, files, *, kept):
             self.starts += 1
+            self.kept = kept
             assert self.let.wait(60)
             if isinstance(self.answer, Exception):
                 raise self.answer
@@ -52,6 +54,8 @@ def test_the_page_answers_while_the_file_is_read_and_goes_on_when_it_has_been(st
     app = press(app, "Import the model")
     opened(store).run()
     assert reader.starts == 1 and store.jobs().total == 1
+    job, = store.jobs().items
+    assert reader.kept == KeptLook.of(store.home / LOOKS, job.spec.files), "where the import looks for what was found"
 
 
 def test_a_refusal_is_said_and_the_file_is_read_again_when_asked(store, reader):
