@@ -14,7 +14,7 @@ from compression.importers.format import FORMATS, Format, importer
 from compression.importers.reader import choose, look_at
 from compression.spec.errors import ModelError
 from compression.testing.importer import ImporterContract, Sample, write
-from tests.security.hostile import CANARY, Files
+from tests.security.hostile import CANARY, Files, zipped
 from tests.security.sound import SOUND, encoder_zip
 
 pytestmark = pytest.mark.security
@@ -88,6 +88,16 @@ def test_a_format_that_opens_into_itself_comes_to_an_end(add, tmp_path):
     add(key="a", endings=(".thing",), look=None, read=None, opens=lambda upload: upload.files)
     with pytest.raises(ModelError, match=r"m\.thing is a thing inside another one, which is not opened"):
         look_at(write({"m.thing": b"thing"}, tmp_path / "upload"), tmp_path / "model")
+
+
+def test_what_a_format_has_to_admit_is_not_taken_from_a_zip(add, tmp_path):
+    add(key="a", endings=(".thing",), admits={".thing": lambda path: True})
+    add(key="b", endings=(".plain",), look=lambda upload: upload.name)
+    inside = zipped({"m.thing": b"thing", "notes.txt": b"a"})
+    with pytest.raises(ModelError, match=r"Upload one model at a time: .* Got: notes\.txt"):
+        look_at(write({"b.zip": inside}, tmp_path / "a" / "upload"), tmp_path / "model")
+    inside = zipped({"m.plain": b"plain", "notes.txt": b"a"})
+    assert look_at(write({"b.zip": inside}, tmp_path / "b" / "upload"), tmp_path / "model") == "m.plain"
 
 
 @pytest.mark.parametrize(("declared", "sentence"), [
