@@ -20,7 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FULL_ONLY = "not (browser or crash or slow or realdata)"
-SIDE_BY_SIDE = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")  # a process a core, a file stays in one
+# one process more than cores, because many tests wait for something; a file stays in one
+SIDE_BY_SIDE = ("-n", str(min(os.cpu_count() or 2, 4) + 1), "--dist", "loadfile")
 
 
 def main(arguments: list[str]) -> int:

@@ -13,6 +13,7 @@ import streamlit as st
 
 import compression
 from compression.data.samples import SAMPLES
+from compression.importers.format import FORMATS
 from compression.running.step_cache import DEFAULT_LIMIT_BYTES, GB, MOST_BYTES, cache_bytes, evict
 from compression.spec.errors import RecPressError
 from compression.spec.method import METHODS
@@ -157,7 +158,7 @@ def draw_samples(store: Store) -> None:
 
 def draw_plug_ins() -> None:
     """What other packages bring and can't be used, by name; nothing where all of it can."""
-    for registry in (METHODS, TASKS, RUNTIMES):
+    for registry in (METHODS, TASKS, RUNTIMES, FORMATS):
         len(registry)  # loads it
         for problem in registry.problems:
             st.warning(escaped(problem))
