@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +17,18 @@ from pathlib import Path
 from compression.data.split_csv import export_split_csv
 from compression.spec.errors import RecPressError
 from storage.files import Files
+
+PROCESSOR_S = 600  # a suspended machine or a slow disk takes none
+CPU_LIMIT_SIGNAL = getattr(signal, "SIGXCPU", 0)
+
+
+def limit_processor_time(seconds: int) -> None:
+    """End this process by CPU_LIMIT_SIGNAL once it has used so much; nothing on a system without such limits."""
+    try:
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
 
 
 def write_split(files: Files, manifest: dict[str, str], split: str, target: Path) -> None:
@@ -26,6 +39,7 @@ def write_split(files: Files, manifest: dict[str, str], split: str, target: Path
 
 
 if __name__ == "__main__":
+    limit_processor_time(PROCESSOR_S)
     try:
         write_split(Files(Path(sys.argv[1])), json.load(sys.stdin), sys.argv[2], Path(sys.argv[3]))
     except RecPressError as error:
