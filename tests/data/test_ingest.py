@@ -141,3 +141,18 @@ def test_a_split_by_time_within_users_tests_on_the_latest_rows_of_each(tmp_path:
     assert {name: part.height for name, part in splits.items()} == {"train": 64, "valid": 8, "test": 8}
     for _, times in splits["test"].group_by("who"):
         assert sorted(int(at) % 10 for at in times["at"]) == [8, 9]
+
+
+def test_a_split_by_time_within_users_loses_no_row_where_a_place_is_the_very_boundary(tmp_path: Path) -> None:
+    rows = [[str(k % 2), f"u{n}", "i", "30", "a", str(1000 + k)] for n in (5, 10, 15, 25) for k in range(n)]
+    for valid, test in ((0.1, 0.1), (0.2, 0.1), (0.2, 0.2), (0.25, 0.25)):
+        folder = write_data(tmp_path, rows, split={"kind": "user_time", "valid": valid, "test": test})
+        splits = read_splits(folder)
+        for n in (5, 10, 15, 25):
+            of = {name: part.filter(part["user"] == f"u{n}")["time"].cast(int).to_list() for name, part in
+                  splits.items()}
+            assert [time for part in of.values() for time in part] == list(range(1000, 1000 + n)), (n, valid, test)
+    # a place of exactly 0.9 of five, 15 or 25 rows is test, as the boundary is 0.9
+    splits = read_splits(write_data(tmp_path, rows, split={"kind": "user_time", "valid": 0.1, "test": 0.1}))
+    counts = dict(splits["test"].group_by("user").len().iter_rows())
+    assert counts == {"u5": 1, "u10": 1, "u15": 2, "u25": 3}

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from compression.spec.errors import StorageError
 from compression.spec.records import Failure, Progress
 from jobs.executor import LOCAL, Executor, open_executor
 from jobs.limits import STANDSTILL, STOOD_STILL
 from jobs.local import LocalExecutor
-from jobs.records import Assignment
+from jobs.records import CACHE_BYTES, Assignment
 from jobs.testing import ExecutorContract
-from jobs.worker import Worker, do_job, work
+from jobs.worker import Worker, assignment, do_job, work
+from storage.narrowing import EVERY_WORKSPACE
 from storage.records import Outcome
 from tests.jobs.other_executor import OtherExecutor
 from tests.storage.given import result_of
@@ -144,3 +146,51 @@ def test_an_attempt_without_processor_time_stands_still_and_one_that_uses_some_d
         do_job(worker, job)
     assert (store.job(still).state, store.job(still).failure.kind, idle.stopped) == ("failed", STOOD_STILL, 2)
     assert (store.job(done).state, busy.stopped) == ("done", 0)
+
+
+def test_an_attempt_whose_lease_is_lost_is_stopped_at_once(store, queue, no_pause):
+    job_id, looks = queue("scripted"), count()
+
+    def taken() -> bool:
+        with store.database.writing(EVERY_WORKSPACE) as session:
+            session.connection().exec_driver_sql("UPDATE jobs SET worker = 'another', attempt = 2")
+        return next(looks) > 5
+
+    executor = Scripted(ended=taken)
+    work(Worker(store, "cpu", executor), once=True)
+    job = store.job(job_id)
+    assert executor.stopped == 1 and next(looks) == 1
+    assert (job.worker, job.state, job.result_ready) == ("another", "running", False)
+
+
+@pytest.mark.parametrize(("lease_s", "stopped"), [(0.0, 1), (1000.0, 0)])
+def test_without_the_database_an_attempt_goes_on_for_a_lease_and_no_longer(store, queue, no_pause, monkeypatch, lease_s,
+                                                                            stopped):
+    def refused(*given, **options):
+        raise StorageError("The database is locked.")
+
+    queue("scripted")
+    monkeypatch.setattr(store, "heartbeat", refused)
+    monkeypatch.setattr("jobs.worker.LEASE_S", lease_s)
+    looks = count()
+    executor = Scripted(ended=lambda: next(looks) > 5)
+    work(Worker(store, "cpu", executor), once=True)
+    assert executor.stopped == stopped
+
+
+def test_a_worker_gives_signs_of_life_while_a_job_runs(store, queue, no_pause, monkeypatch):
+    monkeypatch.setattr("jobs.worker.SIGN_S", 0.0)
+    read, write = os.pipe()
+    looks = count()
+    worker = Worker(store, "cpu", Scripted(ended=lambda: next(looks) >= 7), sign_to=write)
+    queue("scripted")
+    do_job(worker, store.claim(worker.name, "cpu"))
+    os.close(write)
+    assert len(os.read(read, 100)) >= 7
+    os.close(read)
+
+
+def test_a_job_is_told_the_limit_of_the_cache_that_is_set(store, queue):
+    store.set_setting(CACHE_BYTES, 12345)
+    queue("scripted")
+    assert assignment(store, store.claim("w", "cpu")).cache_bytes == 12345

@@ -113,3 +113,14 @@ def test_no_time_limit_is_a_limit_of_zero(store, watched):
     assert watched.after(9 * 24 * 3600, used_s=0.5, every_s=3600) is None
     store.set_setting(DURATION.key, 1)
     assert watched.after(60, used_s=0.5).kind == TIME_LIMIT
+
+
+def test_a_limit_is_reached_at_its_very_second(store, watched):
+    assert watched.after(600) is None  # the first look, after two seconds, saw something new
+    assert watched.after(2).kind == STOOD_STILL
+
+
+def test_a_time_limit_is_reached_at_its_very_second(store, watched):
+    store.set_setting(DURATION.key, 1)
+    assert watched.after(3594, used_s=0.5, every_s=6) is None
+    assert watched.after(6, used_s=0.5, every_s=6).kind == TIME_LIMIT

@@ -2,13 +2,16 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 
 from jobs import supervise
 from jobs.processes import is_running
 from jobs.supervise import held, supervised
+from storage.silence import LEASE_S, Silence
 from tests.jobs.test_worker import wait_for
+from tests.storage.given import Clock
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes by signals")
 OPTIONS = ("--perform", "tests.jobs.fake:perform")
@@ -85,3 +88,67 @@ def test_an_idle_worker_shows_that_it_is_alive(store):
     with supervised(devices=["cpu"], worker_options=OPTIONS):
         worker, = wait_for(store.workers)
         assert worker.alive and worker.job is None and worker.device == "cpu"
+
+
+@pytest.fixture
+def hand(tmp_path, monkeypatch):
+    """A worker that the supervisor watches, without a process: what it writes to `signs` are its signs of life."""
+    clock = Clock()
+    hand = supervise._Hand(tmp_path, "cpu", 1, [])
+    hand._log.parent.mkdir()
+    hand._silence = Silence(clock, longest_gap_s=LEASE_S)
+    hand._signs, hand.signs = os.pipe()
+    os.set_blocking(hand._signs, False)
+
+    def silent_within(seconds: float) -> bool:
+        for _ in range(int(seconds // 5)):
+            clock.now += 5
+            if hand._is_silent(SimpleNamespace(pid=1)):
+                return True
+        return False
+
+    hand.silent_within = silent_within
+    yield hand
+    os.close(hand._signs)
+    os.close(hand.signs)
+
+
+def test_a_worker_may_take_minutes_until_its_first_sign_and_then_a_few_leases(hand):
+    assert not hand.silent_within(supervise.START_S - 10)
+    os.write(hand.signs, b".")
+    assert not hand.silent_within(supervise.SILENT_S)  # the first look saw the sign
+    assert hand.silent_within(5)
+
+
+def test_a_worker_that_never_gives_a_sign_is_replaced_in_the_end(hand):
+    assert not hand.silent_within(supervise.START_S)
+    assert hand.silent_within(5)
+    assert "gave no sign of life for 600 s" in hand._log.read_text()
+
+
+def test_workers_share_the_processors_and_the_home_is_tidied_up(store, monkeypatch):
+    monkeypatch.setattr(supervise, "cpu_count", lambda: 8)
+    threads, swept, looked = [], [], []
+
+    class Hand:
+        def __init__(self, home, device, n_threads, options):
+            threads.append(n_threads)
+
+        def keep(self):
+            return True
+
+        def ask_to_end(self):
+            pass
+
+        def end(self, seconds):
+            pass
+
+    supervisor = supervise.Supervisor(devices=["cuda:0", "cuda:1"])
+    monkeypatch.setattr(supervise, "_Hand", Hand)
+    monkeypatch.setattr(supervise, "POLL_S", 0.0)
+    monkeypatch.setattr(store, "sweep", lambda: swept.append(1))
+    monkeypatch.setattr(store, "drop_dead_workers",
+                        lambda asked: (looked.append(asked), len(looked) == 3 and supervisor._stop.set()))
+    supervisor._supervise(store)
+    assert threads == [4, 4] and len(swept) == 1  # a day has not passed since
+    assert looked == [is_running] * 3

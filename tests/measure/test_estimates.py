@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from compression.measure.estimates import (
     MIN_UNITS,
@@ -74,3 +75,10 @@ def test_pairs_of_which_none_differs_leave_room_for_some_that_do():
 def test_pairs_that_all_differ_a_little_give_nearly_student_s_interval():
     differences = np.random.default_rng(1).normal(1e-4, 1e-3, 1000)
     assert paired_interval(differences) == pytest.approx(mean_interval(differences), abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [30, 60, 1000])
+def test_the_interval_of_a_mean_is_student_s_as_scipy_has_it(n):
+    values = np.random.default_rng(n).gamma(2.0, size=n)
+    expected = stats.t.interval(0.95, n - 1, loc=values.mean(), scale=stats.sem(values))
+    assert mean_interval(values) == pytest.approx(expected, rel=1e-5)

@@ -12,8 +12,10 @@ from sklearn.metrics import log_loss, roc_auc_score
 from compression.data.dataset import Rows
 from compression.data.scores import midranks
 from compression.measure.delong import auc_components
+from compression.measure.estimates import paired_interval
 from compression.measure.quality import measure_quality, user_auc
 from compression.spec.errors import MeasureError
+from compression.spec.metrics import METRICS
 from compression.spec.records import Measurement
 
 
@@ -196,3 +198,25 @@ def test_logits_are_refused_with_a_sentence():
 
 def test_midranks_share_the_middle_of_ties():
     assert midranks(np.array([3.0, 1.0, 3.0, 2.0])).tolist() == [3.5, 1.0, 3.5, 2.0]
+
+
+def test_users_count_by_their_rows_in_the_difference_of_gauc_and_in_its_interval():
+    scores, other, rows = clicks(14, 4000, n_users=80)
+    rows = Rows(rows.inputs, rows.label, np.minimum(rows.user, 75))  # the last has five times the rows of others
+    found = measured(other, scores, rows)["gauc"]
+    weight, own = user_auc(other, rows.label, rows.user)
+    paired = own - user_auc(scores, rows.label, rows.user)[1]
+    assert weight.max() > 3 * np.median(weight)
+    assert found.difference == pytest.approx(np.average(paired, weights=weight)) != pytest.approx(paired.mean())
+    assert (found.difference_low, found.difference_high) == pytest.approx(paired_interval(paired, weight))
+    assert found.difference < 0  # the noisier file is worse
+
+
+def test_a_worse_file_has_a_worse_difference_in_every_metric():
+    scores, other, rows = clicks(15, 4000, n_users=200, noise=2.0)
+    few = rows.label * (np.arange(4000) % 6 == 0)  # a positive or none a user: not every order hits
+    found = measured(other, scores, Rows(rows.inputs, few.astype(np.float32), rows.user))
+    found["calibration_error"] = measured(other, scores, rows)["calibration_error"]
+    found["logloss"] = measured(other, scores, rows)["logloss"]
+    better = {key for key, item in found.items() if (item.difference > 0) is METRICS[key].higher_is_better}
+    assert len(found) == 6 and better == set()

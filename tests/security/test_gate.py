@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from starlette.requests import HTTPConnection
 from streamlit import config
 from streamlit.testing.v1 import AppTest
 
-from ui.server.gate import HOSTS_VARIABLE, extra_hosts, host_name, is_allowed, is_loopback, listens_at
+from ui.server.gate import HOSTS_VARIABLE, extra_hosts, host_name, is_allowed, is_loopback, listens_at, refusal
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,3 +48,13 @@ def test_the_app_says_so_while_the_app_listens_beyond_this_machine(monkeypatch, 
     assert is_loopback(listens_at()) is closed
     page = AppTest.from_file(str(ROOT / "router.py"), default_timeout=60).run()
     assert len([one for one in page.warning if "listens beyond this machine" in one.value]) == (0 if closed else 1)
+
+
+@pytest.mark.parametrize(("hosts", "answered"), [
+    (["localhost"], True), (["evil.example"], False), ([], False), (["localhost", "evil.example"], False),
+    (["localhost", "localhost"], False)])
+def test_a_request_has_one_host_and_it_is_known(monkeypatch, hosts, answered):
+    monkeypatch.delenv(HOSTS_VARIABLE, raising=False)
+    headers = [(b"host", host.encode()) for host in hosts]
+    found = refusal(HTTPConnection({"type": "http", "path": "/", "headers": headers}))
+    assert (found is None) is answered and (answered or found[1] == 403)

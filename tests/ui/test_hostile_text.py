@@ -11,7 +11,7 @@ from tests.ui.app import open_page
 from tests.ui.hostile import ELSEWHERE, SHORT, TEXT, escaped_twice, hostile_home, shown_live
 from ui.shared.escape import APART, escaped
 from ui.shared.pages import PAGES
-from ui.shared.table import defused
+from ui.shared.table import defused, draw_dataframe
 
 # name → (page, its query); a value that names something of the home stands for its id
 VISITS = {page.key: (page.key, {}) for page in PAGES} | {
@@ -127,3 +127,24 @@ def strings(value):
     elif isinstance(value, list):
         for one in value:
             yield from strings(one)
+
+
+@pytest.mark.parametrize("data", [[{"=a": "=1", "b": 2}, {"=a": "@x", "b": -3.5}],
+                                  {"=a": ["=1", "@x"], "b": [2, -3.5]}])
+def test_a_table_is_defused_whether_its_data_comes_by_rows_or_by_columns(data, monkeypatch):
+    shown = []
+    monkeypatch.setattr("ui.shared.table.st.dataframe", lambda data, **options: shown.append((data, options)))
+    draw_dataframe(data, hide_index=True)
+    rows = [{"'=a": "'=1", "b": 2}, {"'=a": "'@x", "b": -3.5}]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    assert shown == [(columns if isinstance(data, dict) else rows, {"hide_index": True})]
+
+
+def test_the_folder_and_the_database_of_settings_are_no_markup(tmp_path, monkeypatch):
+    folder = tmp_path / "a [l](http:__evil.example) :smile: `c`"
+    folder.mkdir()
+    monkeypatch.setenv("RECPRESS_HOME", str(folder))
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    app = open_page("settings")
+    assert not app.exception and f"Home folder: {escaped(folder)} " in "".join(one.value for one in app.caption)
+    assert shown_live(app) == []

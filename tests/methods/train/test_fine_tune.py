@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -61,3 +63,25 @@ def test_a_killed_run_goes_on_from_the_steps_folder(dataset, tmp_path):
 def test_without_rows_it_says_what_is_missing(dataset):
     with pytest.raises(RecipeError, match="needs rows to train on"):
         apply("train.fine_tune", tiny_model("fm", dataset), None)
+
+
+def test_the_training_is_given_all_that_the_step_was_lent(dataset, tmp_path, monkeypatch):
+    from compression.train import loop
+
+    given, real = [], loop.train
+
+    def noted(model, rows, params, **options):
+        given.append((rows, params, options))
+        return real(model, rows, params, **options | {"task": "ctr"})
+
+    monkeypatch.setattr(loop, "train", noted)
+    other = replace(dataset, description=dataset.description.model_construct(
+        **dict(dataset.description) | {"task": "another"}))
+    method, hooks, model = METHODS["train.fine_tune"], [Hook()], tiny_model("fm", dataset)
+    params = method.parse({"epochs": 1, "batch_size": 700})
+    lent = context(model, dataset, folder=tmp_path, seed=5, hooks=hooks, report=print)
+    method(model, params, replace(lent, dataset=other))
+    ((rows, asked, options),) = given
+    assert rows is other and asked is params
+    assert options == {"hooks": hooks, "device": "cpu", "seed": 5, "report": print, "task": "another",
+                       "checkpoint": tmp_path / "fine-tune.ckpt", "stage": "fine-tune"}
