@@ -1,0 +1,217 @@
+"""Breaks of what is measured and judged: statistics, quality, latency, size, parity, verdicts."""
+
+from tests.breaks.record import Break
+
+NUMBERS = (
+    Break(
+        "logloss-sign", "The difference of log loss has the wrong sign.",
+        "compression/measure/quality.py",
+        "paired = loss - row_loss(baseline, rows.label, margin=_EPS)",
+        "paired = row_loss(baseline, rows.label, margin=_EPS) - loss",
+        ("tests/measure/test_quality.py",)),
+    Break(
+        "gauc-sign", "Differences of GAUC, HR@10 and NDCG@10 have the wrong sign.",
+        "compression/measure/ranking.py",
+        "paired = values - per_user(baseline, rows.label, rows.user)[1]",
+        "paired = per_user(baseline, rows.label, rows.user)[1] - values",
+        ("tests/measure/test_quality.py::test_a_worse_file_has_a_worse_difference_in_every_metric",)),
+    Break(
+        "auc-sign", "The difference of AUC has the wrong sign.",
+        "compression/measure/quality.py",
+        "paired = components.minus(auc_components(baseline, positive))",
+        "paired = auc_components(baseline, positive).minus(components)",
+        ("tests/measure/test_quality.py",)),
+    Break(
+        "calibration-sign", "The difference of calibration error has the wrong sign.",
+        "compression/measure/quality.py",
+        "value - _mean_gap(baseline, rows.label))",
+        "_mean_gap(baseline, rows.label) - value)",
+        ("tests/measure/test_quality.py",)),
+    Break(
+        "student-means", "Intervals of means use 1.96 in place of Student's t.",
+        "compression/measure/estimates.py",
+        "half = student_t(degrees) * error",
+        "half = Z * error",
+        ("tests/measure/test_estimates.py",)),
+    Break(
+        "student-rounds", "Intervals over six rounds use 1.96 in place of Student's t.",
+        "compression/measure/pairs.py",
+        "half = student_t(len(logs) - 1) * logs.std(ddof=1)",
+        "half = 1.96 * logs.std(ddof=1)",
+        ("tests/measure/test_latency.py::test_what_differs_from_round_to_round_widens_every_interval_and_what_"
+         "differs_inside_does_not",)),
+    Break(
+        "paired-pseudo", "The two added pairs of a paired interval both count as gains.",
+        "compression/measure/estimates.py",
+        "[size, -size]",
+        "[size, size]",
+        ("tests/measure/test_estimates.py",)),
+    Break(
+        "weights-forgotten", "GAUC's difference is averaged without the users' weights.",
+        "compression/measure/ranking.py",
+        "float(np.average(paired, weights=weight))",
+        "float(np.average(paired))",
+        ("tests/measure/test_quality.py::test_users_count_by_their_rows_in_the_difference_of_gauc_and_in_its_interval",)),
+    Break(
+        "interval-weights", "The interval of GAUC's difference ignores the users' weights.",
+        "compression/measure/ranking.py",
+        "paired_interval(paired, weight))",
+        "paired_interval(paired))",
+        ("tests/measure/test_quality.py::test_users_count_by_their_rows_in_the_difference_of_gauc_and_in_its_interval",)),
+    Break(
+        "delong-negatives", "The variance of an AUC difference forgets the baseline's negatives.",
+        "compression/measure/delong.py",
+        "self.negative - other.negative)",
+        "self.negative)",
+        ("tests/measure/test_quality.py",)),
+    Break(
+        "exactly-nothing", "Equal scores no longer differ by exactly nothing.",
+        "compression/measure/quality.py",
+        "return replace(found, difference_interval=(0.0, 0.0))",
+        "return found",
+        ("tests/measure/test_quality.py",)),
+    Break(
+        "both-classes", "Users of one class count in HR@10 and NDCG@10.",
+        "compression/measure/ranking.py",
+        "(self.user_positives > 0) & (self.user_positives < self.user_rows)",
+        "self.user_positives > 0",
+        ("tests/measure/test_ranking.py",)),
+    Break(
+        "who-is-first", "The baseline is always timed second.",
+        "compression/measure/pairs.py",
+        "for who in (0, 1) if first[pair] else (1, 0):",
+        "for who in (0, 1):",
+        ("tests/measure/test_latency.py",)),
+    Break(
+        "opened-swapped", "Sessions opened in the other order are mixed up.",
+        "compression/measure/pairs.py",
+        "return (second, first) if swapped else (first, second)",
+        "return first, second",
+        ("tests/measure/test_latency.py",)),
+    Break(
+        "bound-in-turn", "The baseline's batches are always bound second.",
+        "compression/measure/latency_round.py",
+        "if asked.number % 2:",
+        "if False:",
+        ("tests/measure/test_latency.py",)),
+    Break(
+        "round-seed", "Every round draws the same order of who comes first.",
+        "compression/measure/latency_round.py",
+        "default_rng([asked.seed, part.batch_size, asked.number])",
+        "default_rng([asked.seed, part.batch_size])",
+        ("tests/measure/test_latency.py",)),
+    Break(
+        "baseline-times", "The baseline's latency is the model's.",
+        "compression/measure/latency.py",
+        "base += _of_times([(pairs.baseline, pairs)",
+        "base += _of_times([(pairs.model, pairs)",
+        ("tests/measure/test_latency.py",)),
+    Break(
+        "ratio-spread", "The spread of the latency ratio is left out.",
+        "compression/measure/latency.py",
+        "spread=float(p75 - p25)",
+        "spread=None",
+        ("tests/measure/test_latency.py",)),
+    Break(
+        "external-unpacked", "The download size forgets the external data.",
+        "compression/measure/size.py",
+        "value=float(packed_bytes(path, external))",
+        "value=float(packed_bytes(path, ()))",
+        ("tests/measure/test_size.py",)),
+    Break(
+        "memory-level", "Memory is measured at another graph optimisation level than the target's.",
+        "compression/measure/size.py",
+        "graph_optimization=target.graph_optimization)",
+        'graph_optimization="all")',
+        ("tests/measure/test_target_reaches_all.py::test_a_run_on_cuda_checks_and_measures_everything_there",)),
+    Break(
+        "memory-level-child", "The process that measures memory opens the file at its own level.",
+        "compression/measure/resident.py",
+        "threads=int(threads), graph_optimization=graph_optimization)",
+        "threads=int(threads))",
+        ("tests/measure/test_target_reaches_all.py", "tests/measure/test_size.py")),
+    Break(
+        "memory-level-command", "The process that measures memory is not told the level.",
+        "compression/measure/size.py",
+        "graph_optimization]",
+        '"all"]',
+        ("tests/measure/test_target_reaches_all.py", "tests/measure/test_size.py")),
+    Break(
+        "parity-tolerance", "Parity allows a float graph ten times as much.",
+        "compression/export/parity.py",
+        "FLOAT_TOLERANCE = 1e-4",
+        "FLOAT_TOLERANCE = 1e-3",
+        ("tests/export/test_onnx.py::test_parity_allows_rounding_and_no_more",)),
+    Break(
+        "parity-rounding", "Parity allows rounded layers ten times as much.",
+        "compression/export/parity.py",
+        "ROUNDING_TOLERANCE = PARITY_LIMIT",
+        "ROUNDING_TOLERANCE = 10 * PARITY_LIMIT",
+        ("tests/export/test_onnx.py::test_parity_allows_rounding_and_no_more",)),
+    Break(
+        "parity-worst", "The parity error is that of the last batch.",
+        "compression/export/parity.py",
+        "worst = max(worst, _largest(expected, got, start, tolerance, path))",
+        "worst = _largest(expected, got, start, tolerance, path)",
+        ("tests/export/test_onnx.py::test_the_parity_error_is_the_largest_of_all_batches_and_of_a_model_at_rest",)),
+    Break(
+        "parity-training-mode", "Parity compares with a model in training mode.",
+        "compression/export/parity.py",
+        "with evaluating(model), torch.no_grad(), exact_products():",
+        "with torch.no_grad(), exact_products():",
+        ("tests/export/test_onnx.py::test_the_parity_error_is_the_largest_of_all_batches_and_of_a_model_at_rest",)),
+    Break(
+        "parity-finite", "Scores that are not finite pass the parity check.",
+        "compression/export/parity.py",
+        "if broken.any():",
+        "if False:",
+        ("tests/export/test_onnx.py::test_parity_finds_scores_that_are_not_finite",)),
+    Break(
+        "negligible", "The loss of CTR models that is called negligible is twice as large.",
+        "compression/tasks/click.py",
+        "tolerance=0.001",
+        "tolerance=0.002",
+        ("tests/tasks",)),
+    Break(
+        "same-speed", "Speeds that differ by 6 % are called equal.",
+        "compression/spec/metrics.py",
+        "same_within=0.03,",
+        "same_within=0.06,",
+        ("tests/tasks",)),
+    Break(
+        "same-memory", "Memory that differs by 10 % is called equal.",
+        "compression/spec/metrics.py",
+        "same_within=0.05,",
+        "same_within=0.1,",
+        ("tests/tasks",)),
+    Break(
+        "loss-direction", "Intervals of losses are not turned where higher is better.",
+        "compression/tasks/verdict.py",
+        "return (-ends[1], -ends[0]) if metric_of(key).higher_is_better else ends",
+        "return ends",
+        ("tests/tasks/test_verdict.py",)),
+    Break(
+        "other-losses", "The verdict hides metrics that got worse beside the first.",
+        "compression/tasks/verdict.py",
+        "for key in others if key in values and is_worse(key, values[key], tolerance)]",
+        "for key in others if False]",
+        ("tests/tasks/test_verdict.py",)),
+    Break(
+        "proven", "A limit that has to be proven is held against the measured loss alone.",
+        "compression/tasks/recommend.py",
+        "if value is None or not limits.proven:",
+        "if True:",
+        ("tests/tasks/test_recommend.py",)),
+    Break(
+        "recommend-slower", "Slower runs are recommended.",
+        "compression/tasks/recommend.py",
+        "if slower := slower_at(point.values, limits.batch_sizes):",
+        "if slower := ():",
+        ("tests/tasks",)),
+    Break(
+        "byte-units", "A kilobyte is 1,024 bytes in one place.",
+        "compression/tasks/units.py",
+        '("MB", 1e6), ("kB", 1e3)',
+        '("MB", 1e6), ("kB", 1024)',
+        ("tests/tasks/test_units.py",)),
+)
