@@ -8,31 +8,31 @@ METHODS = (
         "compression/methods/train/fine_tune.py",
         "hooks=ctx.hooks,",
         "hooks=(),",
-        ("tests/methods/train/test_fine_tune.py",)),
+        ("tests/methods/train/test_fine_tune.py::test_the_training_is_given_all_that_the_step_was_lent",)),
     Break(
         "fine-tune-seed", "Fine-tuning takes seed 0 whatever the recipe says.",
         "compression/methods/train/fine_tune.py",
         "seed=ctx.seed,",
         "seed=0,",
-        ("tests/methods/train/test_fine_tune.py",)),
+        ("tests/methods/train/test_fine_tune.py::test_the_training_is_given_all_that_the_step_was_lent",)),
     Break(
         "fine-tune-checkpoint", "A killed fine-tuning begins anew.",
         "compression/methods/train/fine_tune.py",
         'checkpoint=ctx.folder / "fine-tune.ckpt" if ctx.folder else None,',
         "checkpoint=None,",
-        ("tests/methods/train/test_fine_tune.py",)),
+        ("tests/methods/train/test_fine_tune.py::test_the_training_is_given_all_that_the_step_was_lent",)),
     Break(
         "fine-tune-task", "Fine-tuning takes the loss of click models for every task.",
         "compression/methods/train/fine_tune.py",
         "task=ctx.dataset.description.task,",
         'task="ctr",',
-        ("tests/methods/train/test_fine_tune.py",)),
+        ("tests/methods/train/test_fine_tune.py::test_the_training_is_given_all_that_the_step_was_lent",)),
     Break(
         "fine-tune-report", "Fine-tuning reports nothing and can't be cancelled.",
         "compression/methods/train/fine_tune.py",
         "report=ctx.report,",
         "report=lambda progress: None,",
-        ("tests/methods/train/test_fine_tune.py",)),
+        ("tests/methods/train/test_fine_tune.py::test_the_training_is_given_all_that_the_step_was_lent",)),
     Break(
         "columns-rounding", "Weights of dense layers are cut in place of rounded.",
         "compression/layers/dense/quantized_linear.py",
@@ -62,7 +62,7 @@ METHODS = (
         "compression/methods/quantize/static.py",
         "params.calibrator, percentile=params.percentile)",
         "params.calibrator)",
-        ("tests/methods/quantize/test_dense.py", "tests/layers/dense/test_quantized_linear.py")),
+        ("tests/methods/quantize/test_dense.py::test_a_lower_percentile_of_the_settings_gives_a_narrower_range",)),
     Break(
         "static-shift", "The range of inputs is not shifted to hold 0.",
         "compression/observe/calibration.py",
@@ -80,13 +80,15 @@ METHODS = (
         "compression/methods/embed/quantize_rows.py",
         "frequencies=ctx.frequencies.get(path))",
         "frequencies=None)",
-        ("tests/methods/embed/test_quantize_rows.py", "tests/layers/rows/test_row_codes.py")),
+        ("tests/methods/embed/test_quantize_rows.py::test_a_scale_for_the_table_is_chosen_by_the_settings_and_by_"
+         "how_often_rows_occur",)),
     Break(
         "rows-clipping", "The clipping of the settings is not used.",
         "compression/methods/embed/quantize_rows.py",
         "clipping=params.clipping,",
         'clipping="none",',
-        ("tests/methods/embed/test_quantize_rows.py",)),
+        ("tests/methods/embed/test_quantize_rows.py::test_a_scale_for_the_table_is_chosen_by_the_settings_and_by_"
+         "how_often_rows_occur",)),
     Break(
         "scale-rounded-up", "The scale of a row may be too small for its largest value.",
         "compression/layers/rows/row_codes.py",
@@ -142,13 +144,13 @@ METHODS = (
         "compression/methods/distill/logits.py",
         "DistillationHook(teacher, alpha=params.alpha, temperature=params.temperature)",
         "DistillationHook(teacher, alpha=0.5, temperature=params.temperature)",
-        ("tests/methods/distill/test_logits.py",)),
+        ("tests/methods/distill/test_logits.py::test_the_settings_reach_the_loss",)),
     Break(
         "distill-teacher-mode", "The teacher drops units while it teaches.",
         "compression/train/hooks/distillation.py",
         ".to(device).eval().requires_grad_(False)",
         ".to(device).requires_grad_(False)",
-        ("tests/methods/distill/test_logits.py",)),
+        ("tests/methods/distill/test_logits.py::test_the_teacher_is_at_rest_while_it_teaches",)),
     Break(
         "svd-frequencies", "Low rank of tables ignores how often rows occur.",
         "compression/methods/factorize/svd.py",

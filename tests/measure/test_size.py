@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import subprocess
 import zlib
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
@@ -14,6 +18,7 @@ from compression.data.dataset import Rows
 from compression.export.onnx import export_onnx
 from compression.layers.dense.quantized_linear import DynamicLinear, StaticLinear
 from compression.layers.rows.row_codes import encode_rows, unpack
+from compression.measure import resident
 from compression.measure.size import measure_size, resident_bytes
 from compression.measure.weights import WeightCount, count_weights, read_graph
 from compression.spec.errors import MeasureError
@@ -167,3 +172,23 @@ def test_four_bit_matrices_of_other_tools_count_two_to_a_byte(tmp_path):
     path = save_graph(tmp_path / "model.onnx", nodes, {"x": (TensorProto.FLOAT, ["batch", 32])},
                       {"packed": packed, "scales": np.ones(4, np.float32)}, microsoft=True)
     assert counted(path) == WeightCount(128, 1)
+
+
+def test_the_process_that_measures_memory_opens_the_file_on_the_target(dataset, exported, monkeypatch):
+    opened, real = [], onnxruntime.InferenceSession
+
+    def noting(file, options=None, **others):
+        if options is not None:
+            opened.append((options.intra_op_num_threads, options.graph_optimization_level))
+        return real(file, options, **others)
+
+    def run_here(command, **options):
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            resident.main(*command[command.index("compression.measure.resident") + 1:])
+        return subprocess.CompletedProcess(command, 0, said.getvalue(), "")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", noting)
+    monkeypatch.setattr("compression.measure.size.subprocess.run", run_here)
+    measure_size(exported, dataset.splits["test"], target=Target(threads=2, graph_optimization="basic"))
+    assert opened == [(2, onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC)]

@@ -347,3 +347,29 @@ def test_what_the_kernel_lacks_is_said_in_the_log(tmp_path, capfd):
             sandbox._result(path)
         log = capfd.readouterr().err
         assert [word for word in ("without Landlock", "without seccomp") if word in log] == list(said)
+
+
+def test_the_child_confines_itself_in_every_way_before_it_reads(tmp_path, monkeypatch):
+    from compression.importers.sandbox import child
+
+    called = []
+    monkeypatch.setattr(child, "limit_resources", lambda **limits: called.append(("limits", limits)))
+    monkeypatch.setattr(child, "leave_network", lambda: called.append(("network",)))
+    monkeypatch.setattr(child, "hide_files", lambda *, read, write: (
+        called.append(("files", list(read), list(write))), ["hidden"])[1])
+    monkeypatch.setattr(child, "close_doors", lambda: (called.append(("doors",)), ["closed"])[1])
+    upload, out, limits = files(tmp_path / "up", m__onnx=b"nonsense"), tmp_path / "out", {"memory_bytes": 1, "more": 2}
+    request = {"limits": limits, "read": [str(tmp_path / "up")], "write": [str(out)], "look": str(tmp_path / "kept"),
+               "files": {name: str(path) for name, path in upload.items()}, "out": str(out),
+               "result": str(tmp_path / "result.json")}
+    (tmp_path / "request.json").write_text(json.dumps(request))
+    assert child.main(str(tmp_path / "request.json")) == 0
+    assert called == [("limits", limits), ("network",), ("files", [tmp_path / "up"], [out]), ("doors",)]
+    assert json.loads((tmp_path / "result.json").read_text())["closed"] == ["hidden", "closed"]
+
+
+@linux
+def test_open_files_are_bounded_and_no_core_is_dumped():
+    code = ("import resource\nprint(resource.getrlimit(resource.RLIMIT_NOFILE)[0], "
+            "resource.getrlimit(resource.RLIMIT_CORE))")
+    assert confined(code, open_files=77).stdout.strip() == "77 (0, 0)"

@@ -152,3 +152,14 @@ def test_a_student_of_another_architecture_starts_from_the_teachers_tables(teach
 def test_the_depth_of_the_student_can_be_chosen(teacher, dataset):
     student = apply("distill.logits", teacher, dataset, n_layers=1).model
     assert student.config["n_layers"] == 1 and teacher.config["n_layers"] == 2
+
+
+def test_the_settings_reach_the_loss(teacher, dataset):
+    (hook,) = apply("distill.logits", teacher, dataset, alpha=0.3, temperature=5.0).hooks
+    assert (hook.alpha, hook.temperature) == (0.3, 5.0)
+
+
+def test_the_teacher_is_at_rest_while_it_teaches(dataset):
+    hook = DistillationHook(tiny_model("deepfm", dataset, dropout=0.5).train(), alpha=0.5, temperature=1.0)
+    hook.on_start(tiny_model("deepfm", dataset), 1)
+    assert not any(module.training for module in hook.teacher.modules())

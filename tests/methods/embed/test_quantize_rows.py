@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from compression.layers.rows.quantized_rows import QuantizedRows
+from compression.layers.rows.row_codes import encode_rows
 from compression.models.structure import leaves
 from compression.spec.recipe import check
 from compression.testing.steps import apply, apply_all, logits, ordered_dataset, recipe_of
@@ -68,3 +69,18 @@ def test_quantising_twice_is_refused_and_two_bits_a_field_are_warned_of():
     assert [item.message for item in twice if item.severity == "error"]
     coarse = check(recipe_of(("embed.quantize_rows", {"n_bits": 2, "granularity": "field"})))
     assert [item.severity for item in coarse] == ["warning"]
+
+
+@pytest.mark.parametrize("clipping", ["none", "search"])
+def test_a_scale_for_the_table_is_chosen_by_the_settings_and_by_how_often_rows_occur(dataset, clipping):
+    model = tiny_model("deepfm", dataset, embedding_dim=16)
+    with torch.no_grad():
+        model.tables.item.weight[20:] *= 30  # rare rows: ids stand in the order of their frequency
+    given = apply("embed.quantize_rows", model, dataset, n_bits=4, granularity="field", clipping=clipping, min_rows=1)
+    options = {"n_bits": 4, "granularity": "field"}
+    weight, counts = model.tables.item.weight, dataset.frequencies("item")
+    wanted = encode_rows(weight, clipping=clipping, frequencies=counts, **options)
+    found = given.model.tables.item
+    assert torch.equal(found.codes, wanted.codes) and torch.equal(found.scale, wanted.scale)
+    others = [encode_rows(weight, clipping="none", **options), encode_rows(weight, clipping="search", **options)]
+    assert clipping == "none" or all(float(found.scale) != float(other.scale) for other in others)

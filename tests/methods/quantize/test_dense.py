@@ -78,3 +78,10 @@ def test_a_layer_that_no_row_reaches_is_left_with_its_reason(dataset):
     given = static(Detour(), static.parse({"min_features": 1, "n_batches": 1}), Context(dataset=dataset))
     assert [item.module for item in given.changes] == ["used"]
     assert {item.module: item.reason for item in given.skipped}["unused"] == "no calibration row reached it"
+
+
+def test_a_lower_percentile_of_the_settings_gives_a_narrower_range(model, dataset):
+    scales = [[given.model.get_submodule(change.module).x_scale for change in given.changes] for given in
+              (apply("quantize.static", model, dataset, calibrator="percentile", percentile=share, n_batches=2)
+               for share in (100, 90))]
+    assert scales[0] and all(narrow < wide for wide, narrow in zip(*scales, strict=True))
