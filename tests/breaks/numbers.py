@@ -87,25 +87,25 @@ NUMBERS = (
         "compression/measure/pairs.py",
         "return (second, first) if swapped else (first, second)",
         "return first, second",
-        ("tests/measure/test_latency.py",)),
+        ("tests/measure/test_latency.py::test_sessions_that_are_opened_in_the_other_order_are_given_back_in_this_one",)),
     Break(
         "bound-in-turn", "The baseline's batches are always bound second.",
         "compression/measure/latency_round.py",
         "if asked.number % 2:",
         "if False:",
-        ("tests/measure/test_latency.py",)),
+        ("tests/measure/test_latency.py::test_who_is_bound_first_and_who_is_timed_first_change_with_every_round",)),
     Break(
         "round-seed", "Every round draws the same order of who comes first.",
         "compression/measure/latency_round.py",
         "default_rng([asked.seed, part.batch_size, asked.number])",
         "default_rng([asked.seed, part.batch_size])",
-        ("tests/measure/test_latency.py",)),
+        ("tests/measure/test_latency.py::test_who_is_bound_first_and_who_is_timed_first_change_with_every_round",)),
     Break(
         "baseline-times", "The baseline's latency is the model's.",
         "compression/measure/latency.py",
         "base += _of_times([(pairs.baseline, pairs)",
         "base += _of_times([(pairs.model, pairs)",
-        ("tests/measure/test_latency.py",)),
+        ("tests/measure/test_latency.py::test_the_intervals_of_p50_and_throughput_are_those_of_the_rounds",)),
     Break(
         "ratio-spread", "The spread of the latency ratio is left out.",
         "compression/measure/latency.py",
@@ -121,20 +121,20 @@ NUMBERS = (
     Break(
         "memory-level", "Memory is measured at another graph optimisation level than the target's.",
         "compression/measure/size.py",
-        "graph_optimization=target.graph_optimization)",
-        'graph_optimization="all")',
+        "target.model_dump_json()]",
+        "Target(threads=target.threads).model_dump_json()]",
         ("tests/measure/test_size.py::test_the_process_that_measures_memory_opens_the_file_on_the_target",)),
     Break(
         "memory-level-child", "The process that measures memory opens the file at its own level.",
         "compression/measure/resident.py",
-        "threads=int(threads), graph_optimization=graph_optimization)",
-        "threads=int(threads))",
+        "runtime.open(Path(path), **target.session)",
+        "runtime.open(Path(path), **Target(threads=target.threads).session)",
         ("tests/measure/test_size.py::test_the_process_that_measures_memory_opens_the_file_on_the_target",)),
     Break(
-        "memory-level-command", "The process that measures memory is not told the level.",
+        "memory-level-command", "Memory is measured on another target than the run's.",
         "compression/measure/size.py",
-        "graph_optimization]",
-        '"all"]',
+        'on_cpu = target.model_copy(update={"device": "cpu"})',
+        "on_cpu = Target()",
         ("tests/measure/test_size.py::test_the_process_that_measures_memory_opens_the_file_on_the_target",)),
     Break(
         "parity-tolerance", "Parity allows a float graph ten times as much.",
@@ -157,8 +157,8 @@ NUMBERS = (
     Break(
         "parity-training-mode", "Parity compares with a model in training mode.",
         "compression/export/parity.py",
-        "with evaluating(model), torch.no_grad(), exact_products():",
-        "with torch.no_grad(), exact_products():",
+        "as session, evaluating(model), torch.no_grad(),",
+        "as session, torch.no_grad(),",
         ("tests/export/test_onnx.py::test_the_parity_error_is_the_largest_of_all_batches_and_of_a_model_at_rest",)),
     Break(
         "parity-finite", "Scores that are not finite pass the parity check.",

@@ -196,27 +196,27 @@ def test_parity_finds_scores_that_are_not_finite(dataset, tmp_path):
         check_parity(model, dataset.signature, exported.path, dataset.splits["test"], target=Target())
 
 
-def shifted(path, target, *, by: float, rows=slice(None)):
-    """A session that gives the file's scores moved by a number, in the batches that a slice of their numbers names."""
-    real, count = parity.open_session, iter(range(1000))
+def shifted(*, by: float, rows=slice(None)):
+    """Runtimes whose sessions move a file's scores by a number, in the batches that a slice of their numbers names."""
+    real, count = parity.RUNTIMES["onnxruntime"], iter(range(1000))
     chosen = range(1000)[rows]
 
-    class Moved:
-        def run(self, names, batch):
-            scores = real(path, **target.session).runtime.run(names, batch)
-            return [scores[0] + np.float32(by * (next(count) in chosen))]
+    def opened(path, **options):
+        session = real.open(path, **options)
+        return SimpleNamespace(close=session.close,
+                               answer=lambda batch: session.answer(batch) + np.float32(by * (next(count) in chosen)))
 
-    return lambda *given, **options: SimpleNamespace(runtime=Moved())
+    return {"onnxruntime": SimpleNamespace(open=opened)}
 
 
 @pytest.mark.parametrize(("steps", "kept", "broken"), [([], 8e-5, 1.3e-4), ([("quantize.dynamic", {})], 4e-3, 6e-3)])
 def test_parity_allows_rounding_and_no_more(dataset, tmp_path, monkeypatch, steps, kept, broken):
     model = after(tiny_model("deepfm", dataset), dataset, steps)
     path, rows = export_onnx(model, dataset.signature, tmp_path / "model.onnx").path, dataset.splits["test"]
-    monkeypatch.setattr(parity, "open_session", shifted(path, Target(), by=kept))
+    monkeypatch.setattr(parity, "RUNTIMES", shifted(by=kept))
     assert check_parity(model, dataset.signature, path, rows, target=Target()) == pytest.approx(kept, rel=0.3)
     monkeypatch.undo()
-    monkeypatch.setattr(parity, "open_session", shifted(path, Target(), by=broken))
+    monkeypatch.setattr(parity, "RUNTIMES", shifted(by=broken))
     with pytest.raises(ExportError, match="disagrees with torch"):
         check_parity(model, dataset.signature, path, rows, target=Target())
 
@@ -225,6 +225,6 @@ def test_the_parity_error_is_the_largest_of_all_batches_and_of_a_model_at_rest(d
     model = tiny_model("deepfm", dataset, dropout=0.5)
     path = export_onnx(model, dataset.signature, tmp_path / "model.onnx").path
     monkeypatch.setattr(parity, "BATCH_ROWS", 100)
-    monkeypatch.setattr(parity, "open_session", shifted(path, Target(), by=5e-5, rows=slice(0, 1)))
+    monkeypatch.setattr(parity, "RUNTIMES", shifted(by=5e-5, rows=slice(0, 1)))
     found = check_parity(model.train(), dataset.signature, path, dataset.splits["test"], target=Target())
     assert found == pytest.approx(5e-5, rel=0.1) and model.training

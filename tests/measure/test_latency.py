@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ import pytest
 from compression.data.dataset import Rows
 from compression.measure import latency, latency_round
 from compression.measure.latency import ROUNDS, draw_batches, measure_latency
-from compression.measure.latency_round import Round, read_times
-from compression.measure.pairs import Pairs, clock_of, over_rounds, paired_ratio, time_pairs
+from compression.measure.latency_round import Part, Round, read_times
+from compression.measure.pairs import Pairs, clock_of, opened, over_rounds, paired_ratio, time_pairs
 from compression.spec.errors import MeasureError
 from compression.spec.records import Progress, Target
 from tests.measure.graphs import table_file
@@ -225,3 +226,32 @@ def test_the_file_that_is_opened_first_changes_with_every_round(tmp_path, monkey
         (tmp_path / latency_round.ROUND).write_text(asked.model_dump_json())
         assert latency_round.main(tmp_path) == 0
     assert swapped == [False, True, False, True]
+
+
+def test_who_is_bound_first_and_who_is_timed_first_change_with_every_round(tmp_path, monkeypatch):
+    bound, draws = [], []
+
+    def binding(name):
+        return SimpleNamespace(bind=lambda batches: bound.append(name))
+
+    def timed_with(own, its, *, generator, **options):
+        draws.append(generator.random())
+        return Pairs(np.ones(2), np.ones(2), np.array([True, False]))
+
+    monkeypatch.setattr(latency_round, "opened", lambda *given, swapped: (binding("model"), binding("baseline")))
+    monkeypatch.setattr(latency_round, "time_pairs", timed_with)
+    part = Part(batch_size=4, begin=0, max_pairs=2, min_pairs=1, seconds=0.0)
+    np.savez(tmp_path / "4.npz", ids=np.zeros((3, 4), np.int64))
+    for number in range(4):
+        asked = Round(number=number, model=tmp_path, baseline=tmp_path, target=Target(), seed=0, parts=(part,))
+        (tmp_path / latency_round.ROUND).write_text(asked.model_dump_json())
+        assert latency_round.main(tmp_path) == 0
+    assert bound == ["model", "baseline", "baseline", "model"] * 2 and len(set(draws)) == 4
+
+
+def test_sessions_that_are_opened_in_the_other_order_are_given_back_in_this_one(exported, tmp_path):
+    (tmp_path / "other").mkdir()
+    other = table_file(tmp_path / "other" / "model.onnx", np.ones((50, 4), np.float32))
+    for swapped in (False, True):
+        model, baseline = opened(exported, other, Target(), swapped=swapped)
+        assert baseline.input_names == ["ids"] != model.input_names

@@ -49,6 +49,8 @@ SITUATIONS = {
         f"{SIZE}, as fast at batch 512 but 10 % slower at batch 1, {AUC}"),
     "slower within what two sessions of one file differ": (
         good(latency_ratio_at_1=ratio(1.025, 0.01)), f"{SIZE}, {SPEED}, {AUC}"),
+    "slower by little more than two sessions of one file differ": (
+        good(latency_ratio_at_1=ratio(1.04, 0.005)), f"{SIZE}, {SPEED} but 4 % slower at batch 1, {AUC}"),
     "slower within the interval": (
         good(latency_ratio_at_1=ratio(1.05, 0.1)),
         f"{SIZE}, {SPEED}, speed not settled at batch 1 (0.95 to 1.15 of the time, 95 %), {AUC}"),
@@ -110,6 +112,8 @@ SITUATIONS = {
         f"{SIZE} but memory after load 1.6× larger, {SPEED}, {AUC}"),
     "memory is worse within what two loads differ": (
         good(resident_bytes=Value(103e6, baseline=100e6)), f"{SIZE}, {SPEED}, {AUC}"),
+    "memory is worse by little more than two loads differ": (
+        good(resident_bytes=Value(107e6, baseline=100e6)), f"{SIZE} but memory after load 7 % larger, {SPEED}, {AUC}"),
     "file and download are larger": (
         good(size_bytes=Value(200e6, baseline=100e6), download_bytes=Value(120e6, baseline=100e6)),
         f"2.0× larger and download size 20 % larger, {SPEED}, {AUC}"),
