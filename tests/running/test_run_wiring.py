@@ -24,8 +24,8 @@ from compression.spec.errors import ExportError
 from compression.spec.hook import Hook
 from compression.spec.method import Applied, Context, copy_structure
 from compression.spec.records import WARNING, Progress, Recipe, RunSpec, Step, Target, TrainSpec
+from compression.testing.tiny import write_tiny_data
 from tests.data.write import click_rows, write_data
-from tests.tiny import write_tiny_data
 
 TARGET = Target(batch_sizes=(8,), threads=2, graph_optimization="basic")
 STEPS = (Step(method="prune.magnitude"), Step(method="train.fine_tune", params={"epochs": 1}),
