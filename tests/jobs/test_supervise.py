@@ -128,13 +128,16 @@ def test_a_worker_that_never_gives_a_sign_is_replaced_in_the_end(hand):
 
 def test_workers_share_the_processors_and_the_home_is_tidied_up(store, monkeypatch):
     monkeypatch.setattr(supervise, "cpu_count", lambda: 8)
-    threads, swept, looked = [], [], []
+    threads, swept, looked, asked = [], [], [], []
 
     class Hand:
         def __init__(self, home, device, n_threads, options):
             threads.append(n_threads)
 
         def keep(self):
+            asked.append(1)
+            if len(asked) == 6:  # three times both
+                supervisor._stop.set()
             return True
 
         def ask_to_end(self):
@@ -147,8 +150,7 @@ def test_workers_share_the_processors_and_the_home_is_tidied_up(store, monkeypat
     monkeypatch.setattr(supervise, "_Hand", Hand)
     monkeypatch.setattr(supervise, "POLL_S", 0.0)
     monkeypatch.setattr(store, "sweep", lambda: swept.append(1))
-    monkeypatch.setattr(store, "drop_dead_workers",
-                        lambda asked: (looked.append(asked), len(looked) == 3 and supervisor._stop.set()))
+    monkeypatch.setattr(store, "drop_dead_workers", looked.append)
     supervisor._supervise(store)
     assert threads == [4, 4] and len(swept) == 1  # a day has not passed since
     assert looked == [is_running] * 3
