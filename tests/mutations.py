@@ -140,7 +140,8 @@ def page_of(results: Sequence[tuple[Break, str, str]]) -> str:
              "Made by `python -m tests.mutations --page docs/results/mutations.md`. Each line was broken in a copy of "
              "the project, alone, and the tests named in `tests/breaks` were run. A test that fails with the break and "
              "passes without it has noticed.", "",
-             f"{len(results)} breaks: " + ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) + ".",
+             f"{len(results)} breaks of the {len(BREAKS)} in the table: "
+             + ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) + ".",
              "", "| break | what goes wrong | file | result |", "|---|---|---|---|"]
     for one, result, by in results:
         shown = f"`{by}`" if result == NOTICED and "::" in by else by
