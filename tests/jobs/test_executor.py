@@ -23,7 +23,7 @@ from storage.narrowing import EVERY_WORKSPACE
 from storage.records import Outcome
 from tests.jobs.other_executor import OtherExecutor
 from tests.storage.given import result_of
-from tests.test_imports import ROOT, imported_modules
+from tests.test_imports import ROOT, imported
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes by signals")
 OTHER = "tests.jobs.other_executor:OtherExecutor"
@@ -110,7 +110,7 @@ def test_the_executor_of_this_machine_is_the_one_that_is_opened_by_default():
 
 @pytest.mark.parametrize("name", ["worker", "limits", "executor", "testing"])
 def test_only_the_local_executor_knows_how_jobs_run_on_this_machine(name):
-    assert not imported_modules(ROOT / "jobs" / f"{name}.py") & {"jobs.local", "jobs.child", "psutil", "subprocess"}
+    assert not imported(ROOT / "jobs" / f"{name}.py") & {"jobs.local", "jobs.child", "psutil", "subprocess"}
 
 
 def test_a_failure_is_tried_again_where_the_executor_says_that_it_may_help(store, queue):

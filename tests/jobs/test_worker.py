@@ -17,7 +17,7 @@ from jobs.perform import KINDS
 from jobs.processes import is_running
 from jobs.worker import Worker, assignment, work
 from storage.narrowing import EVERY_WORKSPACE
-from tests.test_imports import ROOT, imported_modules
+from tests.test_imports import ROOT, imported
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes by signals")
 
@@ -91,7 +91,7 @@ def test_a_child_never_loads_what_opens_the_database():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     for path in ("jobs/child.py", "jobs/perform.py", "ui/server/split_file.py"):  # nor later, inside a function
-        assert not imported_modules(ROOT / path) & {"storage.store", "storage.engine", "sqlalchemy"}
+        assert not imported(ROOT / path) & {"storage.store", "storage.engine", "sqlalchemy"}
 
 
 def test_a_killed_child_goes_on_from_its_checkpoint(store, working, queue):
