@@ -22,7 +22,7 @@ from compression.spec.records import Failure
 from jobs.devices import cpu_count, worker_devices
 from jobs.executor import LOCAL, Executor, Running, open_executor
 from jobs.failures import DISK_FULL, disk_full
-from jobs.folder import OUTCOME, clean, make_room, note
+from jobs.folder import LOG, OUTCOME, clean, make_room, note
 from jobs.limits import STOOD_STILL, Watch
 from jobs.processes import die_with_parent, is_orphan
 from jobs.records import CACHE_BYTES, Assignment
@@ -104,7 +104,7 @@ def do_job(worker: Worker, job: Job) -> None:
     outcome_path = folder / OUTCOME
     try:
         if job.attempt > 1 and outcome_path.exists():  # the worker before died between the job's end and saving
-            note(worker.store.log_path(job.id), "The outcome of the attempt before is complete; saving it.")
+            note(worker.store.job_folder(job.id) / LOG, "The outcome of the attempt before is complete; saving it.")
         else:
             if job.attempt == 1:
                 worker.store.clear_job_folder(job.id)
@@ -181,7 +181,7 @@ def save(worker: Worker, job: Job, outcome: Outcome) -> None:
             worker.stop.wait(attempt)
             continue
         if kept:
-            note(worker.store.log_path(job.id), "Saved.")
+            note(worker.store.job_folder(job.id) / LOG, "Saved.")
             clean(worker.store.job_folder(job.id))
         return
     _end(worker, job, disk_full() if is_disk_full(problem, worker.store.home) else
@@ -213,7 +213,7 @@ def _end(worker: Worker, job: Job, failure: Failure, *, retry: bool = False) -> 
         except StorageError as error:  # at worst the lease runs out, and the job is tried again
             _say(worker, str(error))
             worker.stop.wait(attempt)
-    note(worker.store.log_path(job.id), f"Attempt {job.attempt} ended: {failure.message} The job {became}.")
+    note(worker.store.job_folder(job.id) / LOG, f"Attempt {job.attempt} ended: {failure.message} The job {became}.")
 
 
 def _quietly(worker: Worker, action) -> None:

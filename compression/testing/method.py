@@ -13,8 +13,11 @@ import copy
 import functools
 import re
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -23,11 +26,11 @@ from compression.data.dataset import Dataset
 from compression.export.onnx import export_onnx
 from compression.models.structure import declare_padding, describe, leaves, part_of
 from compression.models.uploaded import build
-from compression.runtimes.options import session_options
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS, Stage
 from compression.spec.recipe import check, estimate, fine_tune_step
-from compression.spec.records import Part
+from compression.spec.records import Part, Target
+from compression.spec.runtime import RUNTIMES
 from compression.testing.steps import apply, apply_all, logits, ordered_dataset, recipe_of
 from compression.testing.tiny import TINY_CONFIG, TINY_FOREIGN, signature_of, tiny_model
 
@@ -208,8 +211,6 @@ class MethodContract:
     def test_padding_of_a_summed_list_adds_nothing_after_it_and_a_fine_tuning(self, method_key, only_zoo, tmp_path):
         if only_zoo:
             pytest.skip("needs an architecture of the zoo")
-        import onnxruntime
-
         assert by_padding(padded()) == 0
         alone = apply(method_key, padded(), padded_data(), **METHODS[method_key].tiny).model
         assert by_padding(alone) < 1e-6
@@ -219,8 +220,7 @@ class MethodContract:
         model = apply_all(padded(), padded_data(), *steps)
         assert by_padding(model) < 1e-6
         path = export_onnx(model, padded_data().signature, tmp_path / "model.onnx").path
-        session = onnxruntime.InferenceSession(path, session_options(), providers=["CPUExecutionProvider"])
-        short, long = (session.run(None, {item.name: rows[item.name].numpy() for item in session.get_inputs()})[0]
+        short, long = (answers(path, {name: values.numpy() for name, values in rows.items()})
                        for rows in short_and_long_lists())
         assert abs(short - long).max() < 1e-6
 
@@ -281,14 +281,17 @@ def by_padding(model: nn.Module) -> float:
     return float((short - long).abs().max())
 
 
-def largest_difference(model: nn.Module, path, dataset: Dataset) -> float:
+def largest_difference(model: nn.Module, path: Path, dataset: Dataset) -> float:
     """max |score by ONNX Runtime − score by torch| over the test rows."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, session_options(), providers=["CPUExecutionProvider"])
-    inputs = dataset.splits["test"].inputs
-    scores = session.run(None, {item.name: inputs[item.name] for item in session.get_inputs()})[0]
+    scores = answers(path, dataset.splits["test"].inputs)
     return float((torch.from_numpy(scores) - torch.sigmoid(logits(model, dataset))).abs().max())
+
+
+def answers(path: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """What the exported file gives on the default target, for the inputs that it has."""
+    target = Target()
+    with closing(RUNTIMES[target.runtime].open(path, **target.session)) as session:
+        return session.answer({name: inputs[name] for name in session.input_names})
 
 
 def tolerance(model: nn.Module) -> float:

@@ -4,6 +4,7 @@ import pytest
 
 from compression.spec.errors import StorageError
 from compression.spec.records import Failure, Step
+from tests.storage.given import as_person
 from tests.ui import filled
 from tests.ui.app import open_page, texts
 from tests.ui.filled import filled_home, store_at
@@ -169,7 +170,7 @@ def test_a_saved_comparison_is_deleted_after_a_second_click_and_then_its_dataset
 
 def test_another_persons_comparison_is_not_deleted_and_the_page_says_why(ids, home):
     store = store_at(home)
-    saved = store.save_comparison("Theirs", [ids["int8"]], owner="anna")
+    saved = as_person(store, "anna").save_comparison("Theirs", [ids["int8"]])
     app = open_page("compare")
     app.button(key=f"saved.{saved}.delete").click().run()
     app.button(key=f"saved.{saved}.go").click().run()
