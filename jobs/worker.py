@@ -104,7 +104,7 @@ def do_job(worker: Worker, job: Job) -> None:
     outcome_path = folder / OUTCOME
     try:
         if job.attempt > 1 and outcome_path.exists():  # the worker before died between the job's end and saving
-            note(worker.store.job_folder(job.id) / LOG, "The outcome of the attempt before is complete; saving it.")
+            note(folder / LOG, "The outcome of the attempt before is complete; saving it.")
         else:
             if job.attempt == 1:
                 worker.store.clear_job_folder(job.id)
@@ -169,6 +169,7 @@ def attend(worker: Worker, job: Job, running: Running) -> bool:
 
 def save(worker: Worker, job: Job, outcome: Outcome) -> None:
     """Save the outcome in one transaction. What the database refuses for a moment is tried again."""
+    folder = worker.store.job_folder(job.id)
     for attempt in range(1, SAVE_TRIES + 1):
         worker.sign()
         try:
@@ -177,12 +178,12 @@ def save(worker: Worker, job: Job, outcome: Outcome) -> None:
             problem = error
             _say(worker, str(error))
             if is_disk_full(error, worker.store.home):
-                make_room(worker.store.job_folder(job.id))
+                make_room(folder)
             worker.stop.wait(attempt)
             continue
         if kept:
-            note(worker.store.job_folder(job.id) / LOG, "Saved.")
-            clean(worker.store.job_folder(job.id))
+            note(folder / LOG, "Saved.")
+            clean(folder)
         return
     _end(worker, job, disk_full() if is_disk_full(problem, worker.store.home) else
          Failure(kind="StorageError", message=str(problem), next_step="Then retry."))
@@ -213,7 +214,7 @@ def _end(worker: Worker, job: Job, failure: Failure, *, retry: bool = False) -> 
         except StorageError as error:  # at worst the lease runs out, and the job is tried again
             _say(worker, str(error))
             worker.stop.wait(attempt)
-    note(worker.store.job_folder(job.id) / LOG, f"Attempt {job.attempt} ended: {failure.message} The job {became}.")
+    note(folder / LOG, f"Attempt {job.attempt} ended: {failure.message} The job {became}.")
 
 
 def _quietly(worker: Worker, action) -> None:

@@ -3,6 +3,7 @@ import pytest
 from jobs.local import LocalExecutor
 from jobs.worker import Worker
 from storage.access import LOCAL_ACCESS
+from storage.machine import Machine
 from storage.store import Store, open_store
 from tests.jobs.fake import submitter
 
@@ -16,7 +17,8 @@ def store(tmp_path) -> Store:
 
 @pytest.fixture
 def worker(store) -> Worker:
-    return Worker(store, "cpu", LocalExecutor(device="cpu", threads=1, perform="tests.jobs.fake:perform"))
+    executor = LocalExecutor(device="cpu", threads=1, perform="tests.jobs.fake:perform")
+    return Worker(Machine(store.opened), "cpu", executor)
 
 
 @pytest.fixture

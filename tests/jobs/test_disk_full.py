@@ -21,6 +21,7 @@ from jobs.failures import DISK_FULL, KILLED, ended_by, explain
 from jobs.local import LocalExecutor
 from jobs.worker import Worker, work
 from storage.access import LOCAL_ACCESS
+from storage.machine import Machine
 from storage.reserve import RESERVE_BYTES
 from storage.store import open_store
 from tests.small_disk import fill, small_disk
@@ -138,7 +139,7 @@ def test_the_disk_is_asked_where_a_library_gives_no_reason(tmp_path):
 def small_home(tmp_path):
     """A store and a worker whose home is a disk of 4 MB, the database on it."""
     with small_disk(tmp_path / "disk", "4m") as disk, closing(open_store(LOCAL_ACCESS, None, disk / "home")) as store:
-        yield disk, store, Worker(store, "cpu", LocalExecutor(device="cpu", threads=1,
+        yield disk, store, Worker(Machine(store.opened), "cpu", LocalExecutor(device="cpu", threads=1,
                                                               perform="tests.jobs.fake:perform"))
 
 

@@ -8,6 +8,7 @@ import sys
 import time
 from itertools import count
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -19,6 +20,7 @@ from jobs.local import LocalExecutor
 from jobs.records import CACHE_BYTES, Assignment
 from jobs.testing import ExecutorContract
 from jobs.worker import Worker, assignment, do_job, work
+from storage.machine import Machine
 from storage.narrowing import EVERY_WORKSPACE
 from storage.records import Outcome
 from tests.jobs.other_executor import OtherExecutor
@@ -28,6 +30,12 @@ from tests.test_imports import ROOT, imported
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="kills processes by signals")
 OTHER = "tests.jobs.other_executor:OtherExecutor"
 FAKE = "tests.jobs.fake:perform"
+
+
+@pytest.fixture(autouse=True)
+def plain_main(monkeypatch):
+    """A process that multiprocessing spawns runs the program of its parent: a page, after a test that drew one."""
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))
 
 
 class TestLocalExecutor(ExecutorContract):
@@ -83,7 +91,7 @@ def no_pause(monkeypatch):
 
 def test_a_worker_does_a_job_with_another_executor_and_its_log_says_where(store, queue):
     job_id = queue("steps 3")
-    work(Worker(store, "cpu", OtherExecutor(device="cpu", threads=1, perform=FAKE)), once=True)
+    work(Worker(Machine(store.opened), "cpu", OtherExecutor(device="cpu", threads=1, perform=FAKE)), once=True)
     job = store.job(job_id)
     assert (job.state, job.attempt) == ("done", 1)
     assert store.files.path(store.result(job_id).files["bundle.zip"]).read_bytes() == b"bundle of 0"
@@ -118,7 +126,7 @@ def test_a_failure_is_tried_again_where_the_executor_says_that_it_may_help(store
     for may_help, attempts in ((True, 3), (False, 1)):
         executor = Scripted(failed=(failure, may_help))
         job_id = queue("scripted")
-        work(Worker(store, "cpu", executor), once=True)
+        work(Worker(Machine(store.opened), "cpu", executor), once=True)
         job = store.job(job_id)
         assert (job.state, job.attempt, job.failure.message) == ("failed", attempts, "The node went away.")
         assert len(executor.started) == attempts
@@ -127,7 +135,7 @@ def test_a_failure_is_tried_again_where_the_executor_says_that_it_may_help(store
 def test_what_an_attempt_reports_reaches_the_store_and_a_cancelled_one_is_stopped(store, queue, no_pause):
     job_id = queue("scripted")
     executor = Scripted(ended=lambda: store.cancel(job_id) == "done")  # it goes on, and is cancelled
-    work(Worker(store, "cpu", executor), once=True)
+    work(Worker(Machine(store.opened), "cpu", executor), once=True)
     job = store.job(job_id)
     assert (job.state, executor.stopped) == ("cancelled", 1)
     assert job.progress.done == 7 and not Path(executor.started[0].folder, "outcome.json").exists()
@@ -140,7 +148,7 @@ def test_an_attempt_without_processor_time_stands_still_and_one_that_uses_some_d
     idle = Scripted(ended=lambda: False)
     busy = Scripted(ended=lambda: time.monotonic() > end, used_s=count(0.0, 1.0).__next__)
     for job_id, executor in ((still, idle), (still, idle), (done, busy)):
-        worker = Worker(store, "cpu", executor)
+        worker = Worker(Machine(store.opened), "cpu", executor)
         job = store.claim(worker.name, "cpu")
         assert job.id == job_id
         do_job(worker, job)
@@ -157,7 +165,7 @@ def test_an_attempt_whose_lease_is_lost_is_stopped_at_once(store, queue, no_paus
         return next(looks) > 5
 
     executor = Scripted(ended=taken)
-    work(Worker(store, "cpu", executor), once=True)
+    work(Worker(Machine(store.opened), "cpu", executor), once=True)
     job = store.job(job_id)
     assert executor.stopped == 1 and next(looks) == 1
     assert (job.worker, job.state, job.result_ready) == ("another", "running", False)
@@ -170,11 +178,11 @@ def test_without_the_database_an_attempt_goes_on_for_a_lease_and_no_longer(store
         raise StorageError("The database is locked.")
 
     queue("scripted")
-    monkeypatch.setattr(store, "heartbeat", refused)
+    monkeypatch.setattr(Machine, "heartbeat", refused)
     monkeypatch.setattr("jobs.worker.LEASE_S", lease_s)
     looks = count()
     executor = Scripted(ended=lambda: next(looks) > 5)
-    work(Worker(store, "cpu", executor), once=True)
+    work(Worker(Machine(store.opened), "cpu", executor), once=True)
     assert executor.stopped == stopped
 
 
@@ -182,7 +190,7 @@ def test_a_worker_gives_signs_of_life_while_a_job_runs(store, queue, no_pause, m
     monkeypatch.setattr("jobs.worker.SIGN_S", 0.0)
     read, write = os.pipe()
     looks = count()
-    worker = Worker(store, "cpu", Scripted(ended=lambda: next(looks) >= 7), sign_to=write)
+    worker = Worker(Machine(store.opened), "cpu", Scripted(ended=lambda: next(looks) >= 7), sign_to=write)
     queue("scripted")
     do_job(worker, store.claim(worker.name, "cpu"))
     os.close(write)

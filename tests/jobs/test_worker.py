@@ -16,6 +16,7 @@ from jobs.failures import DISK_FULL, KILLED, OUT_OF_MEMORY
 from jobs.perform import KINDS
 from jobs.processes import is_running
 from jobs.worker import Worker, assignment, work
+from storage.machine import Machine
 from storage.narrowing import EVERY_WORKSPACE
 from tests.test_imports import ROOT, imported
 
@@ -158,7 +159,7 @@ def test_a_stopping_worker_gives_its_job_back_and_another_goes_on(store, worker,
     thread.join(120)
     assert store.job(job_id).state == "queued"
     assert store.workers() == []
-    work(Worker(store, "cpu", worker.executor), once=True)
+    work(Worker(Machine(store.opened), "cpu", worker.executor), once=True)
     assert store.job(job_id).state == "done"
     steps = [line for line in store.log_path(job_id).read_text().splitlines() if line.startswith("step ")]
     assert len(steps) <= 41
