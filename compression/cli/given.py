@@ -57,7 +57,6 @@ def _belongs(other: Path, model: Path) -> bool:
 
 def warn_of_left_out(registry: Registry) -> None:
     """Name on standard error the plug-ins that can't be used."""
-    len(registry)  # loads it
     for problem in registry.problems:
         print(f"Warning: {problem}", file=sys.stderr)
 

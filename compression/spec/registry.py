@@ -5,7 +5,8 @@
 A file in the room is all that a new entry of ours needs: the room's modules are imported when the registry is read for
 the first time, and register themselves. A plug-in declares an entry point in the group, `key = "package.module"`, and
 says in that module for which version of the contract it was written: `RECPRESS_CONTRACT = 1`. One that can't be used is
-left out, and `problems` says which and why; the program starts all the same.
+left out, and `problems` says which and why; the program starts all the same. A file of our own that can't be imported
+is an error, each time that the registry is read.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
 
     def __init__(self, kind: str, *, room: str, group: str, contract: int) -> None:
         self.kind, self.room, self.group, self.contract = kind, room, group, contract
-        self.problems: list[str] = []  # plug-ins that were left out, a sentence each
         self._entries: dict[str, Entry] = {}
+        self._problems: list[str] = []
+        self._failure: BaseException | None = None  # of the room itself, whose entries are then not all there
         self._loading = threading.RLock()
         self._started = self._loaded = False
 
@@ -43,6 +45,12 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
             raise ValueError(f"the {self.kind} {key} is registered twice")
         self._entries[key] = entry
         return entry
+
+    @property
+    def problems(self) -> list[str]:
+        """A sentence for each plug-in that was left out."""
+        self._all()
+        return self._problems
 
     def __getitem__(self, key: str) -> Entry:
         return self._all()[key]
@@ -56,9 +64,15 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
     def _all(self) -> dict[str, Entry]:
         if not self._loaded:
             with self._loading:  # other threads wait; what is imported meanwhile sees what is there so far
+                if self._failure:
+                    raise self._failure
                 if not self._started:
                     self._started = True
-                    self._load()
+                    try:
+                        self._load()
+                    except BaseException as error:
+                        self._failure = error
+                        raise
                     self._loaded = True
         return self._entries
 
@@ -72,9 +86,9 @@ class Registry(Mapping[str, Entry], Generic[Entry]):
                 self._check(importlib.import_module(plug_in.module), set(self._entries) - set(before))
             except (Exception, SystemExit) as error:  # whatever a stranger's package does, the program starts
                 self._entries = before
-                self.problems.append(f"The {self.kind} {plug_in.name!r} ({plug_in.value}) is left out: "
-                                     f"{str(error) or type(error).__name__}.")
-                _log.warning(self.problems[-1])
+                self._problems.append(f"The {self.kind} {plug_in.name!r} ({plug_in.value}) is left out: "
+                                      f"{str(error) or type(error).__name__}.")
+                _log.warning(self._problems[-1])
 
     def _check(self, module: ModuleType, added: set[str]) -> None:
         written_for = getattr(module, CONTRACT, None)

@@ -159,7 +159,6 @@ def draw_samples(store: Store) -> None:
 def draw_plug_ins() -> None:
     """What other packages bring and can't be used, by name; nothing where all of it can."""
     for registry in (METHODS, TASKS, RUNTIMES, FORMATS):
-        len(registry)  # loads it
         for problem in registry.problems:
             st.warning(escaped(problem))
 

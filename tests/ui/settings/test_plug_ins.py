@@ -5,8 +5,8 @@ from tests.ui.app import open_page, texts
 
 
 def test_a_plug_in_that_was_left_out_is_named(home, monkeypatch):
-    len(TASKS)
-    monkeypatch.setattr(TASKS, "problems", ["The task 'dwell' (dwell.task) is left out: no module *named* dwell."])
+    assert TASKS.problems == []
+    monkeypatch.setattr(TASKS, "_problems", ["The task 'dwell' (dwell.task) is left out: no module *named* dwell."])
     app = open_page("settings")
     assert not app.exception and "Versions" in texts(app)
     assert [one.value.replace("\\", "") for one in app.warning if "left out" in one.value] == TASKS.problems
