@@ -86,10 +86,10 @@ def test_a_run_on_cuda_checks_and_measures_everything_there(tmp_path, monkeypatc
 
     opened.clear()
     assert command_line.main(["bundle", str(files["bundle.zip"]), "--data", str(tmp_path / "data")]) == 0
-    assert opened["__main__"] == [CUDA.session]
+    assert opened["bundle"] == [CUDA.session]
     assert command_line.main(["bundle", str(files["bundle.zip"]), "--data", str(tmp_path / "data"),
                               "--device", "cpu"]) == 0
-    assert opened["__main__"][1:] == [CUDA.session | {"device": "cpu"}]
+    assert opened["bundle"][1:] == [CUDA.session | {"device": "cpu"}]
 
 
 def test_layers_are_timed_on_the_target(opened):

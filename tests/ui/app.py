@@ -4,7 +4,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from streamlit.testing.v1 import AppTest
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.testing.v1 import AppTest, app_test
 
 from storage.store import Store
 from ui.server.uploads import Uploads
@@ -12,6 +13,16 @@ from ui.shared.pages import PAGE_OF
 
 ROOT = Path(__file__).parents[2]
 
+
+class Navigated(PagesManager):
+    """router.py alone decides on pages, as app.py has it: AppTest would take the folder pages for Streamlit's own."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        PagesManager.uses_pages_directory = False
+
+
+app_test.PagesManager = Navigated  # type: ignore[attr-defined]
 
 def open_page(page: str, /, **query: Any) -> AppTest:
     """A page at its address; RECPRESS_HOME decides which store it reads."""
