@@ -42,7 +42,12 @@ def clock_of(target: Target) -> Callable[[], float]:
 def opened(path: Path, baseline_path: Path, target: Target, *, swapped: bool) -> tuple[Session, Session]:
     """Sessions of the file and of its baseline, opened in this or the other order."""
     order = (baseline_path, path) if swapped else (path, baseline_path)
-    first, second = (RUNTIMES[target.runtime].open(file, **target.session) for file in order)
+    first = RUNTIMES[target.runtime].open(order[0], **target.session)
+    try:
+        second = RUNTIMES[target.runtime].open(order[1], **target.session)
+    except BaseException:
+        first.close()
+        raise
     return (second, first) if swapped else (first, second)
 
 

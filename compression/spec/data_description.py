@@ -82,11 +82,12 @@ class DataDescription(Record):
         """Split and threshold of the label, where none is given: what the task has."""
         if not isinstance(given, Mapping) or (key := given.get("task", DEFAULT_TASK)) not in list(TASKS):
             return given  # what is wrong is said by the fields
-        given = {"split": {"kind": TASKS[key].split}} | dict(given)
-        label = given.get("label")
-        if isinstance(label, Label):
-            label = label.model_dump(exclude_unset=True)
-        return given | {"label": {"at_least": TASKS[key].positive_from} | label} if isinstance(label, dict) else given
+        given = {"split": {}} | dict(given)
+        for name, kept in (("split", {"kind": TASKS[key].split}), ("label", {"at_least": TASKS[key].positive_from})):
+            part = given.get(name)
+            part = part.model_dump(exclude_unset=True) if isinstance(part, Split | Label) else part
+            given |= {name: kept | part} if isinstance(part, dict) else {}
+        return given
 
     @property
     def file_names(self) -> list[str]:
