@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import streamlit as st
 
@@ -19,6 +19,7 @@ WRITTEN = "compare.written"  # the query this page wrote last: another one came 
 MOVED = "compare.moved"
 PROBLEMS = "compare.problems"  # what of the address could not be used, until something is moved
 NO_LIMIT = "none"
+OF_TASK = "task"  # a limit of loss that nobody chose: the tolerance of the task
 LARGEST = {"loss": 1.0, "ms": 1e9, "mb": 1e9}  # of each limit
 MAX_IDS = 500  # run ids of one address
 FOLDED = ("loss", "ms", "mb", "at", "proven", "slower", "goal")  # widgets inside the popover of the limits
@@ -26,8 +27,8 @@ FOLDED = ("loss", "ms", "mb", "at", "proven", "slower", "goal")  # widgets insid
 
 @dataclass(frozen=True)
 class View:
-    """One picture of Compare. `runs` empty means every run of the project; `loss` None means no limit; `y` None, the
-    first metric of the task.
+    """One picture of Compare. `runs` empty means every run of the project; `loss` None means no limit; what the
+    task chooses (`loss` OF_TASK, `y` None) is left to it.
     """
 
     project: str | None = None
@@ -36,7 +37,7 @@ class View:
     y: str | None = None
     logx: bool = True
     logy: bool = False
-    loss: float | None = TASKS[DEFAULT_TASK].tolerance
+    loss: float | Literal["task"] | None = OF_TASK
     ms: float | None = None
     mb: float | None = None
     at: str | None = None  # metric key the ms limit reads
@@ -50,7 +51,8 @@ class View:
 
     def limits(self, target: Target, task: str = DEFAULT_TASK) -> Limits:
         """What a run of a project with this target and task may cost."""
-        return Limits(max_loss=self.loss, max_latency_ms=self.ms,
+        loss = TASKS[task].tolerance if self.loss == OF_TASK else self.loss
+        return Limits(max_loss=loss, max_latency_ms=self.ms,
                       max_size_bytes=None if self.mb is None else self.mb * 1e6, latency_key=self.at,
                       proven=self.proven, goal=self.goal, slower=self.slower, task=task, batch_sizes=target.batch_sizes)
 
@@ -68,7 +70,7 @@ def parse_view(query: Mapping[str, str]) -> tuple[View, list[str]]:
         except ValueError as error:
             default = getattr(View(), field.name)
             problems.append(f"{field.name}={text[:40]} in the address can't be used: {error}. "
-                            + (f"It is {default:g} instead." if isinstance(default, float) else "It is left out."))
+                            + ("The task's tolerance is used." if default == OF_TASK else "It is left out."))
     return View(**found), problems
 
 
@@ -181,8 +183,10 @@ def change(**values: Any) -> View:
 
 
 def as_written(view: View, task: str) -> View:
-    """The view as links have it: an axis that the task chooses is left to the task."""
-    return replace(view, y=None) if view.y == TASKS[task].primary_metric else view
+    """The view as links have it: an axis and a limit that the task chooses are left to the task."""
+    if view.y == TASKS[task].primary_metric:
+        view = replace(view, y=None)
+    return replace(view, loss=OF_TASK) if view.loss == TASKS[task].tolerance else view
 
 
 def write_view(view: View) -> None:

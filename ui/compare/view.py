@@ -16,7 +16,7 @@ from plots.pareto import ParetoPoint, draw_pareto
 from storage.records import Point, Project
 from storage.store import Store
 from ui.compare.data import DRAWN, TABLE_ROWS, differing, table_order, thinned
-from ui.compare.state import View, add_problem, change, moved
+from ui.compare.state import OF_TASK, View, add_problem, change, moved
 from ui.shared.escape import escaped
 from ui.shared.format import plural
 from ui.shared.links import draw_download, run_file_url
@@ -85,6 +85,8 @@ def limits_label(limits: Limits) -> str:
 
 
 def _draw_limits(keys: Sequence[str], view: View, project: Project, task: str) -> View:
+    if st.session_state.get("compare.loss") == OF_TASK:
+        st.session_state["compare.loss"] = TASKS[task].tolerance
     loss = st.number_input(f"{metric_title(TASKS[task].primary_metric)} lost, at most", 0.0, 1.0, value=None,
                            step=0.0005, format="%.4f", key="compare.loss", on_change=moved, placeholder="no limit",
                            help="Absolute: 0.001 is a tenth of a point.")
