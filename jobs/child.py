@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from compression.spec.records import Progress, Report
+from compression.spec.registry import STORED
 from jobs.executor import imported
 from jobs.failures import explain
 from jobs.folder import ASSIGNMENT
@@ -44,7 +45,7 @@ def main() -> int:
     channel = _take_channel()
     faulthandler.enable()
     try:
-        assignment = Assignment.model_validate_json((given.folder / ASSIGNMENT).read_bytes())
+        assignment = Assignment.model_validate_json((given.folder / ASSIGNMENT).read_bytes(), context=STORED)
         assignment.work.mkdir(exist_ok=True)
         perform: Perform = imported(given.perform)
         outcome = perform(assignment, rate_limited(channel))

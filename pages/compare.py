@@ -14,7 +14,7 @@ from ui.shared.live import draw_active
 from ui.shared.result_table import metric_keys
 from ui.shared.shell import empty_state, page_title
 from ui.shared.state import open_page, store
-from ui.shared.tasks import task_of
+from ui.shared.tasks import task_of, warn_without_task
 
 open_saved(store())
 view = opened_view()
@@ -45,6 +45,7 @@ if view.project and view.project != project.key:  # runs of the other project me
 of = revision(store(), project)
 everything = project_points(store(), project, of)
 view, task = replace(view, project=project.key), task_of(store(), project.data)
+warn_without_task(store(), project.data)
 # what stands below decides what is drawn above: controls are read first and take their place on the page
 problem_place, recommendation_place, control_place, result_place, below = (st.container() for _ in range(5))
 with control_place:

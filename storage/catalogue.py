@@ -13,6 +13,7 @@ from storage.digests import manifest_digest
 from storage.files import checked_name
 from storage.narrowing import NarrowedSession
 from storage.records import DataRow, ModelRow, NewData, NewModel
+from storage.rows import stored
 from storage.tables import DataTable, JobTable, ModelTable
 from storage.uses import delete_finished, refuse_while_used
 
@@ -156,10 +157,10 @@ def _columns(row: ModelTable | DataTable) -> dict[str, object]:
 
 
 def _model(row: ModelTable) -> ModelRow:
-    description = ModelDescription.model_validate_json(row.description)
+    description = stored(ModelDescription, row.description)
     return ModelRow(**{**_columns(row), "description": description})
 
 
 def _dataset(row: DataTable) -> DataRow:
-    description = DataDescription.model_validate_json(row.description)
+    description = stored(DataDescription, row.description)
     return DataRow(**{**_columns(row), "description": description})

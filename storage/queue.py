@@ -19,7 +19,7 @@ from storage.catalogue import checked_title
 from storage.digests import project_key, spec_digest
 from storage.narrowing import NarrowedSession
 from storage.records import Job, Page, State
-from storage.rows import SPEC, job_record
+from storage.rows import SPEC, job_record, stored_spec
 from storage.tables import DataTable, JobTable, ModelTable, ProjectTable
 from storage.uses import ACTIVE, delete_finished, refuse_while_compared
 
@@ -125,7 +125,7 @@ class Queue(Bound):
             if row.state not in ("failed", "cancelled"):
                 raise StorageError(f"Job {job_id} is {row.state}; only a failed or cancelled job can be retried. "
                                    "Clone it to run it again.")
-            spec = SPEC.validate_json(row.spec)
+            spec = stored_spec(row.spec)
             _check_inputs(session, spec)
             for name, digest in getattr(spec, "files", {}).items():
                 if not self.files.has(digest):

@@ -13,7 +13,7 @@ from storage.digests import device_kind, spec_digest
 from storage.narrowing import NarrowedSession
 from storage.queue import Queue, existing_job
 from storage.records import Outcome, Project
-from storage.rows import SPEC, families, measurement_rows
+from storage.rows import families, measurement_rows, stored, stored_spec
 from storage.tables import (
     DataTable,
     JobTable,
@@ -62,7 +62,7 @@ class Results(Catalogue, Queue):
             body = session.scalar(sa.select(ResultTable.body).where(ResultTable.id == row.result_id))
             if body is None:
                 raise StorageError(f"Job {job_id} is {row.state} and has no result. See its log on the Runs page.")
-            return Result.model_validate_json(body)
+            return stored(Result, body)
 
     def baseline(self, model: str, data: str, *, project: str | None = None) -> tuple[Measurement, ...]:
         """The baseline's numbers as the newest finished run measured them; empty while there is no run."""
@@ -73,7 +73,7 @@ class Results(Catalogue, Queue):
             query = query.where(JobTable.project == project)
         with self.database.reading(self.access) as session:
             body = session.scalar(query)
-        return Result.model_validate_json(body).baseline if body else ()
+        return stored(Result, body).baseline if body else ()
 
     def projects(self, *, limit: int = 20) -> list[Project]:
         """Projects with the newest run first. Which run of one to take, compression.tasks.recommend decides."""
@@ -91,11 +91,11 @@ class Results(Catalogue, Queue):
         with self.database.reading(self.access) as session:
             rows = session.execute(query).all()
         return [Project(key=row[0].key, model=row[0].model, model_name=row[1] or "deleted model", data=row[0].data,
-                        data_name=row[2] or "deleted dataset", target=Target.model_validate_json(row[0].target),
+                        data_name=row[2] or "deleted dataset", target=stored(Target, row[0].target),
                         runs=row[3], active=row[4], last=row[5]) for row in rows]
 
     def _put_result(self, session: NarrowedSession, row: JobTable, result: Result, code: str) -> int:
-        spec = SPEC.validate_json(row.spec)
+        spec = stored_spec(row.spec)
         assert isinstance(spec, RunSpec), f"job {row.id} is a {row.kind} and has no result"
         row.digest = spec_digest(spec, code=code)
         saved = ResultTable(digest=f"{row.digest}:{row.needs or device_kind(row.device or 'cpu')}", job=row.id,

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from compression.spec.records import Failure, JobSpec, Progress, Recipe, Result
+from compression.spec.records import Failure, JobSpec, Progress, Recipe, Record, Result
+from compression.spec.registry import STORED
 from compression.spec.values import whole
 from storage.records import Job
 from storage.tables import JobTable
 
 SPEC: TypeAdapter[JobSpec] = TypeAdapter(JobSpec)
+Stored = TypeVar("Stored", bound=Record)
+
+
+def stored(record: type[Stored], text: str) -> Stored:
+    """A record as it was stored, though a plug-in that it names may be gone."""
+    return record.model_validate_json(text, context=STORED)
+
+
+def stored_spec(text: str) -> JobSpec:
+    """As `stored`, for what a job was asked to do."""
+    return SPEC.validate_json(text, context=STORED)
 
 
 def job_record(row: JobTable) -> Job:
     """A jobs row as the record pages and workers see."""
     return Job(
-        id=row.id, kind=row.kind, name=row.name, spec=SPEC.validate_json(row.spec), state=row.state,
+        id=row.id, kind=row.kind, name=row.name, spec=stored_spec(row.spec), state=row.state,
         progress=Progress.model_validate_json(row.progress) if row.progress else None, attempt=row.attempt,
         created=row.created, started=row.started, ended=row.ended,
         failure=Failure.model_validate_json(row.failure) if row.failure else None, cancel_asked=row.cancel_asked,

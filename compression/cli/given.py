@@ -11,7 +11,6 @@ from typing import Any
 from compression.spec.errors import DataError, ModelError, RecipeError
 from compression.spec.plain_text import TextError, read_yaml
 from compression.spec.records import WARNING, Progress
-from compression.spec.registry import Registry
 
 Answer = tuple[Any, str]  # what --json prints, and what a person reads
 
@@ -53,12 +52,6 @@ def _belongs(other: Path, model: Path) -> bool:
     if model.suffix == ".safetensors":
         return other.name in ("config.json", "vocabularies.json")
     return model.suffix == ".onnx" and (other.name == "binding.json" or other.name.startswith(model.name + "."))
-
-
-def warn_of_left_out(registry: Registry) -> None:
-    """Name on standard error the plug-ins that can't be used."""
-    for problem in registry.problems:
-        print(f"Warning: {problem}", file=sys.stderr)
 
 
 def assignments(pairs: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,11 @@ from typing import NoReturn
 from pydantic import ValidationError
 
 from compression.cli import bundle, inspect, methods, run, runtimes, samples, tasks, train
+from compression.importers.format import FORMATS
 from compression.spec.errors import RecPressError
+from compression.spec.method import METHODS
+from compression.spec.runtime import RUNTIMES
+from compression.spec.task import TASKS
 
 COMMANDS = (samples, inspect, methods, runtimes, tasks, train, run, bundle)
 
@@ -21,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parser().parse_args(arguments)
         answer, text = options.command(options)
+        warn_of_left_out()
     except ValidationError as error:  # of a record that options are put into
         said = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}, got {str(item['input'])[:80]}"
                          for item in error.errors())
@@ -36,6 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(json.dumps(answer, indent=2) if options.json else text)
     return 0
+
+
+def warn_of_left_out() -> None:
+    """Name on standard error the plug-ins that the command met and couldn't use."""
+    for registry in (METHODS, TASKS, FORMATS, RUNTIMES):
+        for problem in registry.problems if registry.is_loaded else ():
+            print(f"Warning: {problem}", file=sys.stderr)
 
 
 class UsageError(RecPressError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from compression.cli.given import Answer, warn_of_left_out
+from compression.cli.given import Answer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,6 @@ def execute(options: argparse.Namespace) -> Answer:
     """What the command found or made."""
     from compression.spec.method import METHODS, bounds_text
 
-    warn_of_left_out(METHODS)
     if options.markdown:
         from compression.spec.catalogue import markdown_list
 

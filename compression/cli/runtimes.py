@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from compression.cli.given import Answer, warn_of_left_out
+from compression.cli.given import Answer
 from compression.spec.runtime import RUNTIMES
 
 
@@ -15,7 +15,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> Answer:
     """What the command found or made."""
-    warn_of_left_out(RUNTIMES)
     if options.markdown:
         from compression.spec.catalogue import runtimes_markdown
 

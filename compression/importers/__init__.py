@@ -1,7 +1,6 @@
 """Importers: uploads become model folders. Nothing a person uploads is ever executed or unpickled.
 
     import_model({"model.onnx": path}, folder, data_folder=…, binding=…)   # in a sandboxed child process
-    load_onnx_folder(folder)                                               # what import_model wrote, as a module
 
 What is read is a file each in `formats/`. Importing this loads neither torch nor onnx.
 """
@@ -38,10 +37,3 @@ def describe_onnx(loaded: "LoadedModel") -> ModelDescription:
     graph = onnx.load(str(loaded.onnx_path), load_external_data=False)
     reason = read_binding(loaded.onnx_path.with_name(BINDING)).reason
     return describe_file(loaded.onnx_path, graph, loaded.signature, reason)
-
-
-def load_onnx_folder(folder: Path) -> "LoadedModel":
-    """A foreign model that import_model wrote. `module` is None where the file can only be measured as it is."""
-    from compression.models.onnx.folder import read_onnx_folder
-
-    return read_onnx_folder(folder)

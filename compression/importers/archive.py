@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
 from pathlib import Path
 
 from compression.data.archive import MAX_BYTES, unzip
+from compression.importers.hugging_face.settings import MODULE_FOLDER
 from compression.spec.errors import ModelError
 from compression.spec.names import PLAIN_NAME
 
 MAX_MEMBERS = 200
-_MODULE_FOLDER = re.compile(r"[0-9]{1,2}_[A-Za-z]{1,40}")  # of sentence-transformers: 1_Pooling, 2_Dense
 
 
 def unpack(path: Path, name: str, folder: Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Path]:
@@ -35,7 +34,7 @@ def _planned(members: list[zipfile.ZipInfo], name: str) -> list[tuple[zipfile.Zi
         if not PLAIN_NAME.fullmatch(plain) or not all(PLAIN_NAME.fullmatch(folder) for folder in folders):
             raise ModelError(f"{name} holds a file named {member.filename!r}; plain names are unpacked, and paths that "
                              "lead elsewhere are not.")
-        module = folders.pop() if folders and _MODULE_FOLDER.fullmatch(folders[-1]) else ""
+        module = folders.pop() if folders and MODULE_FOLDER.fullmatch(folders[-1]) else ""
         if len(folders) > 1:
             raise ModelError(f"{name} holds {member.filename!r}; a bundle has its files at the top or in one folder.")
         names.append(f"{module}.{plain}" if module else plain)

@@ -4,10 +4,10 @@
     look_in_sandbox(files, kept=kept)                  # in the sandboxed child, once
     open_in_sandbox(files, folder, kept)               # what the import reads in place of the upload
 
-It belongs to the digests of the files, the version of the code and the plug-ins. The files were written by a child that
-read a stranger's upload: they are taken as another upload, checked and read in the sandbox. This process wrote down
-their digests when it took them, and takes none back that has another. What can't be kept or read is done again.
-Folders used longest ago go when there is more than `MOST_BYTES`.
+It belongs to the digests of the files and the version of the code, plug-ins included. The files were written by a
+child that read a stranger's upload: they are taken as another upload, checked and read in the sandbox. This process
+wrote down their digests when it took them, and takes none back that has another. What can't be kept or read is done
+again. Folders used longest ago go when there is more than `MOST_BYTES`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,10 @@ import shutil
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from compression.importers.format import FORMATS
 from compression.importers.inspection import Look
 from compression.importers.reader import MAX_FILES
 from compression.spec.code_version import code_version
@@ -54,9 +52,7 @@ class KeptLook:
     @classmethod
     def of(cls, root: Path, digests: dict[str, str]) -> "KeptLook":
         """The place in `root` of an upload, name → sha256, as this code reads it."""
-        plug_ins = sorted((one.value, one.dist.version if one.dist else "")
-                          for one in metadata.entry_points(group=FORMATS.group))
-        what = json.dumps([code_version(), plug_ins, sorted(digests.items())])
+        what = json.dumps([code_version(), sorted(digests.items())])
         return cls(Path(root) / hashlib.sha256(what.encode()).hexdigest()[:32])
 
     def place(self) -> Path | None:

@@ -17,6 +17,7 @@ from compression.data.encode import load_dataset
 from compression.export.bundle.files import bundle_bytes, write_bundle
 from compression.export.onnx import Exported, export_onnx
 from compression.export.parity import MAX_ROWS, check_parity
+from compression.importers import describe_onnx
 from compression.layers.rows.remapped_rows import rows_occurring
 from compression.measure import layer_latency
 from compression.measure.latency import measure_latency
@@ -302,8 +303,6 @@ def training_sentence(notes: dict[str, Any]) -> str:
 def describe_model(loaded: LoadedModel, folder: Path) -> ModelDescription:
     """The description of a model, with the bytes its exported graph adds to the weights."""
     if loaded.module is None:
-        from compression.importers import describe_onnx
-
         return describe_onnx(loaded)
     exported = export_baseline(loaded, folder)
     return describe(loaded.module, loaded.signature, architecture=loaded.architecture, graph_bytes=exported.graph_bytes)

@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 
 import compression
+from compression.spec.registry import plug_ins
 from compression.spec.runtime import RUNTIMES
 
 ENGINES = ("torch", "onnx", "numpy")  # beside the packages of the runtimes
@@ -23,6 +24,7 @@ def code_version() -> str:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+    versions |= {f"{one.group}: {one.name} = {one.value}": one.dist.version for one in plug_ins()}
     folder = Path(compression.__file__).parent
     sources = {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
                for file in sorted(folder.rglob("*.py"))}

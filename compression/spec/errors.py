@@ -18,6 +18,12 @@ class RecPressError(Exception):
     """Base of all errors whose message is meant for the person at the screen."""
 
 
+class MissingEntry(RecPressError, KeyError):
+    """A method, task, importer or runtime that isn't installed (any more)."""
+
+    __str__ = RecPressError.__str__  # KeyError would put the sentence in quotes
+
+
 class ModelError(RecPressError):
     """A model file that can't be read, bound or trusted."""
 

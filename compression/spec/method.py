@@ -31,6 +31,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 
 from compression.spec.effects import NO_EFFECTS, Effects
 from compression.spec.errors import RecipeError
+from compression.spec.names import within
 from compression.spec.records import Change, Layer, ModelDescription, Part, Report, Skip, Target
 from compression.spec.registry import Registry
 
@@ -258,7 +259,7 @@ class Method:
     def short_name(self, params: dict[str, Any]) -> str:
         """The step in two or three words. Raises RecipeError as `parse` does."""
         parsed = self.parse(params)
-        return self._named(parsed) if self._named else self.title[0].lower() + self.title[1:]
+        return self._named(parsed) if self._named else within(self.title)
 
     def parse(self, params: dict[str, Any]) -> Params:
         """Validated parameters. Raises RecipeError naming the parameter, its value and its bounds."""

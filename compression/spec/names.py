@@ -16,6 +16,11 @@ def attribute_name(text: str) -> str:
     return plain + "_" if keyword.iskeyword(plain) else plain
 
 
+def within(title: str) -> str:
+    """A title inside a sentence: "log loss"; AUC stays AUC."""
+    return title[0].lower() + title[1:] if title[1:2].islower() else title
+
+
 def free_name(wanted: str, taken: Container[str]) -> str:
     """`wanted`, or the first of wanted_1, wanted_2 … that is not taken."""
     if wanted not in taken:

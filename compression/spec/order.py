@@ -7,6 +7,7 @@ No rule knows a method by its key: see compression/spec/effects.py for the decla
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from compression.spec.effects import (
@@ -19,7 +20,9 @@ from compression.spec.effects import (
     Effects,
     Parts,
 )
+from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS, Fix, Method, Need, Params, Problem
+from compression.spec.names import within
 from compression.spec.records import Recipe, Step
 
 
@@ -222,7 +225,7 @@ def _zeros_stored(here: Placed, before: list[Placed], after: list[Placed]) -> It
         end = after[-1].number if after else here.number
         yield _warning(here, f"{here.method.title} makes no file smaller: zeros are stored like other weights. Add "
                              "sparse storage after it, or prune channels or rows, or quantise.",
-                       _insert(_sparse_key(), end))
+                       _insert_sparse(end))
 
 
 def _sparse_last(here: Placed, before: list[Placed], after: list[Placed]) -> Iterator[_Found]:
@@ -231,7 +234,7 @@ def _sparse_last(here: Placed, before: list[Placed], after: list[Placed]) -> Ite
         step.trains or step.makes(Effect.LOSS) or step.makes(Effect.SPARSE))]
     if later:
         yield _warning(here, f"Step {later[0].number} leaves sparsely stored layers as they are; move "
-                             f"{_inside(here.method.title)} to the end.", _move(here, after[-1].index), later[0])
+                             f"{within(here.method.title)} to the end.", _move(here, after[-1].index), later[0])
 
 
 def _wants(here: Placed, before: list[Placed], after: list[Placed]) -> Iterator[_Found]:
@@ -266,14 +269,13 @@ def _now(step: Placed, effect: Effect, here: Placed, before: list[Placed]) -> Pa
     return step.makes(effect) - (step.makes(Effect.GROWING) if due else NO_PARTS)
 
 
-def _inside(title: str) -> str:
-    """A title within a sentence."""
-    return title[0].lower() + title[1:]
-
-
-def _sparse_key() -> str:
-    """Key of the method that stores zeros as such."""
-    return next(key for key, method in METHODS.items() if method.effects_of(method.parse({})).makes.get(Effect.SPARSE))
+def _insert_sparse(to: int) -> Fix | None:
+    """Put the method there that stores zeros as such, where there is one."""
+    for key, method in METHODS.items():
+        with suppress(RecipeError):  # a plug-in may have a parameter without a default
+            if method.effects_of(method.parse({})).makes.get(Effect.SPARSE):
+                return _insert(key, to)
+    return None
 
 
 def _error(here: Placed, message: str, fix: Fix | None = None, other: Placed | None = None) -> _Found:

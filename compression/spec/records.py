@@ -55,6 +55,8 @@ class Target(Record):
     @field_validator("runtime")
     @classmethod
     def _runs_on_the_device(cls, runtime: str, given: ValidationInfo) -> str:
+        if runtime not in RUNTIMES:  # stored, and its package is gone
+            return runtime
         devices, device = RUNTIMES[runtime].devices, given.data.get("device")
         if device is not None and device not in devices:
             raise ValueError(f"{RUNTIMES[runtime].title} runs on {' and '.join(devices)}, not on {device}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from compression.spec.metrics import METRICS, MetricSpec
+from compression.spec.names import within
 from compression.spec.records import Target
 from compression.spec.runtime import DEFAULT_RUNTIME, RUNTIMES
 
@@ -33,8 +34,7 @@ def metric_title(key: str) -> str:
 
 def title_within(key: str) -> str:
     """The title inside a sentence: "log loss"; AUC stays AUC."""
-    title = metric_title(key)
-    return title[0].lower() + title[1:] if title[1:2].islower() else title
+    return within(metric_title(key))
 
 
 def axis_title(key: str) -> str:
@@ -53,7 +53,7 @@ def target_words(target: Target) -> list[str]:
     if target.graph_optimization != "all":
         told.append(f"graph optimisation {target.graph_optimization}")
     if target.runtime != DEFAULT_RUNTIME:
-        told.append(RUNTIMES[target.runtime].title)
+        told.append(RUNTIMES[target.runtime].title if target.runtime in RUNTIMES else target.runtime)
     return told
 
 

@@ -6,14 +6,14 @@ The upload page accepts and names it, the command line reads it through the sand
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
-from tests.contracts.project_copy import ROOT, copy_project, python
+from tests.contracts.project_copy import beside, copy_project, install, python
 from tests.contracts.stub_format import CONTRACT, MODULE, sample
 
+GROUP = "recpress.importers"
 NEEDED = ("compression", "jobs", "plots", "storage", "ui")
 PAGE = ("import json\nfrom compression.importers.format import FORMATS, formats_in_words\n"
         "from ui.server.uploads import SUFFIXES, check_name\ncheck_name('m.stub', 'model')\n"
@@ -30,31 +30,17 @@ def project(tmp_path_factory) -> Path:
     return folder
 
 
-def plug_in(folder: Path, name: str, value: str, module: str) -> None:
-    """A package as pip installs it: a module, and the list of its entry points."""
-    (folder / f"{value}.py").write_text(module, encoding="utf-8")
-    about = folder / f"{value}-1.0.dist-info"
-    about.mkdir(parents=True)
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {value}\nVersion: 1.0\n", encoding="utf-8")
-    (about / "entry_points.txt").write_text(f"[recpress.importers]\n{name} = {value}\n", encoding="utf-8")
-
-
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory) -> Path:
     """A folder of packages outside the project: one that works, and three that can't be used."""
     folder = tmp_path_factory.mktemp("packages")
-    plug_in(folder, "stub", "recpress_stub", MODULE)
-    plug_in(folder, "twin", "recpress_twin", MODULE.replace('key="stub"', 'key="onnx"'))
-    plug_in(folder, "broken", "recpress_broken", "import a_package_that_is_not_there\n")
-    plug_in(folder, "newer", "recpress_newer", MODULE.replace("CONTRACT = 1", "CONTRACT = 2"))
+    install(folder, "recpress_stub", MODULE, group=GROUP, name="stub")
+    install(folder, "recpress_twin", MODULE.replace('key="stub"', 'key="onnx"'), group=GROUP, name="twin")
+    install(folder, "recpress_broken", "import a_package_that_is_not_there\n", group=GROUP, name="broken")
+    install(folder, "recpress_newer", MODULE.replace("CONTRACT = 1", "CONTRACT = 2"), group=GROUP, name="newer")
     (folder / "m.stub").write_bytes(sample())
     (folder / "test_stub.py").write_text(CONTRACT, encoding="utf-8")
     return folder
-
-
-def beside(packages: Path) -> dict[str, str]:
-    """The environment in which the packages are installed, and the project is where it is."""
-    return {"PYTHONPATH": f"{packages}{os.pathsep}{ROOT}"}
 
 
 def test_the_upload_page_accepts_and_names_it(project):

@@ -15,7 +15,7 @@ from compression.testing.tiny import write_tiny_data
 from tests.contracts.project_copy import copy_project, python
 
 NEEDED = ("compression", "jobs", "plots", "storage", "ui", "tests/contracts", "tests/__init__.py", "tests/conftest.py",
-          "compression/testing/tiny.py", "pyproject.toml")
+          "pyproject.toml")
 
 RUNTIME = '''\
 """The evaluator that onnx itself has: slow, and right by definition."""

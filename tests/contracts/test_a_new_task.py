@@ -16,7 +16,7 @@ from compression.testing.tiny import write_tiny_data
 from tests.contracts.project_copy import copy_project, python
 
 NEEDED = ("compression", "jobs", "plots", "storage", "ui", "tests/contracts", "tests/__init__.py", "tests/conftest.py",
-          "compression/testing/tiny.py", "pyproject.toml")
+          "pyproject.toml")
 
 TASK = '''\
 """The order of each user's items: the task that a test adds."""

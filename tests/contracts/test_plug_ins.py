@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.contracts.project_copy import beside, done, install, python
+
 METHOD = '''\
 from pydantic import Field
 from compression.spec.method import Applied, ExportForm, Params, Stage, method
@@ -48,29 +45,13 @@ LIST = ("import json; from compression.spec.method import METHODS; "
         "print(json.dumps([sorted(METHODS), METHODS.problems]))")
 
 
-def install(folder: Path, name: str, source: str) -> None:
-    """A module with an entry point, as pip would leave them."""
-    (folder / f"{name}.py").write_text(source, encoding="utf-8")
-    about = folder / f"{name}-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(f"[recpress.methods]\n{name} = {name}\n")
-
-
-def python(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}"}
-    return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
-
-
 @pytest.fixture
 def listed(tmp_path):
     """Give modules by name and source; gives the keys that are found, and what is said of those left out."""
     def look(**sources: str) -> tuple[list[str], list[str]]:
         for name, source in sources.items():
-            install(tmp_path, name, source)
-        done = python(tmp_path, "-c", LIST)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+            install(tmp_path, name, source, group="recpress.methods", name=name)
+        return json.loads(python(tmp_path, "-c", LIST, **beside(tmp_path)))
 
     return look
 
@@ -79,8 +60,8 @@ def test_a_method_of_another_package_is_found_and_keeps_the_contract(tmp_path, l
     keys, problems = listed(no_bias=METHOD.format(key="outside.no_bias", contract=1))
     assert "outside.no_bias" in keys and problems == []
     (tmp_path / "test_no_bias.py").write_text(CONTRACT)
-    done = python(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_no_bias.py")
-    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-3000:]
+    told = python(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_no_bias.py", **beside(tmp_path))
+    assert " passed" in told
 
 
 @pytest.mark.parametrize(("source", "said"), [
@@ -96,6 +77,6 @@ def test_a_package_that_cannot_be_used_is_named_and_left_out(tmp_path, listed, s
     assert "outside.sound" in keys and "prune.magnitude" in keys
     assert not {"outside.old", "outside.mute"} & set(keys)
     (problem,) = problems
-    told = python(tmp_path, "-m", "compression", "methods")
-    assert told.returncode == 0 and f"Warning: {problem}" in told.stderr
+    told = done(tmp_path, "-m", "compression", "methods", **beside(tmp_path))
+    assert f"Warning: {problem}" in told.stderr
     assert problem.startswith("The method 'broken' (broken) is left out: ") and said in problem

@@ -11,6 +11,7 @@ from compression.spec.errors import RecipeError, RecPressError
 from compression.spec.link import pack, unpack
 from compression.spec.recipe import check, estimate, without_training_rows
 from compression.spec.records import GraphOptimization, ModelDescription, Recipe, RunSpec, Target
+from compression.spec.registry import STORED
 from compression.spec.runtime import DEFAULT_RUNTIME, RUNTIMES
 from compression.spec.signature import Signature
 from compression.tasks.units import human_bytes
@@ -191,6 +192,10 @@ def _choose_target() -> Target:
         st.session_state[f"experiment.{key}"] = st.session_state.get(f"experiment.{key}", value)
     batches = st.session_state["experiment.batches"]
     threads = plural(st.session_state["experiment.threads"], "thread")
+    if (gone := st.session_state["experiment.runtime"]) not in RUNTIMES:  # of a run that is tried again
+        st.session_state["experiment.runtime"] = DEFAULT_RUNTIME
+        st.warning(f"The runtime {escaped(repr(gone))} isn't installed any more: {RUNTIMES[DEFAULT_RUNTIME].title} is "
+                   "chosen. Install the package that brought it.")
     runtime = RUNTIMES[st.session_state["experiment.runtime"]]
     if st.session_state["experiment.device"] not in runtime.devices:
         st.session_state["experiment.device"] = runtime.devices[0]
@@ -220,7 +225,7 @@ def _choose_target() -> Target:
 def missing_columns(model: ModelRow, data: DataRow) -> list[str]:
     """Columns the model reads and the dataset lacks."""
     has = {column.name for column in data.description.columns}
-    signature = Signature.model_validate(model.description.signature)
+    signature = Signature.model_validate(model.description.signature, context=STORED)
     return [one.column for one in signature.singles if one.column not in has]
 
 

@@ -10,6 +10,7 @@ import streamlit as st
 from compression.models.uploaded import title_of
 from compression.spec.errors import RecPressError
 from compression.spec.records import ModelDescription, Part
+from compression.spec.registry import STORED
 from compression.spec.signature import Signature
 from compression.spec.task import DEFAULT_TASK, TASKS
 from compression.spec.values import Value, point_key, whole
@@ -175,7 +176,7 @@ def layer_table(description: ModelDescription) -> list[dict[str, Any]]:
 
 
 def _draw_inputs(store: Store, row: ModelRow) -> None:
-    signature = Signature.model_validate(row.description.signature)
+    signature = Signature.model_validate(row.description.signature, context=STORED)
     data = _dataset(store, row.data)
     has = {column.name: column.role.value for column in data.description.columns} if data else {}
     if row.data and data is None:

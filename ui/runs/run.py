@@ -22,7 +22,7 @@ from ui.shared.live import POLL_S, attempt, draw_failure, log_tail, progress_sha
 from ui.shared.shell import draw_gone, empty_state
 from ui.shared.state import is_dark, open_page, page_link, query_int
 from ui.shared.table import draw_dataframe
-from ui.shared.tasks import task_of
+from ui.shared.tasks import task_of, warn_without_task
 
 BADGES = {"queued": "gray", "running": "blue", "done": "green", "failed": "red", "cancelled": "orange"}
 BUNDLE = "bundle.zip"
@@ -125,6 +125,7 @@ def draw_result(store: Store, job: Job) -> None:
     result = store.result(job.id)
     values = values_of(result)
     sizes = result.spec.target.batch_sizes
+    warn_without_task(store, job.data)
     task = task_of(store, job.data)
     draw_verdict(job.name, values, task=task, batch_sizes=sizes)
     draw_figures(values, sizes, task=task)

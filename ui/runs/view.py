@@ -16,6 +16,7 @@ from ui.shared.escape import escaped
 from ui.shared.format import ago, human_seconds, plural
 from ui.shared.live import attempt, draw_failure, log_tail, progress_words
 from ui.shared.state import open_page, query_int, query_text, set_query
+from ui.shared.tasks import known_task
 from ui.shared.ticks import draw_ticks
 
 PER_PAGE = 25
@@ -118,7 +119,7 @@ def draw_table(store: Store, page: Page[Job]) -> list[Job]:
     place = (str(store.home), store.access.workspace)
     datasets = store.datasets()
     names = {row.id: row.name for row in [*store.models(), *datasets]}
-    tasks = {row.id: row.description.task for row in datasets}
+    tasks = {row.id: known_task(row.description.task) for row in datasets}
     found = {job.id: headline(store, place, job.id, tasks.get(job.data, DEFAULT_TASK))
              for job in page.items if job.result_ready}
     rows = job_rows(page.items, names, found)

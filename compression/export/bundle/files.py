@@ -34,6 +34,7 @@ from compression.spec.data_description import DataDescription, Role
 from compression.spec.errors import ModelError
 from compression.spec.plain_text import unique_keys
 from compression.spec.records import Result, Target
+from compression.spec.registry import STORED
 from compression.spec.signature import Signature
 
 MODEL, DATA, SUMS, NUMBERS = "model.onnx", "model.onnx" + DATA_SUFFIX, "SHA256SUMS", "measurements.json"
@@ -161,7 +162,7 @@ def read_bundle(path: Path, folder: Path) -> tuple[Path, Result]:
     _check_data_places(folder)
     read_signature(folder)
     try:
-        result = Result.model_validate_json((folder / NUMBERS).read_bytes())
+        result = Result.model_validate_json((folder / NUMBERS).read_bytes(), context=STORED)
     except ValidationError as error:
         where = ".".join(map(str, error.errors()[0]["loc"]))
         raise ModelError(f"{NUMBERS} can't be read: {where} {error.errors()[0]['msg']}.") from None

@@ -30,14 +30,23 @@ def main(request_path: str) -> int:
     return 0
 
 
-def _read(request: dict, closed: list[str]) -> dict:
-    import onnx  # noqa: F401  (libraries are loaded before the doors close)
+def _load() -> None:
+    """Libraries and plug-ins, which are imported before the doors close."""
+    import onnx  # noqa: F401
     import safetensors  # noqa: F401
 
     from compression.importers.format import FORMATS
+    from compression.spec.runtime import RUNTIMES
+    from compression.spec.task import TASKS
+
+    for registry in (FORMATS, TASKS, RUNTIMES):
+        len(registry)
+
+
+def _read(request: dict, closed: list[str]) -> dict:
+    _load()
     from compression.importers.reader import read_upload
 
-    len(FORMATS)  # loaded, those of plug-ins too
     closed += close_doors()
     files = {name: Path(path) for name, path in request["files"].items()}
     data_folder = Path(request["data_folder"]) if request["data_folder"] else None
@@ -46,13 +55,9 @@ def _read(request: dict, closed: list[str]) -> dict:
 
 
 def _look(request: dict, closed: list[str]) -> dict:
-    import onnx  # noqa: F401
-    import safetensors  # noqa: F401
-
-    from compression.importers.format import FORMATS
+    _load()
     from compression.importers.reader import look_at
 
-    len(FORMATS)
     closed += close_doors()
     files = {name: Path(path) for name, path in request["files"].items()}
     return look_at(files, Path(request["out"]), keep=Path(request["look"])).plain()

@@ -19,7 +19,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +26,7 @@ import psutil
 from pydantic import ValidationError
 
 from compression.data.description import load_description
-from compression.importers.format import FORMATS, formats_of
+from compression.importers.format import formats_of
 from compression.importers.inspection import Look
 from compression.importers.kept import KeptLook
 from compression.importers.sandbox.hardening import LANDLOCK, SECCOMP
@@ -35,6 +34,7 @@ from compression.spec.disk import is_full
 from compression.spec.errors import ModelError, StorageError
 from compression.spec.names import PLAIN_NAME
 from compression.spec.records import ModelDescription
+from compression.spec.registry import plug_ins
 
 BASE_MEMORY_BYTES = 3 << 30  # torch and ONNX Runtime themselves, with room for graphs
 MEMORY_TIMES = 5  # bytes of memory for a byte of the upload: read, mapped, exported, tried
@@ -165,10 +165,9 @@ def _run_child(request: dict[str, Any], scratch: Path, cpu_seconds: float) -> No
 
 
 def _code() -> list[str]:
-    """Where the child finds our code, and the formats that packages outside its Python's own folders bring."""
+    """Where the child finds our code, and the plug-ins of packages outside its Python's own folders."""
     own = [Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)]
-    folders = {Path(str(one.dist.locate_file(""))).resolve() for one in metadata.entry_points(group=FORMATS.group)
-               if one.dist is not None}
+    folders = {Path(str(one.dist.locate_file(""))).resolve() for one in plug_ins()}
     return [str(_ROOT), *sorted(str(folder) for folder in folders
                                 if not any(folder.is_relative_to(prefix) for prefix in own))]
 
