@@ -14,12 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compression.models.example import TORCH_DTYPES
 from compression.models.structure import replace, table_inputs
 from compression.models.zoo.fields import Fields
 from compression.spec import records
 from compression.spec.signature import Input
-
-DTYPES = {"int64": torch.int64, "int32": torch.int32, "float32": torch.float32}
 
 
 class ConstantRow(nn.Module):
@@ -60,7 +59,7 @@ class ConstantInputs:
         read = next(iter(batch.values()))
         for one in self.constants:
             shape = (read.shape[0], one.width) if one.width else (read.shape[0],)
-            batch[one.name] = torch.full(shape, one.value, dtype=DTYPES[one.dtype], device=read.device)
+            batch[one.name] = torch.full(shape, one.value, dtype=TORCH_DTYPES[one.dtype], device=read.device)
         return (batch,)
 
 

@@ -10,25 +10,21 @@ What becomes narrower as a whole (channels, layers, fields, a student) has nothi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from torch import nn
 
-from compression.spec.method import Applied, Gain, copy_structure
+from compression.measure.layer_latency import Ratio
+from compression.models.structure import replace
+from compression.spec.method import Applied, Context, Gain, Method, Params, copy_structure
 from compression.spec.records import Change, Progress, Target
 
-if TYPE_CHECKING:
-    from torch import nn
-
-    from compression.measure.layer_latency import Ratio
-    from compression.spec.method import Context, Method, Params
-
-    Ratios = dict[int, Ratio]  # by batch size
-    Pair = tuple[nn.Linear, nn.Module]  # the float layer, what stands in its place
+Ratios = dict[int, Ratio]  # by batch size
+Pair = tuple[nn.Linear, nn.Module]  # the float layer, what stands in its place
 
 SLOWER = 1.05
 ALONE_US = 2.0  # microseconds that being run without the rest of the model may add to a call
 
 
-def apply_gated(method: "Method", model: "nn.Module", params: "Params", ctx: "Context") -> Applied:
+def apply_gated(method: Method, model: nn.Module, params: Params, ctx: Context) -> Applied:
     """Apply a method; where it claims speed and the Context carries a timer, undo what measures slower."""
     applied = method(model, params, ctx)
     if Gain.FASTER not in method.gains or ctx.time_layers is None:
@@ -36,13 +32,11 @@ def apply_gated(method: "Method", model: "nn.Module", params: "Params", ctx: "Co
     return put_slower_layers_back(model, applied, ctx)
 
 
-def put_slower_layers_back(model: "nn.Module", applied: Applied, ctx: "Context") -> Applied:
+def put_slower_layers_back(model: nn.Module, applied: Applied, ctx: Context) -> Applied:
     """Time the layers that `applied` put into `model`: those of an MLP together, and each alone where that is slower.
 
     Layers of equal form are timed once.
     """
-    from compression.models.structure import replace
-
     before = copy_structure(model)
     pairs = {change.module: pair for change in applied.changes if (pair := _replaced(before, applied.model, change))}
     timed: dict[tuple, Ratios] = {}
@@ -69,7 +63,7 @@ def put_slower_layers_back(model: "nn.Module", applied: Applied, ctx: "Context")
     return Applied(applied.model, changes, skipped, applied.hooks)
 
 
-def _in_a_row(pairs: "dict[str, Pair]") -> list[list[str]]:
+def _in_a_row(pairs: dict[str, Pair]) -> list[list[str]]:
     """Paths of layers that read one another's outputs, by their widths: the hidden layers of an MLP."""
     runs: list[list[str]] = []
     width = None
@@ -82,10 +76,8 @@ def _in_a_row(pairs: "dict[str, Pair]") -> list[list[str]]:
     return runs
 
 
-def _time(pairs: "list[Pair]", ctx: "Context", timed: "dict[tuple, Ratios]") -> "Ratios":
+def _time(pairs: list[Pair], ctx: Context, timed: dict[tuple, Ratios]) -> Ratios:
     """Ratios of these layers one behind the other, with a ReLU after each but the last."""
-    from torch import nn
-
     form = tuple(_form(new) for _, new in pairs)
     if form not in timed:
         chains = []
@@ -96,16 +88,14 @@ def _time(pairs: "list[Pair]", ctx: "Context", timed: "dict[tuple, Ratios]") -> 
     return timed[form]
 
 
-def _slower(ratios: "Ratios", spared_us: float = ALONE_US) -> "tuple[int, Ratio] | None":
+def _slower(ratios: Ratios, spared_us: float = ALONE_US) -> tuple[int, Ratio] | None:
     """The batch size at which the layers are slower beyond doubt, the worst one, with its ratio."""
     found = {size: ratio for size, ratio in ratios.items() if ratio.low > SLOWER and ratio.longer_us > spared_us}
     return max(found.items(), key=lambda item: item[1].low) if found else None
 
 
-def _replaced(before: "nn.Module", after: "nn.Module", change: Change) -> "tuple[nn.Linear, nn.Module] | None":
+def _replaced(before: nn.Module, after: nn.Module, change: Change) -> tuple[nn.Linear, nn.Module] | None:
     """The float layer and what stands in its place; None where it is no other form of the same layer."""
-    from torch import nn
-
     try:
         old, new = before.get_submodule(change.module), after.get_submodule(change.module)
     except AttributeError:
@@ -113,16 +103,16 @@ def _replaced(before: "nn.Module", after: "nn.Module", change: Change) -> "tuple
     return (old, new) if type(old) is nn.Linear and type(new) is not nn.Linear else None
 
 
-def _form(layer: "nn.Module") -> tuple:
+def _form(layer: nn.Module) -> tuple:
     """What its time depends on: what it is made of, and the shapes; not the weights."""
     return (type(layer).__name__, *((name, tuple(tensor.shape)) for name, tensor in layer.state_dict().items()))
 
 
-def _why_back(size: int, ratio: "Ratio", target: Target) -> str:
+def _why_back(size: int, ratio: Ratio, target: Target) -> str:
     threads = f"{target.threads} thread{'s' * (target.threads > 1)} of the CPU" if target.device == "cpu" else "CUDA"
     return (f"slower than the float layer: × {ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] of its time at "
             f"batch size {size:,} on {threads}, so it stays as it was")
 
 
-def _words(ratios: "Ratios") -> str:
+def _words(ratios: Ratios) -> str:
     return ", ".join(f"{ratio.value:.2f} of the time at batch size {size:,}" for size, ratio in sorted(ratios.items()))

@@ -57,7 +57,7 @@ def apply_all(model: nn.Module, dataset: Dataset, *steps: tuple[str, dict[str, A
         chosen, parsed = parse_step(Step(method=key, params=params))
         applied = chosen(model, parsed, context(model, dataset, method=key, step=index, teacher=teacher, hooks=hooks))
         model = applied.model
-        hooks = [] if key == "train.fine_tune" else hooks + applied.hooks
+        hooks = [] if chosen.trains else hooks + applied.hooks
     return model
 
 

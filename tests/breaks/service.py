@@ -119,7 +119,7 @@ SERVICE = (
         "",
         ("tests/jobs/test_worker.py", "tests/jobs/test_executor.py")),
     Break(
-        "environment-waiting", "Threads of a job spin while they wait.",
+        "environment-waiting", "Threads of a job spin until they are called.",
         "jobs/environment.py",
         "kept = WAITING | plain_environment(given)",
         "kept = plain_environment(given)",

@@ -21,7 +21,6 @@ import numpy as np
 import pytest
 import torch
 
-from compression.importers import load_onnx_folder
 from compression.importers.reader import read_upload
 from compression.models.files import load_model
 from compression.models.folder import LoadedModel
@@ -137,7 +136,7 @@ def test_keras(name, ending, made, tmp_path):
     lists = {one: {"kind": "multi", "column": one} for one in ("tags", "ids") if one in rows.files}
     read_upload(files, tmp_path / "model", binding={
         "inputs": lists, "output_form": "probability" if name in PROBABILITIES else "logit"})
-    loaded = load_onnx_folder(tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
     batch = {one.name: rows[one.name] if rows[one.name].shape[1] > 1 else rows[one.name][:, 0]
              for one in loaded.signature.inputs}
     _agrees(f"keras{ending}", name, loaded, batch, rows["scores"])

@@ -39,7 +39,7 @@ def test_every_library_is_told_the_same_number_of_threads_whatever_the_app_was_t
     assert [found[name] for name in names] == ["3"] * 4
 
 
-def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise():
+def test_threads_spin_shortly_and_then_sleep_unless_the_user_says_otherwise():
     waiting = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
     assert job_environment("run", threads=1, given={}).items() >= waiting.items()
     given = {"OMP_WAIT_POLICY": "ACTIVE", "GOMP_SPINCOUNT": "7", "KMP_BLOCKTIME": "9"}

@@ -1,8 +1,8 @@
-"""A home folder of its own for each test, and one filled with fabricated runs."""
+"""A home folder of its own for each test, its store, and one filled with fabricated runs."""
 
 import pytest
 
-from tests.ui.filled import filled_home
+from tests.ui.filled import filled_home, store_at
 
 
 @pytest.fixture
@@ -16,3 +16,11 @@ def home(tmp_path, monkeypatch):
 def ids(home):
     """Numbers of the fabricated runs by name."""
     return filled_home(home)
+
+
+@pytest.fixture
+def store(home):
+    """The store of the home, closed in the end."""
+    opened = store_at(home)
+    yield opened
+    opened.close()

@@ -1,25 +1,16 @@
 """Pages show the workspace of the session, whatever another session of this process has drawn before."""
 
-import pytest
 
 from storage.access import LOCAL_ACCESS, Access
 from storage.store import open_store
 from tests.ui.app import open_page, texts
-from tests.ui.filled import filled_home
 
 PAGES = ("home", "models", "datasets", "runs", "compare", "experiment")
 
 
-@pytest.fixture
-def ids(tmp_path, monkeypatch) -> dict[str, int]:
-    monkeypatch.setenv("RECPRESS_HOME", str(tmp_path))
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-    return filled_home(tmp_path)
-
-
 def addresses(store, run: int) -> list[tuple[str, dict]]:
-    return [*((page, {}) for page in PAGES), ("run", {"id": run}), ("models", {"model": store.models()[0].id}),
-            ("datasets", {"data": store.datasets()[0].id}), ("compare", {"saved": store.comparisons()[0].id}),
+    return [*((page, {}) for page in PAGES), ("run", {"id": run}), ("models", {"id": store.models()[0].id}),
+            ("datasets", {"id": store.datasets()[0].id}), ("compare", {"c": store.comparisons()[0].id}),
             ("compare", {"project": store.projects()[0].key, "runs": run})]
 
 
@@ -29,13 +20,14 @@ def everything(app) -> str:
     return texts(app) + "\n".join([*frames, *(str(choice.options) for choice in app.selectbox)])
 
 
-def test_no_page_shows_what_another_workspace_made(ids, tmp_path, monkeypatch):
-    store = open_store(LOCAL_ACCESS, root=tmp_path)
+def test_no_page_shows_what_another_workspace_made(ids, home, monkeypatch):
+    store = open_store(LOCAL_ACCESS, root=home)
     store.save_comparison("A comparison of ours", [ids["int8"]])
     names = [row.name for row in (*store.models(), *store.datasets(), *store.jobs().items, *store.comparisons())]
     pages = addresses(store, ids["int8"])
-    shown = "".join(everything(open_page(page, **query)) for page, query in pages)
-    assert [name for name in names if name in shown], "the pages show nothing to begin with"
+    for page, query in pages:
+        shown = everything(open_page(page, **query))
+        assert [name for name in names if name in shown], f"{page} {query} shows nothing to begin with"
     monkeypatch.setattr("ui.shared.state.access", lambda: Access(person="anna", workspace="another"))
     for page, query in pages:
         app = open_page(page, **query)

@@ -29,8 +29,9 @@ def inspected(store: Store, files: dict[str, str]) -> Look | None:
         return None
     try:
         return task.result()
-    except RecPressError as error:
-        st.error(f"**This can't be read as a model.** {escaped(error)}")
+    except Exception as error:  # the log has a fault of ours
+        said = error if isinstance(error, RecPressError) else f"Reading it failed ({type(error).__name__})."
+        st.error(f"**This can't be read as a model.** {escaped(said)}")
         st.button("Read it again", on_click=BACKGROUND.forget, args=(_key(store, files),),
                   help="For a refusal that may pass: a full disk, a machine that was too busy.")
         return None

@@ -14,6 +14,7 @@ import streamlit as st
 import compression
 from compression.data.samples import SAMPLES
 from compression.importers.format import FORMATS
+from compression.importers.kept import MOST_BYTES as MOST_BYTES_OF_LOOKS
 from compression.running.step_cache import DEFAULT_LIMIT_BYTES, GB, MOST_BYTES, cache_bytes, evict
 from compression.spec.errors import RecPressError
 from compression.spec.method import METHODS
@@ -86,7 +87,9 @@ def draw_storage(store: Store) -> None:
         ("Free on the disk", human_bytes(disk.free), "", f"of {human_bytes(disk.total)}")])
     st.caption(f"Home folder: {escaped(store.home)} (RECPRESS_HOME). "
                f"Database: {escaped(store.database.address)} (DATABASE_URL). "
-               f"Unfinished uploads: {human_bytes(sizes.get('uploads', 0))}, kept for a week.")
+               f"Unfinished uploads: {human_bytes(sizes.get('uploads', 0))}, kept for a week. "
+               f"Unpacked and converted uploads: {human_bytes(sizes.get('looks', 0))}, at most "
+               f"{human_bytes(MOST_BYTES_OF_LOOKS)}, kept for the import and for binding again.")
     if st.button("Tidy up", help="Moves files aside that nothing names any more and that nobody touched for a "
                                       "day. They are deleted a week later, unless they are wanted again."):
         try:

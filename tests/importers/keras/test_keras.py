@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from compression.importers import import_model, load_onnx_folder
+from compression.importers import import_model
 from compression.importers.reader import look_at, read_upload
+from compression.models.files import load_model
 from compression.models.structure import leaves
 from compression.spec.errors import ModelError
 from tests.importers.keras.make import (
@@ -36,7 +37,7 @@ def read(files: dict[str, bytes], folder: Path, **options: Any):
     for name, path in paths.items():
         path.write_bytes(files[name])
     read_upload(paths, folder / "model", **options)
-    return load_onnx_folder(folder / "model")
+    return load_model(folder / "model")
 
 
 def rows(n: int = 9) -> dict[str, np.ndarray]:

@@ -3,18 +3,9 @@
 import pytest
 
 from compression.spec.records import Failure, Progress, SampleSpec, TrainSpec
-from storage.access import LOCAL_ACCESS
 from storage.records import NewData
-from storage.store import open_store
 from tests.ui.app import open_page, press, texts
 from tests.ui.filled import WORKER, add_subject, data_description, filled_home
-
-
-@pytest.fixture
-def store(home):
-    opened = open_store(LOCAL_ACCESS, url=f"sqlite:///{home / 'recpress.db'}", root=home)
-    yield opened
-    opened.close()
 
 
 def test_an_empty_database_says_in_three_lines_what_this_is_and_offers_the_sample(home):

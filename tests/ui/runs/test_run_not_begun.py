@@ -4,14 +4,7 @@ import pytest
 
 from compression.spec.records import Step
 from tests.ui.app import open_page, texts
-from tests.ui.filled import WORKER, add_subject, spec_of, store_at
-
-
-@pytest.fixture
-def store(home):
-    opened = store_at(home)
-    yield opened
-    opened.close()
+from tests.ui.filled import WORKER, add_subject, spec_of
 
 
 @pytest.mark.parametrize(("begun", "says"), [

@@ -12,11 +12,15 @@ from ui.server import background
 from ui.server.background import Background
 
 
-def wait_for(task) -> None:
+def wait_until(holds) -> None:
     end = time.monotonic() + 60
-    while not task.done:
+    while not holds():
         assert time.monotonic() < end
         time.sleep(0.005)
+
+
+def wait_for(task) -> None:
+    wait_until(lambda: task.done)
 
 
 def test_equal_keys_share_one_piece_of_work_and_its_outcome():
@@ -53,8 +57,7 @@ def test_no_more_run_at_once_than_allowed_and_a_running_one_is_never_forgotten()
         gate.wait(60)
 
     first = tasks.ask("a", lambda: work("a"))
-    while not running:
-        time.sleep(0.005)
+    wait_until(lambda: running)
     second = tasks.ask("b", lambda: work("b"))
     tasks.forget("a")
     assert tasks.ask("a", lambda: work("a again")) is first and running == ["a"]
@@ -74,8 +77,7 @@ def test_a_task_that_waits_for_its_turn_is_dropped_when_nobody_asked_for_a_while
     followed = tasks.ask("followed", lambda: None)
     gate.set()
     wait_for(followed)
-    while "left" in tasks._tasks:
-        time.sleep(0.005)
+    wait_until(lambda: "left" not in tasks._tasks)
     left = tasks.ask("left", lambda: begun.append("left, asked again"))
     wait_for(left)
     assert begun == ["followed", "left, asked again"]

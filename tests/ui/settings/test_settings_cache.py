@@ -1,23 +1,11 @@
 """The cache of steps on Settings: what it weighs, its limit, and the button that empties it."""
 
-import pytest
 
 from compression.running.step_cache import DEFAULT_LIMIT_BYTES, GB
 from jobs.records import CACHE_BYTES
 from jobs.worker import assignment
-from storage.access import LOCAL_ACCESS
-from storage.store import open_store
 from tests.ui.app import open_page
 from tests.ui.filled import fill
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("RECPRESS_HOME", str(tmp_path))
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-    opened = open_store(LOCAL_ACCESS, url=f"sqlite:///{tmp_path / 'recpress.db'}", root=tmp_path)
-    yield opened
-    opened.close()
 
 
 def test_settings_show_the_cache_and_empty_it(store):

@@ -1,20 +1,8 @@
 """The limits of jobs on Settings: shown with their defaults, kept within bounds, read by the worker's watch."""
 
-import pytest
 
 from jobs.limits import DURATION, LIMITS, STANDSTILL
-from storage.access import LOCAL_ACCESS
-from storage.store import open_store
 from tests.ui.app import open_page
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    monkeypatch.setenv("RECPRESS_HOME", str(tmp_path))
-    monkeypatch.delenv("DATABASE_URL", raising=False)
-    opened = open_store(LOCAL_ACCESS, root=tmp_path)
-    yield opened
-    opened.close()
 
 
 def test_the_limits_of_jobs_show_their_defaults_and_bounds_and_reach_the_workers(store):
