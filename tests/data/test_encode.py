@@ -136,6 +136,16 @@ def test_as_is_columns_are_taken_as_row_numbers(tmp_path):
     assert dataset.vocabularies == {}
 
 
+def test_the_columns_of_a_wide_input_read_their_own_rows_of_a_shared_table(tmp_path):
+    parts = (Input(name="f", kind="category", column="item", cardinality=9, offset=0),
+             Input(name="f", kind="category", column="age", cardinality=70, ids="as-is", offset=9))
+    wide = Input(name="f", kind="category", column="item", parts=parts)
+    words = sorted({row[2] for row in click_rows()})
+    dataset = load_dataset(write_data(tmp_path), signature=Signature(inputs=(wide,)), vocabularies={"item": words})
+    assert dataset.splits["train"].inputs["f"].tolist() == [[1 + words.index(row[2]), 9 + int(row[3])]
+                                                            for row in click_rows()[:48]]
+
+
 def test_users_are_grouped_even_when_the_model_does_not_read_them(tmp_path):
     rows = click_rows()
     rows[0][1] = rows[1][1] = ""

@@ -205,7 +205,8 @@ def test_the_intervals_of_p50_and_throughput_are_those_of_the_rounds(dataset, ex
         np.full(10, seconds[number]), np.full(10, 1e-3), first))
     own, base = measure_latency(exported, exported, dataset.splits["test"], Target(batch_sizes=(8,)), seed=0,
                                 report=lambda progress: None)
-    p50, _, throughput, _ = own
+    p50, p95, throughput, ratio = own
+    assert p50.spread == p95.spread == pytest.approx(0.1) and ratio.spread == pytest.approx(0.1)  # ms; of the baseline
     value, low, high = over_rounds(seconds)
     assert p50.value == pytest.approx(1.05) and p50.ci_low < 1.0 and p50.ci_high > 1.1
     assert (p50.ci_low / p50.value, p50.ci_high / p50.value) == pytest.approx((low / value, high / value))
