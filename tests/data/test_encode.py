@@ -146,6 +146,29 @@ def test_the_columns_of_a_wide_input_read_their_own_rows_of_a_shared_table(tmp_p
                                                             for row in click_rows()[:48]]
 
 
+def test_a_model_without_a_row_for_unknown_values_reads_its_first_row_for_the_first_value(tmp_path):
+    words = sorted({row[2] for row in click_rows()})
+    item = Input(name="item", kind="category", column="item", cardinality=len(words), first_id=0)
+    rows = click_rows()
+    rows[58][2] = "new"
+    signature = Signature(inputs=(item,))
+    dataset = load_dataset(write_data(tmp_path, rows), signature=signature, vocabularies={"item": words})
+    assert dataset.splits["train"].inputs["item"].tolist() == [words.index(row[2]) for row in rows[:48]]
+    assert dataset.splits["test"].inputs["item"][4] == 0
+
+
+def test_the_zeros_of_a_mask_keep_their_places(tmp_path):
+    rows = click_rows()
+    for row in rows:
+        row[4] = "0|1|1"
+    rows[0][4], rows[1][4] = "1|0|1", "1"
+    mask = {"kind": "multi", "column": "tags", "cardinality": 2, "max_length": 3, "ids": "as-is"}
+    signature = Signature(inputs=(Input(name="tags", **mask), Input(name="mask", length_of="tags", **mask)))
+    inputs = load_dataset(write_data(tmp_path, rows), signature=signature).splits["train"].inputs
+    assert inputs["mask"][:3].tolist() == [[1, 0, 1], [1, 0, 0], [0, 1, 1]]
+    assert inputs["tags"][:3].tolist() == [[1, 1, 0], [1, 0, 0], [1, 1, 0]]
+
+
 def test_users_are_grouped_even_when_the_model_does_not_read_them(tmp_path):
     rows = click_rows()
     rows[0][1] = rows[1][1] = ""
