@@ -186,6 +186,16 @@ def test_reading_gives_back_result_signature_and_vocabularies(made, tmp_path):
     assert (folder / "model.onnx").read_bytes() == exported.path.read_bytes()
 
 
+def test_the_values_of_a_column_that_holds_row_numbers_are_not_among_the_vocabularies(made, tmp_path):
+    dataset = made[1]
+    first, *others = [item for item in dataset.signature.inputs if item.column in dataset.vocabularies]
+    inputs = tuple(item.model_copy(update={"ids": "as-is"}) if item is first else item
+                   for item in dataset.signature.inputs)
+    path, _ = bundle_of(made, tmp_path / "bundle.zip", signature=Signature(inputs=inputs))
+    _, kept = read_signature(read_bundle(path, tmp_path / "unpacked")[0])
+    assert sorted(kept) == sorted({item.column for item in others} - {first.column}) and kept
+
+
 def test_the_card_says_what_was_measured_and_shows_no_markup_of_a_name(made, tmp_path):
     folder, _ = read_bundle(bundle_of(made, tmp_path / "bundle.zip")[0], tmp_path / "unpacked")
     card = (folder / "README.md").read_text(encoding="utf-8")
@@ -195,6 +205,15 @@ def test_the_card_says_what_was_measured_and_shows_no_markup_of_a_name(made, tmp
     for heading in ("Intended use", "Data", "Recipe", "Limits", "Run it"):
         assert f"## {heading}" in card
     assert "<b>" not in card and "Latency p50" not in card  # what was not measured is absent
+
+
+@pytest.mark.parametrize("overflow", [True, False])
+def test_the_script_takes_slow_products_only_where_fast_ones_overflow(overflow, made, tmp_path):
+    read_bundle(bundle_of(made, tmp_path / "bundle.zip")[0], tmp_path)
+    said = (f"import predict\npredict.overflows = lambda: {overflow}\n"
+            "print(predict.opened().get_session_options().get_session_config_entry('session.x64quantprecision'))")
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.stdout.strip() == "1") is overflow and (done.returncode == 0) is overflow, done.stderr
 
 
 @pytest.mark.parametrize(("step", "notes"), [

@@ -136,14 +136,15 @@ def _scaled(by):
     return lambda value: value * by
 
 
-TIED = torch.nn.Parameter(torch.ones(2))
+TIED, EQUAL = torch.nn.Parameter(torch.ones(2)), torch.nn.Parameter(torch.ones(2))
 PAIRS = [
     ([1, 23], [12, 3]), (["a", "b"], ["ab", ""]), (1, True), (1, "1"), (1.0, 1), (None, "None"),
     ({"a": 1, "b": 2}, {"b": 2, "a": 1}), ({1, 2}, {1, 3}),
     (torch.zeros(2), torch.zeros(2, dtype=torch.float64)), (torch.zeros(4), torch.zeros(2, 2)),
     (torch.zeros(2), -torch.zeros(2)), (torch.ones(2), torch.ones(2, requires_grad=True)),
     (np.zeros(3), np.zeros(3, np.float32)), (torch.ones(2, dtype=torch.bfloat16), torch.zeros(2, dtype=torch.bfloat16)),
-    ([TIED, TIED], [TIED, torch.nn.Parameter(torch.ones(2))]), (torch.relu, torch.sigmoid), (_scaled(1), _scaled(2)),
+    ([TIED, TIED], [TIED, EQUAL]), ([TIED, EQUAL, TIED], [TIED, EQUAL, EQUAL]), (torch.relu, torch.sigmoid),
+    (_scaled(1), _scaled(2)),
     (torch.Generator().manual_seed(0), torch.Generator().manual_seed(1)), (torch.float32, torch.float16),
     (Holding(1), Holding(2)), (Holding({"x": torch.zeros(1)}), Holding({"x": torch.ones(1)})),
     (torch.nn.Dropout(0.1), torch.nn.Dropout(0.2)), (torch.nn.ReLU(), torch.nn.GELU()),
