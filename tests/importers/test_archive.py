@@ -66,3 +66,12 @@ def test_a_link_and_a_password_are_refused_in_uploads_and_bundles(tmp_path, flag
     for read in (lambda: unpack(path, path.name, tmp_path / "out"), lambda: read_bundle(path, tmp_path / "bundle")):
         with pytest.raises(ModelError, match=message):
             read()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_files_of_one_name_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.zip", "w") as archive:
+        for content in ("{}", "[]"):
+            archive.writestr("config.json", content)
+    with pytest.raises(ModelError, match=r"model\.zip holds 'config\.json' twice"):
+        unpack(tmp_path / "model.zip", "model.zip", tmp_path / "out")

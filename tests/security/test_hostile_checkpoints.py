@@ -10,6 +10,7 @@ from collections import OrderedDict
 import pytest
 import torch
 
+from compression.importers.checkpoint import inert_pickle
 from compression.importers.checkpoint.inert_pickle import plain, read_pickle
 from compression.importers.checkpoint.torch_file import read_torch_file
 from compression.spec.errors import ModelError
@@ -198,3 +199,12 @@ def test_checkpoints_with_any_bytes_changed_are_refused_or_read(new, tmp_path, c
         except ModelError:
             outcomes.add("refused")
     assert outcomes == {"read", "refused"}
+
+
+@pytest.mark.parametrize(("limit", "said"), [("MAX_PICKLE_BYTES", r"The pickle in the file has \d+ bytes; at most 20"),
+                                             ("MAX_OPCODES", "The pickle in the file has more than 20 steps")])
+def test_a_pickle_beyond_a_limit_is_refused(limit, said, monkeypatch):
+    monkeypatch.setattr(inert_pickle, limit, 20)
+    assert read_pickle(pickle.dumps([1, 2])) == [1, 2]
+    with pytest.raises(ModelError, match=said):
+        read_pickle(pickle.dumps(list(range(40))))
