@@ -111,7 +111,7 @@ SERVICE = (
         "jobs/child.py",
         "if progress.stage == last[0] and now - last[1] < MIN_INTERVAL_S:",
         "if False:",
-        ("tests/jobs/test_worker.py", "tests/jobs/test_executor.py")),
+        ("tests/jobs/test_child.py",)),
     Break(
         "child-first-to-go", "Short of memory, the kernel may end the app before a job.",
         "jobs/child.py",

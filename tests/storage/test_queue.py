@@ -117,6 +117,8 @@ def test_a_job_given_back_by_a_stopping_worker_has_not_lost_a_try(store):
         job = store.claim("w", "cpu")
         store.release(job_id, "w", attempt=job.attempt)
     assert store.job(job_id).state == "queued"
+    job = store.claim("w", "cpu")
+    assert store.fail(job_id, "w", FAILURE, attempt=job.attempt, retry=True) == "queued"
 
 
 def test_cancel_ends_a_queued_job_at_once_and_asks_the_worker_of_a_running_one(store):

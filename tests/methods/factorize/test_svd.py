@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -71,6 +72,18 @@ def test_frequent_rows_are_met_more_closely_when_they_count_more():
 
     plain, weighted = basis_of(gram_matrix(matrix))[1], basis_of(gram_matrix(matrix, counts))[1]
     assert weighted_error(weighted) < weighted_error(plain)
+
+
+def test_the_step_takes_the_frequencies_of_a_table_where_it_is_told_to():
+    torch.manual_seed(0)
+    table, counts = nn.Embedding(300, 8), np.ones(300, np.int64)
+    counts[:20] = 1000
+    errors = []
+    for by_frequency in (False, True):
+        params = SvdParams(rank_ratio=0.25, by_frequency=by_frequency)
+        given = METHODS["factorize.svd"](nn.Sequential(table), params, Context(frequencies={"0": counts})).model[0]
+        errors.append((given(torch.arange(20)) - table.weight[:20]).detach().norm().item())
+    assert errors[1] < 0.9 * errors[0]
 
 
 def test_the_rank_for_an_energy_is_the_smallest_that_reaches_it():

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from compression.spec.method import METHODS, Context
 from compression.spec.recipe import check
 from compression.testing.steps import apply, apply_all, ordered_dataset, recipe_of
 from compression.testing.tiny import tiny_model
@@ -45,6 +46,16 @@ def test_one_threshold_over_the_model_prunes_a_layer_of_small_weights_more():
     assert not masks["small"].any() and masks["large"].all()
     masks = keep_masks({"small": small, "large": large}, 0.5, "layer")
     assert int(masks["small"].sum()) == int(masks["large"].sum()) == 50
+
+
+@pytest.mark.parametrize(("scope", "shares"), [("model", [0.0, 1.0]), ("layer", [0.5, 0.5])])
+def test_the_step_prunes_over_the_model_or_in_each_layer(scope, shares):
+    large, small = nn.Linear(8, 16), nn.Linear(16, 8)
+    nn.init.uniform_(large.weight, 1.1, 2)
+    nn.init.uniform_(small.weight, 0.1, 1)
+    params = METHODS["prune.magnitude"].params(sparsity=0.5, scope=scope)
+    pruned = METHODS["prune.magnitude"](nn.Sequential(large, small), params, Context()).model
+    assert [zeros(layer.weight) for layer in pruned] == shares
 
 
 def test_the_schedule_is_equation_one_of_zhu_and_gupta():
