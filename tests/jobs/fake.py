@@ -135,6 +135,12 @@ def inspect(assignment: Assignment, amount: str, report: Report) -> None:
     print("SEEN", seen, sorted(path.name for path in (folder / "model").iterdir()), "torch" in sys.modules, flush=True)
 
 
+def be_judged(assignment: Assignment, amount: str, report: Report) -> None:
+    """Print how readily the kernel would end this process."""
+    print("SEEN", Path("/proc/self/oom_score_adj").read_text().strip(), flush=True)
+
+
 ACTIONS = {"steps": steps, "die-once": die_once, "die": die, "stubborn": stubborn, "refuse": refuse,
            "break-down": break_down, "exhaust-memory": exhaust_memory, "fill-disk": fill_disk,
-           "outgrow-disk": outgrow_disk, "inspect": inspect, "stop": stop, "compute": compute, "repeat": repeat}
+           "outgrow-disk": outgrow_disk, "inspect": inspect, "be-judged": be_judged, "stop": stop, "compute": compute,
+           "repeat": repeat}

@@ -6,7 +6,7 @@ import pytest
 
 from compression.data.description import load_description
 from compression.spec.errors import DataError, ModelError
-from compression.spec.records import ImportDataSpec, ImportModelSpec, RunSpec, SampleSpec, TrainSpec
+from compression.spec.records import ImportDataSpec, ImportModelSpec, RunSpec, SampleSpec, Target, TrainSpec
 from compression.testing.tiny import write_tiny_data
 from jobs.perform import KINDS, perform, plain
 from jobs.records import Assignment
@@ -99,6 +99,23 @@ def test_a_trained_model_runs_through_the_empty_recipe(store, upload):
 
 def test_notes_become_plain_json(tmp_path):
     assert plain({"path": Path("a/b"), "epochs": (1, 2)}) == {"path": "a/b", "epochs": [1, 2]}
+
+
+def test_the_cache_of_a_run_s_steps_belongs_to_its_target(store, tmp_path, monkeypatch):
+    class Asked(Exception):
+        pass
+
+    def asked(spec, *, cache, **others):
+        raise Asked(cache)
+
+    monkeypatch.setattr("compression.running.run.run", asked)
+    target = Target(threads=3)
+    spec = RunSpec(model="m", data="d", recipe={"name": "none"}, target=target)
+    given = assigned(store, spec, model_manifest={}, data_manifest={}, data_name="d", cache_bytes=10**6)
+    with pytest.raises(Asked) as caught:
+        perform(given, lambda progress: None)
+    (cache,) = caught.value.args
+    assert cache.target == target and cache.limit_bytes == 10**6 and cache.folder == given.cache
 
 
 @pytest.mark.slow

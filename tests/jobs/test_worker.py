@@ -63,6 +63,13 @@ def test_a_child_sees_its_model_its_threads_and_no_gpu_on_the_cpu(store, worker,
     assert seen == "SEEN {'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': '-1'} ['config.json'] False"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's order of ending processes is Linux's")
+def test_short_of_memory_the_kernel_ends_the_child_before_its_worker(store, worker, queue):
+    job_id = queue("be-judged")
+    work(worker, once=True)
+    assert "SEEN 500\n" in store.log_path(job_id).read_text()
+
+
 def test_a_child_is_given_what_it_needs_of_the_environment_and_no_secret(store, worker, queue, monkeypatch):
     secrets = {"DATABASE_URL": "postgresql://someone:password@host/db", "AWS_SECRET_ACCESS_KEY": "k", "API_TOKEN": "t",
                "HTTPS_PROXY": "http://someone:password@proxy", "PIP_INDEX_URL": "https://someone:password@index"}
