@@ -121,6 +121,14 @@ def test_only_the_owner_reads_what_is_stored(files):
     assert [path for path in (files.root, *files.root.rglob("*")) if path.stat().st_mode & 0o077] == []
 
 
+@pytest.mark.skipif(os.name != "posix", reason="modes are of POSIX")
+def test_nobody_changes_what_is_stored(files, tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(b"from a file")
+    for digest in (files.put_bytes(b"kept"), files.put(source)):
+        assert files.path(digest).stat().st_mode & 0o777 == 0o400
+
+
 def test_storing_a_file_again_keeps_it_from_the_sweep(files):
     digest = files.put_bytes(b"again")
     os.utime(files.path(digest), (0, 0))

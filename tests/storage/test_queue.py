@@ -166,6 +166,15 @@ def test_retrying_an_import_whose_upload_was_swept_asks_to_upload_again(store):
         store.retry(job_id)
 
 
+def test_a_training_whose_dataset_was_deleted_is_not_retried(store):
+    data = add_data(store)
+    job_id = store.submit(TrainSpec(data=data, architecture="lr"))
+    store.cancel(job_id)
+    store.delete_dataset(data)
+    with pytest.raises(StorageError, match=r"The dataset '.*' is not stored; it may have been deleted"):
+        store.retry(job_id)
+
+
 def test_an_equal_spec_is_done_at_once_with_the_same_result_and_says_so(store):
     spec = run_spec(store, methods=("embed.prune_rows",))
     first = store.submit(spec)
