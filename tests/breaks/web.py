@@ -74,7 +74,7 @@ WEB = (
         "ui/shared/shell.py",
         "st.title(escaped(title), anchor=False)",
         "st.title(title, anchor=False)",
-        ("tests/ui/test_hostile_text.py::test_no_page_makes_markdown_of_what_strangers_wrote[run_done]",)),
+        ("tests/ui/test_hostile_text.py::test_no_page_makes_markdown_of_what_strangers_wrote[rebind]",)),
     Break(
         "escaped-failure", "The cause of a failure is shown as Markdown.",
         "ui/shared/failures.py",
@@ -92,7 +92,7 @@ WEB = (
         "ui/experiment/recipe_editor.py",
         "else escaped(step.method)}",
         "else step.method}",
-        ("tests/ui/test_hostile_text.py::test_no_page_makes_markdown_of_what_strangers_wrote[clone]",)),
+        ("tests/ui/test_gone_plug_in.py",)),
     Break(
         "escaped-pinned", "The name of the pinned run is shown as Markdown.",
         "ui/shared/result_table.py",
@@ -146,5 +146,5 @@ WEB = (
         "ui/shared/failures.py",
         "return [job for job in failed if (job.ended or 0) >= since]",
         "return failed",
-        ("tests/ui/home",)),
+        ("tests/ui/home/test_home_page.py",)),
 )

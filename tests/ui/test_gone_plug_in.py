@@ -7,6 +7,7 @@ import sqlite3
 import pytest
 
 from tests.ui.app import open_page, texts
+from tests.ui.hostile import TEXT, shown_live
 
 STORED_IN = {"$.task": (("datasets", "description"),),
              "$.target.runtime": (("jobs", "spec"),), "$.runtime": (("projects", "target"),),
@@ -15,12 +16,12 @@ VISITS = (("home", {}), ("models", {}), ("datasets", {}), ("experiment", {}), ("
           ("methods", {}), ("settings", {}))
 
 
-def rename(home, path: str) -> None:
+def rename(home, path: str, name: str = "gone") -> None:
     """Give every stored key at this path of its JSON another name, as if its package had been taken away."""
     with sqlite3.connect(home / "recpress.db") as database:
         for table, column in STORED_IN[path]:
-            changed = database.execute(f"UPDATE {table} SET {column} = json_set({column}, '{path}', 'gone')"
-                                       f" WHERE json_extract({column}, '{path}') IS NOT NULL").rowcount
+            changed = database.execute(f"UPDATE {table} SET {column} = json_set({column}, '{path}', ?)"
+                                       f" WHERE json_extract({column}, '{path}') IS NOT NULL", (name,)).rowcount
             assert changed > 0, f"no {path} is stored in {table}.{column}"
 
 
@@ -41,8 +42,14 @@ def test_a_run_whose_task_is_gone_is_judged_by_the_usual_one_and_says_so(ids, ho
 
 def test_a_recipe_whose_method_is_gone_says_so_when_it_is_tried_again(ids, home):
     rename(home, "$.recipe.steps[0].method")
-    app = open_page("experiment", clone=ids["int8 all"])
-    assert "gone" in texts(app)
+    assert "gone" in texts(open_page("experiment", clone=ids["int8 all"]))
+
+
+@pytest.mark.parametrize("path", STORED_IN)
+def test_a_key_that_is_gone_is_shown_as_it_stands(ids, home, path):
+    rename(home, path, TEXT)
+    for page, query in (*VISITS, ("run", {"id": ids["int8 all"]}), ("experiment", {"clone": ids["int8 all"]})):
+        assert shown_live(open_page(page, **query)) == [], (page, query)
 
 
 def test_a_run_whose_runtime_is_gone_is_tried_again_in_the_usual_one_and_says_so(ids, home):

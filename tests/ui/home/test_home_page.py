@@ -6,6 +6,7 @@ from compression.spec.records import Failure, Progress, SampleSpec, TrainSpec
 from storage.records import NewData
 from tests.ui.app import open_page, press, texts
 from tests.ui.filled import WORKER, add_subject, data_description, filled_home
+from ui.shared.failures import recent_failures
 
 
 def test_an_empty_database_says_in_three_lines_what_this_is_and_offers_the_sample(home):
@@ -20,11 +21,19 @@ def test_an_empty_database_says_in_three_lines_what_this_is_and_offers_the_sampl
 def test_a_home_of_another_database_is_told_with_what_to_do(home, store, page, monkeypatch):
     add_subject(store)
     assert "another database" not in texts(open_page(page))
-    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{home / 'wrong.db'}")
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{home / 'wrong *one*.db'}")
     app = open_page(page)
-    assert not app.exception
+    assert not app.exception and any(r"wrong \*one\*" in one.value for one in app.warning)
     assert f"The folder {home} belongs to another database ({home / 'recpress.db'})" in texts(app)
     assert "Set DATABASE_URL and RECPRESS_HOME to the pair that belongs together" in texts(app)
+
+
+def test_a_failure_is_shown_for_a_day(store):
+    job_id = store.submit(SampleSpec())
+    store.fail(job_id, WORKER, Failure(kind="DataError", message="Broken."), attempt=store.claim(WORKER, "cpu").attempt)
+    ended = store.job(job_id).ended
+    assert [job.id for job in recent_failures(store, ["sample"], now=ended + 24 * 3600 - 1)] == [job_id]
+    assert recent_failures(store, ["sample"], now=ended + 24 * 3600 + 1) == []
 
 
 def test_trying_the_sample_queues_it_with_the_chosen_model_and_shows_the_progress(home, store):

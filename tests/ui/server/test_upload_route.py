@@ -63,6 +63,13 @@ def test_a_file_sent_in_two_pieces_arrives_whole_under_its_digest(client, store)
     assert not (store.home / "uploads" / f"{upload}.part").exists()
 
 
+def test_the_beginning_of_an_upload_is_small(client):
+    given = {"name": "clicks.csv", "size": 10, "kind": "data"}
+    assert client.post("/api/uploads", json=given | {"more": "x" * 3000}).status_code == 201
+    answer = client.post("/api/uploads", json=given | {"more": "x" * 5000})
+    assert answer.status_code == 413 and "name, size and kind, and nothing more" in answer.json()["error"]
+
+
 def test_finishing_twice_gives_the_same_digest(client):
     upload = begin(client, size=3)
     patch(client, upload, 0, b"abc")
