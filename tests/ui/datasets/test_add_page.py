@@ -35,7 +35,7 @@ def test_negatives_of_a_log_of_positives_are_drawn_when_a_person_says_so(adding)
 
 
 def test_an_encoding_that_no_byte_tells_is_asked_for(adding):
-    page = adding("user,city,click\n".encode() + "".join(f"u{k % 9},Zürich,{k % 2}\n" for k in range(300)).encode(
+    page = adding(b"user,city,click\n" + "".join(f"u{k % 9},Zürich,{k % 2}\n" for k in range(300)).encode(
         "latin-1"))
     assert any("is not UTF-8 text" in one.value for one in page.error)
     by_key(page.selectbox, ".encoding").set_value("latin-1").run()
