@@ -155,3 +155,30 @@ def test_a_setting_is_refused_before_the_data_is_read(place, capsys, monkeypatch
     monkeypatch.chdir(place)
     assert command_line.main([*instead(TRAIN, "--data", "empty.yaml"), "--set", "epochs=0"]) == 2
     assert "epochs of training must be" in capsys.readouterr().err
+
+
+def test_describe_writes_what_is_guessed_and_what_is_made_and_leaves_a_written_file_alone(tmp_path, capsys):
+    rows = "".join(f"u{k % 9},i{k % 7},{1_600_000_000 + k}\n" for k in range(300))
+    (tmp_path / "log.csv").write_text("user,item,ts\n" + rows)
+    words = ["describe", str(tmp_path / "log.csv"), "--negatives", "2", "--by", "popularity", "--history", "5"]
+    assert command_line.main(words) == 0
+    printed = capsys.readouterr().out
+    assert "popularity alone scores about .5" in printed and "a score of 33% is the average row" in printed
+    written = yaml.safe_load((tmp_path / "data.yaml").read_text())
+    assert written["negatives"] == {"per_positive": 2, "by": "popularity", "seed": 0}
+    assert written["history"] == {"column": "history", "last": 5} and written["label"] == {"column": "label"}
+    assert "kind" not in written["split"]  # the task's
+    assert [one["role"] for one in written["columns"]] == ["label", "user", "item", "time", "multi"]
+    assert command_line.main(words) == 2
+    assert "is there already and was left as it is" in capsys.readouterr().err
+
+
+def test_describe_says_what_is_still_open_and_reads_an_encoding(tmp_path, capsys):
+    rows = "".join(f"Zürich {k % 9},i{k % 7}\n" for k in range(300))
+    (tmp_path / "log.csv").write_bytes(("user,item\n" + rows).encode("latin-1"))
+    assert command_line.main(["describe", str(tmp_path / "log.csv")]) == 2
+    assert "Set encoding: cp1252" in capsys.readouterr().err
+    assert command_line.main(["describe", str(tmp_path / "log.csv"), "--encoding", "latin-1", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["description"]["encoding"] == "latin-1"
+    assert any("no column has the role label" in note and "set negatives" in note for note in answer["notes"])

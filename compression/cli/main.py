@@ -10,14 +10,14 @@ from typing import NoReturn
 
 from pydantic import ValidationError
 
-from compression.cli import bundle, inspect, methods, run, runtimes, samples, tasks, train
+from compression.cli import bundle, describe, inspect, methods, run, runtimes, samples, tasks, train
 from compression.importers.format import FORMATS
 from compression.spec.errors import RecPressError
 from compression.spec.method import METHODS
 from compression.spec.runtime import RUNTIMES
 from compression.spec.task import TASKS
 
-COMMANDS = (samples, inspect, methods, runtimes, tasks, train, run, bundle)
+COMMANDS = (samples, describe, inspect, methods, runtimes, tasks, train, run, bundle)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -23,6 +23,7 @@ class DeviceRows:
 
     inputs: dict[str, Tensor]
     label: Tensor  # (N,) float32
+    weight: Tensor | None = None  # (N,) float32 of mean 1
 
     def __len__(self) -> int:
         return len(self.label)
@@ -34,11 +35,18 @@ class DeviceRows:
         batch = {name: values.index_select(0, index) for name, values in self.inputs.items()}
         return batch, self.label.index_select(0, index)
 
+    def weight_of(self, index: Tensor) -> Tensor | None:
+        """How much the rows at `index` count, beside others of the split."""
+        return None if self.weight is None else self.weight.index_select(0, index)
+
 
 def to_device(rows: Rows, device: str | torch.device = "cpu") -> DeviceRows:
     """The rows as tensors on the device; on the CPU they share the arrays' memory."""
     inputs = {name: torch.from_numpy(np.ascontiguousarray(values)).to(device) for name, values in rows.inputs.items()}
-    return DeviceRows(inputs, torch.from_numpy(np.ascontiguousarray(rows.label, dtype=np.float32)).to(device))
+    label = torch.from_numpy(np.ascontiguousarray(rows.label, dtype=np.float32)).to(device)
+    weight = None if rows.weight is None else torch.from_numpy(rows.weight / rows.weight.mean(dtype=np.float64)).to(
+        device, torch.float32)
+    return DeviceRows(inputs, label, weight)
 
 
 def random_batches(rows: Rows, *, n_batches: int, batch_rows: int, generator: torch.Generator,

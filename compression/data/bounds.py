@@ -12,7 +12,7 @@ from compression.spec.signature import MAX_INPUTS
 
 MAX_NAME_CHARS = 200  # of a column
 FARTHEST = 1e9  # of a number as the model reads it, in standard deviations of train: products of a few stay finite
-NOT_INPUTS = (Role.LABEL, Role.TIME, Role.IGNORE)
+NOT_INPUTS = (Role.LABEL, Role.TIME, Role.WEIGHT, Role.IGNORE)
 
 
 def check_columns(columns: Iterable[Column], *, where: str) -> None:

@@ -29,6 +29,7 @@ WHITE = ("\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2
 NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?(?:inf|infinity)", re.IGNORECASE)
 DATE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:[ T]([0-9]{2}:[0-9]{2})(?::([0-9]{2})(?:\.([0-9]+))?)?"
                   r"(Z| ?UTC|[+-][0-9]{2}:?[0-9]{2})?)?")
+COMMA_NUMBER = re.compile(r"[+-]?(?:[0-9]{1,3}(?:\.[0-9]{3})+|[0-9]+)(?:,[0-9]*)?(?:[eE][+-]?[0-9]+)?")
 CLOCK = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]+")
 FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(?:\.([0-9]+))?([eE][+-]?[0-9]+)?")
 PRINTED = re.compile(r"""'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"|-?[0-9]+(?:\.[0-9]*)?(?:e[+-][0-9]+)?|"""
@@ -61,6 +62,20 @@ def number(text: str) -> float:
     if not date:
         raise ValueError(text)
     return _moment(date).timestamp() + int(((date[4] or "") + "000")[:3]) / 1000
+
+
+def with_point(text: str) -> str:
+    """A number that is written with a decimal comma, 1.234,5 or 1234,5, as JSON writes it; other text as it is.
+
+    Raises DataError for a point that marks no thousands: nothing says whether 3.45 is 345 there.
+    """
+    bare = text.strip(WHITE)
+    if COMMA_NUMBER.fullmatch(bare):
+        return bare.replace(".", "").replace(",", ".")
+    if NUMBER.fullmatch(bare) and "." in bare:
+        raise DataError(f"A number is written {bare[:40]!r}, with a decimal point, in a column of decimal commas. "
+                        "Write all of them alike, or set decimal: '.' for the column.")
+    return text
 
 
 def spelled(text: str) -> str:

@@ -56,8 +56,8 @@ def recognise_collection(paths: list[Path]) -> Collection | None:
                 counts[kind.counts] += 1
                 if kind.counts == "judgement":
                     judged.add(key)
-    if not titles or not (counts["document"] or counts["query"] or titles == {"TREC"}):
-        return None
+    if not titles or not (counts["document"] or counts["query"]):
+        return None  # judgements alone are a table
     title = "A BEIR collection" if "BEIR" in titles else "A TREC collection"
     return Collection(title, counts["document"], counts["query"], counts["judgement"], len(judged))
 

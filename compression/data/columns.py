@@ -126,8 +126,9 @@ def times(raw: pl.Series, *, what: str) -> np.ndarray:
             bad = (cast if numeric else stamps).is_null() & present
             if bad.any():
                 raise DataError(f"{what} holds '{_first(raw, bad)}' in data row {_row(bad):,}, which is neither a "
-                                "number nor a date (2024-05-31, 2024-05-31 17:45:00, 2024-05-31T17:45:00Z). Write "
-                                "dates like these, or choose another column for the role time.")
+                                "number nor a date (2024-05-31, 2024-05-31 17:45:00, 2024-05-31T17:45:00+02:00; "
+                                "5/31/2024 where a day above 12 tells it from the month). Write dates like these, or "
+                                "choose another column for the role time.")
             cast = stamps.dt.epoch("ms").cast(pl.Float64) / 1000
         values = cast.fill_null(np.nan).to_numpy()
     empty = np.isnan(values)
@@ -137,20 +138,37 @@ def times(raw: pl.Series, *, what: str) -> np.ndarray:
     return values
 
 
+ZONE = r"(:\d\d(?:\.\d+)?)(?: ?(?:Z|UTC|GMT)| ?([+-])(\d\d):?(\d\d)?)$"  # after a time of day
+CLOCKS = (" %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
+DAYS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y")
+
+
 def _dates(text: pl.Series) -> pl.Series:
-    """Text as datetimes, null where no format fits; the first format that reads most of the column."""
+    """Text as datetimes in UTC, null where no format fits; the first format that reads most of the column."""
     best = pl.Series([None] * len(text), dtype=pl.Datetime("us"))
-    cleaned = text.str.replace(r"(Z| ?UTC|\+00:?00)$", "").str.replace("T", " ", literal=True)
-    for form in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%Y/%m/%d %H:%M:%S", "%Y/%m/%d", "%d.%m.%Y"):
-        if form in ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y"):
-            found = cleaned.str.to_date(form, strict=False).cast(pl.Datetime("us"))
-        else:
-            found = cleaned.str.to_datetime(form, strict=False, time_unit="us")
-        if found.null_count() < best.null_count():
-            best = found
-        if not best.null_count():
-            break
-    return best
+    zones = text.to_frame("text").select(
+        sign=pl.col("text").str.extract(ZONE, 2).replace_strict({"+": 1, "-": -1}, default=0, return_dtype=pl.Int64),
+        hours=pl.col("text").str.extract(ZONE, 3).cast(pl.Int64), minutes=pl.col("text").str.extract(ZONE, 4).cast(
+            pl.Int64)).fill_null(0)
+    cleaned = text.str.replace(ZONE, "${1}").str.replace("T", " ", literal=True)
+    for day in (*DAYS, *_slashed(cleaned)):
+        for form in (day, *(day + clock for clock in CLOCKS)):
+            if form == day:
+                found = cleaned.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+            else:
+                found = cleaned.str.to_datetime(form, strict=False, time_unit="us")
+            if found.null_count() < best.null_count():
+                best = found
+            if not best.null_count():
+                break
+    seconds = zones["sign"] * (zones["hours"] * 3600 + zones["minutes"] * 60)
+    return best - pl.select(pl.duration(seconds=seconds)).to_series()
+
+
+def _slashed(text: pl.Series) -> tuple[str, ...]:
+    """How days with slashes are written, 5/31/2024 or 31/5/2024: told by a number above 12, else by nothing."""
+    parts = [text.str.extract(r"^(\d{1,2})/(\d{1,2})/\d{4}", place).cast(pl.Int64).max() or 0 for place in (1, 2)]
+    return {(True, False): ("%d/%m/%Y",), (False, True): ("%m/%d/%Y",)}.get((parts[0] > 12, parts[1] > 12), ())
 
 
 def _not_numbers(raw: pl.Series, bad: pl.Series, what: str) -> DataError:

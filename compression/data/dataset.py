@@ -16,12 +16,14 @@ class Rows:
 
     `inputs`: category ids (N,) int64 · multi ids (N, L) int64, padded with 0 at the end · number values
     (N,) float32, already transformed. `label` (N,) float32 of 0 and 1. `user` (N,) int64 groups rows for
-    GAUC, whether the user column is an input or not; a row without a user is a group of its own.
+    GAUC, whether the user column is an input or not; a row without a user is a group of its own. `weight` (N,)
+    float32 says how much each row counts, where a column has that role.
     """
 
     inputs: dict[str, np.ndarray]
     label: np.ndarray
     user: np.ndarray | None
+    weight: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -29,7 +31,8 @@ class Rows:
     def take(self, index: np.ndarray | slice) -> Rows:
         """The rows at `index`, in that order."""
         return Rows({name: values[index] for name, values in self.inputs.items()}, self.label[index],
-                    None if self.user is None else self.user[index])
+                    None if self.user is None else self.user[index],
+                    None if self.weight is None else self.weight[index])
 
 
 @dataclass(frozen=True)

@@ -81,12 +81,13 @@ def check_description(description: DataDescription, *, where: str = FILE_NAME) -
     labels = [column.name for column in description.by_role(Role.LABEL)]
     if not labels and not label:
         raise DataError(f"{where}: no column has the role label. Give it to the column that says what happened: 1 and "
-                        "0, or a rating.")
+                        "0, or a rating. Where every row is a positive, such as a purchase, set negatives to draw the "
+                        "others.")
     if roles.get(label) is not Role.LABEL or labels != [label]:
         raise DataError(f"{where}: label.column is '{label}', so exactly that column must have the role label; "
                         f"columns with the role label: {_quoted(labels) or 'none'}. Give '{label}' the role label "
                         "and others another role, or name another label column.")
-    for role, limit in ((Role.USER, 1), (Role.TIME, 1)):
+    for role, limit in ((Role.USER, 1), (Role.TIME, 1), (Role.WEIGHT, 1)):
         found = [column.name for column in description.by_role(role)]
         if len(found) > limit:
             raise DataError(f"{where}: at most {limit} column may have the role {role}; got {_quoted(found)}. "
@@ -96,17 +97,24 @@ def check_description(description: DataDescription, *, where: str = FILE_NAME) -
         raise DataError(f"{where}: the task {task.key} ({task.title}) is measured user by user, and no column has the "
                         "role user. Give it to the column that says whose row it is.")
     check_columns(description.columns, where=where)
+    _check_made(description, where)
     _check_files(description, where)
     _check_split(description.split, description, where)
 
 
-def dump_description(description: DataDescription) -> str:
-    """The description as YAML text that `load_description` reads back to an equal record."""
+def dump_description(description: DataDescription, *, unset_left_out: bool = False) -> str:
+    """The description as YAML text that `load_description` reads back to an equal record.
+
+    `unset_left_out`: what was left to the task is not written, so that it follows when the task is changed.
+    """
     content = description.model_dump(mode="json", exclude_none=True)
     content["columns"] = [_plain_column(column) for column in description.columns]
     for key in ("terms", "companions"):
         if not content[key]:
             del content[key]
+    if unset_left_out:
+        for key in ("split", "label"):
+            content[key] = getattr(description, key).model_dump(mode="json", exclude_unset=True)
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110)
 
 
@@ -125,6 +133,26 @@ def file_path(folder: Path, name: str) -> Path:
         raise DataError(f"'{name}', named in {FILE_NAME}, is not in the dataset's folder; it has: "
                         f"{_quoted(there[:10]) or 'no other file'}. Correct the name or add the file.")
     return path
+
+
+def _check_made(description: DataDescription, where: str) -> None:
+    """What is made from a log needs its user, item and time, and a split in which the past comes first."""
+    made = [what for what, given in (("history", description.history), ("negatives", description.negatives)) if given]
+    for what in made:
+        for role in (Role.USER, Role.ITEM, Role.TIME)[:3 if what == "history" else 2]:
+            if not description.by_role(role):
+                raise DataError(f"{where}: {what} is made from a log of user and item"
+                                f"{' and time' * (what == 'history')}, and no column has the role {role}. Give it to "
+                                f"one, or leave {what} out.")
+    if not description.history:
+        return
+    name = description.history.column
+    if Role.MULTI not in [column.role for column in description.columns if column.name == name]:
+        raise DataError(f"{where}: history.column is '{name}', which is made for each row, so '{name}' must stand "
+                        "among the columns with the role multi. Add it there, or leave history out.")
+    if description.split.kind == "random" and "all" in description.files:
+        raise DataError(f"{where}: with history, split.kind random would put what test rows hold into histories of "
+                        "train rows. Choose time, user_time, leave_one_out or user.")
 
 
 def _check_files(description: DataDescription, where: str) -> None:
@@ -166,6 +194,8 @@ def _check_split(split: Split, description: DataDescription, where: str) -> None
 
 def _plain_column(column: Column) -> dict[str, str]:
     plain = {"name": column.name, "role": str(column.role)}
+    if column.decimal != ".":
+        plain["decimal"] = column.decimal
     return plain | {"separator": column.separator} if column.role is Role.MULTI else plain
 
 

@@ -16,7 +16,7 @@ from compression.data.cells import row_numbers, signed_log, transformed
 from compression.data.columns import categories, multi_values, numbers, spelled_once, texts
 from compression.data.dataset import Dataset, Rows
 from compression.data.description import load_description
-from compression.data.ingest import SPLITS, label_of, read_splits
+from compression.data.ingest import SPLITS, label_of, read_splits, weight_of
 from compression.data.vocabulary import Vocabulary
 from compression.spec.data_description import Column, DataDescription, Role
 from compression.spec.errors import DataError
@@ -60,7 +60,8 @@ def load_dataset(folder: Path, *, signature: Signature | None = None,
             arrays = [_encode(frame, columns[single.column], single, ids.get(single.column), lengths.get(single.name),
                               split, unknown) + single.offset for single in item.singles]
             inputs[item.name] = np.stack(arrays, axis=1) if item.parts else arrays[0]
-        encoded[split] = Rows(inputs, label_of(frame, description), groups.get(split))
+        encoded[split] = Rows(inputs, label_of(frame, description), groups.get(split),
+                              weight_of(frame, description))
     for item in signature.singles:
         if item.kind == "number" and item.transform != "none" and item.name in encoded["train"].inputs:
             check_read_values(item.column, {split: rows.inputs[item.name] for split, rows in encoded.items()})

@@ -5,6 +5,7 @@ A guess is read off the names and the first rows; the person sees it with a prev
 
 from __future__ import annotations
 
+import codecs
 from collections import Counter
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from compression.data.text_file import (
     split_line,
     too_many_columns,
 )
+from compression.data.text_form import plain_text
 from compression.spec.data_description import DataDescription
 from compression.spec.errors import DataError
 
@@ -32,31 +34,39 @@ MAX_CELL = 131_072  # characters; a longer cell is a quote that was never closed
 DELIMITERS = (",", "\t", ";", "|", "::")
 
 
-def guess_description(path: Path, name: str) -> DataDescription:
+def guess_description(path: Path, name: str, *, encoding: str | None = None) -> DataDescription:
     """A description of one file of rows, to be looked at and corrected. `name` is the dataset's.
 
-    Reads the first 2 MiB (of Parquet the first 10,000 rows). Raises DataError where the file is no table.
+    `encoding` of text, where it is not UTF-8, is said by a person; UTF-16 by its first bytes. Reads the first 2 MiB
+    (of Parquet the first 10,000 rows). Raises DataError where the file is no table, NotUtf8 where an encoding is
+    needed.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"There is no file {path.name}. Choose a CSV, TSV, Parquet or JSON lines file.")
     with unpacked(path, most=SAMPLE_BYTES) as plain:
-        return _guess(plain, path.name, name)
+        return _guess(plain, path.name, name, encoding)
 
 
-def _guess(path: Path, file: str, name: str) -> DataDescription:
+def _guess(path: Path, file: str, name: str, encoding: str | None) -> DataDescription:
     with path.open("rb") as opened:
         head = opened.read(4)
     if head == b"PAR1":
         return described_frame(_parquet_head(path), file, name, format="parquet")
-    check_magic(path, head)
-    found = recognise(path)
-    if found:
-        form, lines = found
-        return form.describe(lines, file, name)
-    frame, delimiter, header = _text_head(path)
-    return described_frame(frame, file, name, format="tsv" if delimiter == "\t" else "csv", delimiter=delimiter,
-                           header=header)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    if encoding != "utf-16":
+        check_magic(path, head)
+    with plain_text(path, encoding=encoding, most=SAMPLE_BYTES) as (plain, _):
+        found = recognise(plain)
+        if found:
+            form, lines = found
+            described = form.describe(lines, file, name)
+        else:
+            frame, delimiter, header = _text_head(plain)
+            described = described_frame(frame, file, name, format="tsv" if delimiter == "\t" else "csv",
+                                        delimiter=delimiter, header=header)
+    return described.model_copy(update={"encoding": encoding}) if encoding else described
 
 
 def guess_delimiter(lines: list[str]) -> str:

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from compression.data.cells import with_point
 from compression.data.columns import numbers
 from compression.data.description import check_description, file_path, folder_of, load_description
 from compression.data.formats import FORMATS
 from compression.data.formats.query_sizes import COLUMN, with_groups
 from compression.data.guess import guess_description
+from compression.data.labels import label_of, weight_of
+from compression.data.made import with_made, without_made
 from compression.data.packed import unpacked
 from compression.data.split import check_not_empty, cut_validation, split_rows
 from compression.data.text_file import (
@@ -21,12 +24,12 @@ from compression.data.text_file import (
     check_text_file,
     delimiter_name,
     read_first_line,
-    single_delimiter,
 )
+from compression.data.text_form import plain_text
 from compression.spec.data_description import DataDescription
 from compression.spec.errors import DataError
 
-__all__ = ["guess_description", "label_of", "read_splits", "read_table"]
+__all__ = ["guess_description", "label_of", "read_splits", "read_table", "weight_of"]
 
 SPLITS = ("train", "valid", "test")
 MAX_PARQUET_CELLS = 2_000_000_000
@@ -46,11 +49,12 @@ def read_splits(folder: Path, description: DataDescription | None = None) -> dic
     check_description(description)
     tables = {}
     for name, file in description.files.items():
-        table = tables[name] = _read_whole(folder, file, description)
+        table = tables[name] = _read_whole(folder, file, without_made(description))
         if not table.height:
             headed = description.header and description.is_text_table
             what = "has a header but no rows" if headed else "has no rows"
             raise DataError(f"{file} {what}. Every split needs rows: upload the file again or choose another.")
+    tables = with_made(tables, description)
     if description.is_test_only:  # measured, never trained on
         splits = {"train": tables["test"].clear(), "valid": tables["test"].clear(), "test": tables["test"]}
         _check_classes(label_of(splits["test"], description), "test", splits["test"], description)
@@ -70,12 +74,31 @@ def read_splits(folder: Path, description: DataDescription | None = None) -> dic
 
 def read_table(path: Path, description: DataDescription) -> pl.DataFrame:
     """The described columns of one file, packed or not, in the description's order. Raises DataError."""
-    with unpacked(path) as plain:
-        if description.format == "parquet":
-            return _read_parquet(plain, description)
+    try:
+        with unpacked(path) as plain:
+            return _read(plain, description)
+    except DataError as error:
+        found = None if "format" in description.model_fields_set else _format_of(path)
+        if found in (None, "csv"):
+            raise
+        raise DataError(f"{error} The description names no format, so CSV was assumed, and by its content the file is "
+                        f"{found}: add the line 'format: {found}'.") from None
+
+
+def _format_of(path: Path) -> str | None:
+    """What the first rows say; None where they say nothing."""
+    try:
+        return guess_description(path, "").format
+    except DataError:
+        return None
+
+
+def _read(path: Path, description: DataDescription) -> pl.DataFrame:
+    if description.format == "parquet":
+        return _read_parquet(path, description)
+    with plain_text(path, delimiter=description.delimiter, encoding=description.encoding) as (plain, delimiter):
         if description.is_text_table:
-            with single_delimiter(plain, description.delimiter) as (lines, delimiter):
-                return _read_text(lines, description.model_copy(update={"delimiter": delimiter}))
+            return _read_text(plain, description.model_copy(update={"delimiter": delimiter}))
         read_first_line(plain)  # complains of an empty or binary file
         return FORMATS[description.format].read(plain, description)
 
@@ -89,26 +112,6 @@ def _read_whole(folder: Path, file: str, description: DataDescription) -> pl.Dat
     frame = read_table(file_path(folder, file), description.model_copy(update={"columns": tuple(plain)}))
     frame = with_groups(frame, file_path(folder, companion))
     return frame.select(column.name for column in description.columns)
-
-
-def label_of(frame: pl.DataFrame, description: DataDescription) -> np.ndarray:
-    """(N,) float32 of 0 and 1: whether the label is at least `label.at_least`. Raises DataError."""
-    column = description.label.column
-    what = f"Column '{column}' (label)"
-    raw = frame[column]
-    if raw.dtype == pl.String:
-        words = raw.str.strip_chars().cast(pl.Float64, strict=False)
-        if words.null_count() == len(raw) and 2 <= raw.n_unique() <= 3 and raw.str.to_lowercase().is_in(
-                ["true", "false"]).sum() == 0 and raw.drop_nulls().str.len_chars().sum():
-            values = " and ".join(f"'{value[:40]}'" for value in sorted(raw.drop_nulls().unique())[:3])
-            raise DataError(f"{what} must hold numbers, 1 for positive and 0 for negative; got the words {values}. "
-                            "Replace them by 1 and 0 in the file, or choose another label column.")
-    values = numbers(raw, what=what)
-    empty = np.isnan(values)
-    if empty.any():
-        raise DataError(f"{what} is empty in {empty.sum():,} of {len(values):,} rows, first in data row "
-                        f"{np.argmax(empty) + 1:,}. Every row needs a label: fill the cells or remove the rows.")
-    return (values >= description.label.at_least).astype(np.float32)
 
 
 def _check_classes(label: np.ndarray, split: str, frame: pl.DataFrame, description: DataDescription) -> None:
@@ -152,7 +155,18 @@ def _read_text(path: Path, description: DataDescription) -> pl.DataFrame:
     if frame.height != shape.lines:
         raise DataError(f"{path.name} has {shape.lines:,} lines, but {frame.height:,} rows could be read. A quote may "
                         "be open: write the file again with quotes around cells that hold the delimiter.")
-    return frame[1:] if description.header else frame
+    frame = frame[1:] if description.header else frame
+    commas = [column.name for column in description.columns if column.decimal == ","]
+    return frame.with_columns(_with_points(frame[name]) for name in commas)
+
+
+def _with_points(raw: pl.Series) -> pl.Series:
+    """A column of decimal commas, written with points. Raises DataError where a cell has a point already."""
+    cells = raw.drop_nulls().unique().to_list()
+    try:
+        return raw.replace(cells, [with_point(cell) for cell in cells])
+    except DataError as error:
+        raise DataError(f"Column '{raw.name}': {error}") from None
 
 
 def _read_parquet(path: Path, description: DataDescription) -> pl.DataFrame:

@@ -49,7 +49,7 @@ def _repeated(train: pl.DataFrame, test: pl.DataFrame, description: DataDescript
 def _as_read(raw: pl.Series, column: Column) -> pl.Series:
     """What a column's cells mean, so that files of different types and spellings compare."""
     what = f"Column '{column.name}' ({column.role})"
-    if column.role in (Role.NUMBER, Role.LABEL):
+    if column.role in (Role.NUMBER, Role.LABEL, Role.WEIGHT):
         return pl.Series(column.name, numbers(raw, what=what)).fill_nan(None)
     return categories(raw, what=what)
 
@@ -78,8 +78,8 @@ def told_by(raw: pl.Series, column: Column, label: np.ndarray) -> float:
     nothing; numbers in groups of equal size, and by their size as well. Lists are as good as the mean of their values.
     """
     what = f"Column '{column.name}' ({column.role})"
-    if column.role in (Role.NUMBER, Role.TIME):
-        values = numbers(raw, what=what) if column.role is Role.NUMBER else times(raw, what=what)
+    if column.role in (Role.NUMBER, Role.TIME, Role.WEIGHT):
+        values = times(raw, what=what) if column.role is Role.TIME else numbers(raw, what=what)
         present = ~np.isnan(values)
         if not present.any():
             return 0.5

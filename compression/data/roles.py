@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from compression.data.cells import MISSING, list_in
+from compression.data.cells import COMMA_NUMBER, MISSING, NUMBER, list_in
 from compression.data.column_names import (
     MAYBE,
     ROW_KEYS,
@@ -30,9 +30,12 @@ from compression.spec.errors import DataError
 MULTI_SEPARATORS = ("|", ";", " ", ",")
 EPOCH = ((5e8, 5e9), (5e11, 5e12), (5e14, 5e15))  # seconds, milliseconds, microseconds since 1970
 MANY_IDS, DENSE = 100, 0.3  # whole numbers of a headerless table are ids where so many fill so much of their range
+TEXT_CHARS, TEXT_WORDS = 30, 5  # of half the cells of free text
+SOME_COMMAS = 0.2  # share of cells with a decimal comma, as in a column of prices
 LISTS = 200  # cells that are looked at for lists in brackets
 FEWEST_ROWS = 20  # by which a column is told to count the rows
 MOST_PARTS, FEW_WEIGHTS, MOST_GRADES = 10, 20, 10
+NUMERIC = (Role.NUMBER, Role.LABEL, Role.WEIGHT)
 COUNT = "cnt"  # a label where nothing else says what happened
 FEW_NUMBERS = 31  # whole numbers with at most so many values are categories
 
@@ -45,6 +48,7 @@ class _Facts:
     values: pl.Series  # text, null where missing
     numbers: pl.Series | None  # float64 where every present value is a number
     distinct: int
+    decimal: str = "."
 
     @property
     def whole(self) -> bool:
@@ -85,13 +89,22 @@ def described_frame(frame: pl.DataFrame, file: str, name: str, *, format: str, d
             roles[fact.name] = (Role.IGNORE, " ")
     if label:
         roles[label.name] = (Role.LABEL, " ")
-    columns = tuple(Column(name=column, role=role, separator=separator) for column, (role, separator) in roles.items())
+    decimals = {fact.name: fact.decimal for fact in facts}
+    columns = tuple(Column(name=column, role=role, separator=separator,
+                           decimal=decimals[column] if role in NUMERIC else ".")
+                    for column, (role, separator) in roles.items())
     timed = next((fact for fact in facts if roles[fact.name][0] is Role.TIME), None)
     by_time = timed is not None and timed.distinct >= 20 and timed.values.null_count() == 0
     return DataDescription(name=name, files={"all": file}, format=format, header=header, columns=columns,
                            delimiter=None if delimiter in (None, "\t" if format == "tsv" else ",") else delimiter,
-                           label=Label(column=label.name, at_least=_at_least(label)) if label else NO_LABEL,
-                           split=Split(kind="time" if by_time else "random"))
+                           label=_label(label) if label else NO_LABEL,
+                           split=Split() if by_time else Split(kind="random"))
+
+
+def _label(fact: _Facts) -> Label:
+    """The label; from where on it is positive is left to the task, but for a scale, of which its values say more."""
+    at_least = _at_least(fact)
+    return Label(column=fact.name) if at_least == 1 else Label(column=fact.name, at_least=at_least)
 
 
 def _facts(column: pl.Series) -> _Facts:
@@ -101,9 +114,27 @@ def _facts(column: pl.Series) -> _Facts:
         pl.when(pl.first() != "").then(pl.first())).to_series()
     present = text.drop_nulls()
     present = present.filter(~present.str.to_lowercase().is_in(MISSING))
+    decimal = "," if column.dtype == pl.String and _has_commas(present) else "."
+    if decimal == ",":
+        present = present.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True)
     cast = present.str.replace("(?i)^true$", "1").str.replace("(?i)^false$", "0").cast(pl.Float64, strict=False)
     numeric = cast if len(present) and not cast.null_count() else None
-    return _Facts(column.name, text, numeric, present.n_unique())
+    return _Facts(column.name, text, numeric, present.n_unique(), decimal)
+
+
+def _has_commas(present: pl.Series) -> bool:
+    """Whether every text is a number with a decimal comma or a whole one, and some comma can be no other mark.
+
+    1,234 alone may be a number of thousands, and 3,45,7 is a list.
+    """
+    decimal = present.str.contains(r"^[+-]?[\d.]+,\d*$")
+    telling = present.str.contains(r"^[+-]?\d*\.?\d+,(\d{1,2}|\d{4,})$").any()
+    if not decimal.any() or not telling or decimal.mean() < SOME_COMMAS:
+        return False
+    return all(COMMA_NUMBER.fullmatch(cell) and not (NUMBER.fullmatch(cell) and "." in cell)
+               for cell in present.unique())
+
+
 
 
 def _role(fact: _Facts, dtype: pl.DataType) -> tuple[Role, str]:
@@ -132,6 +163,8 @@ def _role(fact: _Facts, dtype: pl.DataType) -> tuple[Role, str]:
         few = fact.whole and fact.distinct <= min(FEW_NUMBERS, max(2, rows // 2)) and (
             fact.distinct <= 2 or not is_of_quantities(fact.name))
         return (Role.CATEGORY if few or (fact.whole and is_of_codes(fact.name)) else Role.NUMBER), " "
+    if _is_free_text(fact):
+        return Role.IGNORE, " "
     separator = _multi_separator(fact)
     if separator:
         return Role.MULTI, separator
@@ -169,6 +202,14 @@ def _readable_as_time(fact: _Facts, dtype: pl.DataType) -> bool:
     except DataError:
         return False
     return True
+
+
+def _is_free_text(fact: _Facts) -> bool:
+    """Whether cells are sentences: long, of several words, and not the same few again and again."""
+    present = fact.values.drop_nulls().head(LISTS)
+    return (fact.distinct > FEW_NUMBERS and present.str.len_chars().median() >= TEXT_CHARS
+            and (present.str.count_matches(r"\s+").median() + 1) >= TEXT_WORDS
+            and not any(list_in(cell) is not None for cell in present))
 
 
 def _multi_separator(fact: _Facts) -> str | None:

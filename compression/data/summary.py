@@ -113,7 +113,7 @@ def _summarise_column(column: Column, splits: dict[str, pl.DataFrame]) -> Column
     raw = {split: frame[column.name] for split, frame in splits.items()}
     if column.role in (Role.IGNORE, Role.TIME):
         return ColumnSummary(name=column.name, role=column.role, missing=sum(_empty(part) for part in raw.values()))
-    if column.role in (Role.NUMBER, Role.LABEL):
+    if column.role in (Role.NUMBER, Role.LABEL, Role.WEIGHT):
         values = {split: numbers(part, what=what) for split, part in raw.items()}
         if column.role is Role.NUMBER:
             _check_as_read(column, values)

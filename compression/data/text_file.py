@@ -10,9 +10,7 @@ Ingest parses with polars what is found whole here; predict.py, which has this f
 from __future__ import annotations
 
 import codecs
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -37,8 +35,19 @@ MAGIC = {b"PAR1": "a Parquet file; set format: parquet",
          b"\x80\x04\x95": "a Python pickle, which is never loaded; write the rows as CSV or Parquet",
          b"\x80\x05\x95": "a Python pickle, which is never loaded; write the rows as CSV or Parquet",
          b"\x80\x02": "a Python pickle, which is never loaded; write the rows as CSV or Parquet",
-         b"\xff\xfe": "text in UTF-16; save it as UTF-8",
-         b"\xfe\xff": "text in UTF-16; save it as UTF-8"}
+         b"\x89PNG": "a picture (PNG)",
+         b"\xff\xd8\xff": "a picture (JPEG)",
+         b"GIF8": "a picture (GIF)",
+         b"%PDF": "a PDF; export its tables as CSV",
+         b"\x93NUM": "a NumPy array; write it as CSV or Parquet with names of columns",
+         b"\x89HDF": "an HDF5 file; write its table as CSV or Parquet",
+         b"ARRO": "a Feather or Arrow file; write it as Parquet",
+         b"ORC": "an ORC file; write it as Parquet",
+         b"Obj\x01": "an Avro file; write it as Parquet",
+         b"SQLi": "an SQLite database; export the table as CSV",
+         b"\xd0\xcf\x11\xe0": "an old Excel file; save the sheet as CSV",
+         b"\xff\xfe": "text in UTF-16; set encoding: utf-16",
+         b"\xfe\xff": "text in UTF-16; set encoding: utf-16"}
 
 
 @dataclass(frozen=True)
@@ -222,23 +231,6 @@ def too_many_columns(path: Path, columns: int, delimiter: str) -> DataError:
                      "multi column.")
 
 
-@contextmanager
-def single_delimiter(path: Path, delimiter: str | None) -> Iterator[tuple[Path, str | None]]:
-    """The file with one character between its cells: `::`, as in MovieLens-1M, becomes a tab. Raises DataError."""
-    if delimiter is None or len(delimiter) == 1:
-        yield path, delimiter
-        return
-    with tempfile.TemporaryDirectory(prefix="delimited-", dir=path.parent) as folder:
-        plain = Path(folder) / path.name
-        with path.open("rb") as source, plain.open("wb") as out:
-            for line in source:
-                if b"\t" in line:
-                    raise DataError(f"{path.name} holds tabs beside the delimiter {delimiter!r}, so its cells can't be "
-                                    "told apart. Write it again as CSV.")
-                out.write(line.replace(delimiter.encode(), b"\t"))
-        yield plain, "\t"
-
-
 def check_magic(path: Path, head: bytes) -> None:
     """Raise DataError where the first bytes are those of another kind of file."""
     for magic, what in MAGIC.items():
@@ -298,9 +290,14 @@ def _nul(path: Path, at: int) -> DataError:
                      "Save it as CSV in UTF-8, or as Parquet with format: parquet.")
 
 
-def _not_utf8(path: Path, at: int) -> DataError:
-    return DataError(f"{path.name} is not UTF-8 text: byte {at:,} can't be read. It may be binary, or text in another "
-                     "encoding such as Latin-1. Save it as UTF-8.")
+class NotUtf8(DataError):
+    """Text of which a person has to say the encoding; no byte of it says so."""
+
+
+def _not_utf8(path: Path, at: int) -> NotUtf8:
+    return NotUtf8(f"{path.name} is not UTF-8 text: byte {at:,} can't be read. It may be binary, or text in another "
+                   "encoding such as Latin-1. Set encoding: cp1252 (Western European, of Windows and Excel), latin-1, "
+                   "or the one it was written in; or save it as UTF-8.")
 
 
 def _complain_of_quotes(path: Path, still_open: bool) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compression.data.scores import midranks
+from compression.data.scores import midranks, share_below
 from compression.measure.estimates import Interval, around, wilson
 
 MIN_OF_A_CLASS = 10  # rows; fewer show too little of how far the class spreads
@@ -20,14 +20,17 @@ MIN_OF_A_CLASS = 10  # rows; fewer show too little of how far the class spreads
 
 @dataclass(frozen=True)
 class AucComponents:
-    """Structural components of positives (P,) and negatives (Q,); their mean is the AUC."""
+    """Structural components of positives (P,) and negatives (Q,), and the weights of the rows where they have some;
+    the (weighted) mean of either is the AUC."""
 
     positive: np.ndarray
     negative: np.ndarray
+    positive_weight: np.ndarray | None = None
+    negative_weight: np.ndarray | None = None
 
     @property
     def auc(self) -> float:
-        return float(self.positive.mean())
+        return float(np.average(self.positive, weights=self.positive_weight))
 
     @property
     def interval(self) -> Interval | None:
@@ -38,7 +41,7 @@ class AucComponents:
     def logit_interval(self) -> Interval | None:
         """Of the AUC on the scale of its logit, which keeps it in [0, 1]; at 0 and 1 Wilson's over the smaller class.
         """
-        auc, fewer = self.auc, min(len(self.positive), len(self.negative))
+        auc, fewer = self.auc, min(count for _, count in self._spread())
         if fewer < MIN_OF_A_CLASS:
             return None
         if auc in (0.0, 1.0):
@@ -47,23 +50,39 @@ class AucComponents:
         return None if ends is None else tuple(float(1 / (1 + np.exp(-end))) for end in ends)
 
     def _around(self, value: float, *, scale: float) -> Interval | None:
-        parts = (self.positive, self.negative)
-        if min(map(len, parts)) < MIN_OF_A_CLASS:
+        spread = self._spread()
+        if min(count for _, count in spread) < MIN_OF_A_CLASS:
             return None
-        variances = np.array([part.var(ddof=1) / len(part) for part in parts])
-        total = variances.sum()
+        total = sum(variance for variance, _ in spread)
         if total == 0:
             return None
-        degrees = total**2 / sum(own**2 / (len(part) - 1) for own, part in zip(variances, parts, strict=True))
+        degrees = total**2 / sum(variance**2 / (count - 1) for variance, count in spread)
         return around(value, float(np.sqrt(total)) / scale, degrees)  # Welch's degrees of freedom
+
+    def _spread(self) -> list[tuple[float, float]]:
+        """(variance of the mean, rows) of either class; with weights the rows that count, (Σw)² / Σw²."""
+        found = []
+        for part, weight in ((self.positive, self.positive_weight), (self.negative, self.negative_weight)):
+            if weight is None:
+                found.append((part.var(ddof=1) / len(part) if len(part) > 1 else 0.0, len(part)))
+                continue
+            shares = weight / weight.sum(dtype=np.float64)
+            count = 1 / (shares @ shares)
+            variance = float(((shares * (part - shares @ part)) ** 2).sum())
+            found.append((variance * count / (count - 1) if count > 1 else 0.0, count))
+        return found
 
     def minus(self, other: AucComponents) -> AucComponents:
         """Components of the difference of two AUCs over the same rows."""
-        return AucComponents(self.positive - other.positive, self.negative - other.negative)
+        return AucComponents(self.positive - other.positive, self.negative - other.negative, self.positive_weight,
+                             self.negative_weight)
 
 
-def auc_components(scores: np.ndarray, positive: np.ndarray) -> AucComponents:
-    """Components of scores (N,) with positives marked by a mask (N,) bool; both classes must occur."""
+def auc_components(scores: np.ndarray, positive: np.ndarray, weight: np.ndarray | None = None) -> AucComponents:
+    """Components of scores (N,) with positives marked by a mask (N,) bool; both classes must occur, and count."""
+    if weight is not None:
+        above, below, own, others = scores[positive], scores[~positive], weight[positive], weight[~positive]
+        return AucComponents(share_below(above, below, others), 1.0 - share_below(below, above, own), own, others)
     above, below = scores[positive], scores[~positive]
     n_positive, n_negative = len(above), len(below)
     ranks = midranks(scores)

@@ -49,10 +49,15 @@ def around(value: float, error: float, degrees: float) -> Interval | None:
     return float(value - half), float(value + half)
 
 
-def mean_interval(values: np.ndarray) -> Interval | None:
-    """Of the mean of values without bounds."""
+def mean_interval(values: np.ndarray, weight: np.ndarray | None = None) -> Interval | None:
+    """Of the (weighted) mean of values without bounds."""
     if len(values) < MIN_UNITS or np.ptp(values) <= _ROUNDING:
         return None
+    if weight is not None:
+        shares = _shares(values, weight)
+        units, mean = 1 / (shares @ shares), shares @ values
+        error = np.sqrt(((shares * (values - mean)) ** 2).sum() * units / (units - 1)) if units >= MIN_UNITS else 0.0
+        return around(mean, error, units - 1)
     return around(values.mean(), values.std(ddof=1) / np.sqrt(len(values)), len(values) - 1)
 
 
@@ -114,4 +119,4 @@ def paired_interval(differences: np.ndarray, weight: np.ndarray | None = None) -
 
 def _shares(values: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
     """The weights, summing to 1."""
-    return np.full(len(values), 1 / len(values)) if weight is None else weight / weight.sum()
+    return np.full(len(values), 1 / len(values)) if weight is None else weight / weight.sum(dtype=np.float64)

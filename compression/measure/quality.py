@@ -9,6 +9,9 @@ users), and say how far the value would move on other rows of the same kind, not
     hit_rate_10, ndcg_10   mean over users of equal weight (ranking.py)
     calibration_error   no interval: the noise of its bins moves the value itself, by as much as it spreads
 
+Where rows have weights, metrics of rows (auc, logloss, calibration_error) count each row by its own; metrics of users
+rank what was shown to each and count it once, whatever its weight.
+
 estimates.py has the formulas; docs/results/coverage.md shows how often the intervals hold the truth.
 """
 
@@ -53,8 +56,9 @@ def measure_quality(
     """
     scores = _checked(scores, rows, "scores")
     baseline = None if baseline_scores is None else _checked(baseline_scores, rows, "scores of the baseline")
-    positives = int((rows.label > 0.5).sum())
-    if positives in (0, len(rows)):
+    counted = rows.label if rows.weight is None else rows.label[rows.weight > 0]
+    positives = int((counted > 0.5).sum())
+    if positives in (0, len(counted)):
         raise MeasureError(
             f"All {len(rows)} rows of the {split} split have the label {int(positives > 0)}; "
             f"{METRICS[TASKS[task].primary_metric].title} needs both classes. "
@@ -79,12 +83,15 @@ def _same(scores: np.ndarray, baseline: np.ndarray, *, order_only: bool) -> bool
 
 
 def auc(scores: np.ndarray, baseline: np.ndarray | None, rows: Rows) -> Estimate:
-    """Area under the ROC curve, ties count one half. Source: DeLong et al. 1988, computed as in Sun & Xu 2014."""
+    """Area under the ROC curve, ties count one half; rows count by their weight.
+
+    Source: DeLong et al. 1988, computed as in Sun & Xu 2014.
+    """
     positive = rows.label > 0.5
-    components = auc_components(scores, positive)
+    components = auc_components(scores, positive, rows.weight)
     difference, interval = None, None
     if baseline is not None:
-        paired = components.minus(auc_components(baseline, positive))
+        paired = components.minus(auc_components(baseline, positive, rows.weight))
         difference, interval = paired.auc, paired.interval
     return Estimate(components.auc, len(rows), components.logit_interval, difference, interval)
 
@@ -92,13 +99,14 @@ def auc(scores: np.ndarray, baseline: np.ndarray | None, rows: Rows) -> Estimate
 def logloss(scores: np.ndarray, baseline: np.ndarray | None, rows: Rows) -> Estimate:
     """Mean of −log p of what happened, natural logarithm, p kept within [1.2e-7, 1 − 1.2e-7]."""
     loss = row_loss(scores, rows.label, margin=_EPS)
-    interval = mean_interval(loss)
+    value, interval = float(np.average(loss, weights=rows.weight)), mean_interval(loss, rows.weight)
     if interval is not None:
         interval = (max(0.0, interval[0]), interval[1])
     if baseline is None:
-        return Estimate(float(loss.mean()), len(rows), interval)
+        return Estimate(value, len(rows), interval)
     paired = loss - row_loss(baseline, rows.label, margin=_EPS)
-    return Estimate(float(loss.mean()), len(rows), interval, float(paired.mean()), paired_interval(paired))
+    return Estimate(value, len(rows), interval, float(np.average(paired, weights=rows.weight)),
+                    paired_interval(paired, rows.weight))
 
 
 def gauc(scores: np.ndarray, baseline: np.ndarray | None, rows: Rows) -> Estimate | None:
@@ -136,17 +144,31 @@ def calibration_error(scores: np.ndarray, baseline: np.ndarray | None, rows: Row
     a perfectly calibrated model an error above 0, of the order of 0.8·√(rate·20 / N), which an interval around the
     value would not hold. Source: Naeini et al. 2015.
     """
-    value = _mean_gap(scores, rows.label)
-    return Estimate(value, len(rows), difference=None if baseline is None else value - _mean_gap(baseline, rows.label))
+    value = _mean_gap(scores, rows)
+    return Estimate(value, len(rows), difference=None if baseline is None else value - _mean_gap(baseline, rows))
 
 
-def _mean_gap(scores: np.ndarray, label: np.ndarray) -> float:
-    n = len(scores)
+def _mean_gap(scores: np.ndarray, rows: Rows) -> float:
+    if rows.weight is not None:
+        return _weighted_gap(scores, rows.label, rows.weight.astype(np.float64))
+    n, label = len(scores), rows.label
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]
     group = np.concatenate([[0], np.cumsum(ordered[1:] != ordered[:-1])])
     rate = (np.bincount(group, weights=label[order]) / np.bincount(group))[group]
     return float(np.abs(np.bincount(np.arange(n) * N_BINS // n, weights=ordered - rate)).sum() / n)
+
+
+def _weighted_gap(scores: np.ndarray, label: np.ndarray, weight: np.ndarray) -> float:
+    """As without weights; a bin holds a twentieth of the weight, as near as whole rows come to it."""
+    order = np.argsort(scores, kind="stable")
+    ordered, weight = scores[order], weight[order]
+    group = np.concatenate([[0], np.cumsum(ordered[1:] != ordered[:-1])])
+    held = np.bincount(group, weights=weight)
+    rate = (np.bincount(group, weights=label[order] * weight) / np.where(held > 0, held, 1))[group]
+    place = (np.cumsum(weight) - weight / 2) / weight.sum()
+    gaps = np.bincount((place * N_BINS).astype(np.int64), weights=weight * (ordered - rate), minlength=N_BINS)
+    return float(np.abs(gaps).sum() / weight.sum())
 
 
 def _checked(scores: np.ndarray, rows: Rows, what: str) -> np.ndarray:

@@ -15,6 +15,7 @@ from compression.data.columns import texts
 from compression.data.dataset import Dataset, Rows
 from compression.data.encode import load_dataset
 from compression.data.ingest import read_splits
+from compression.data.made import without_made
 from compression.data.vocabulary import Vocabulary
 from compression.measure.quality import QUALITY, measure_quality
 from compression.measure.ratings import as_chances
@@ -74,7 +75,9 @@ def first_look(model_folder: Path, data_folder: Path, *, scratch: Path, report: 
     except (DataError, MeasureError) as error:
         return FirstLook(problem=str(error))
     known = dataset.splits["train"].label if len(dataset.splits["train"]) else rows.label
-    lines = [own, _measured(CONSTANT, np.full(len(rows), float(known.mean())), rows, dataset)]
+    counted = dataset.splits["train"].weight if len(dataset.splits["train"]) else rows.weight
+    mean = float(np.average(known, weights=counted))
+    lines = [own, _measured(CONSTANT, np.full(len(rows), mean), rows, dataset)]
     if len(dataset.splits["train"]):
         report(Progress(stage="train", message="a logistic regression to compare with"))
         lines.append(_measured(REGRESSION, regression_scores(loaded.signature, data_folder, dataset.description,
@@ -110,18 +113,23 @@ def described_as_read(signature: Signature, description: DataDescription) -> Dat
     roles = {"number": Role.NUMBER, "category": Role.CATEGORY, "multi": Role.MULTI}
 
     def read(column: Column) -> Column:
-        if column.role in (Role.LABEL, Role.TIME) or column.name == description.label.column:
+        if column.role in (Role.LABEL, Role.TIME, Role.WEIGHT) or column.name == description.label.column:
             return column
         kind = kinds.get(column.name)
         if kind == "category" and column.role in (Role.USER, Role.ITEM, Role.CATEGORY):
             return column
         return column.model_copy(update={"role": roles[kind] if kind else Role.IGNORE})
 
+    if description.history and description.history.column not in kinds:
+        description = without_made(description.model_copy(update={"negatives": None})).model_copy(
+            update={"history": None, "negatives": description.negatives})
     columns = tuple(read(column) for column in description.columns)
     kept = description.model_copy(update={"columns": columns})
-    if description.by_role(Role.USER) and not kept.by_role(Role.USER):  # the split needs them
-        columns = tuple(column if column.role is not Role.USER else now
-                        for column, now in zip(description.columns, columns, strict=True))
+    needed = (Role.USER, Role.ITEM) if description.made_columns else (Role.USER,)  # by the split, or to make rows
+    for role in needed:
+        if description.by_role(role) and not kept.by_role(role):
+            columns = tuple(column if column.role is role else now
+                            for column, now in zip(description.columns, columns, strict=True))
     return kept.model_copy(update={"columns": columns})
 
 

@@ -71,6 +71,7 @@ class Session:
         self.checkpoint, self.checkpoint_seconds = checkpoint, checkpoint_seconds
         self.loss, self.stopping = task_loss(task), TASKS[task].stopping
         self.valid_label = valid.label.cpu().numpy()
+        self.valid_weight = None if valid.weight is None else valid.weight.cpu().numpy()
         # BatchNorm has no variance over one row: a last batch of one is left out, another row in each epoch
         batch = params.batch_size
         self.steps = max(1, len(rows) // batch + (len(rows) % batch > 1))
@@ -138,7 +139,7 @@ class Session:
         batch, label = self.rows.take(index)
         with _autocast(self.device, self.params.precision):
             logits = self.model(batch)
-        loss = self.loss(logits, label)
+        loss = self.loss(logits, label, self.rows.weight_of(index))
         self.loss_sum += loss.detach()
         for hook in self.hooks:
             loss = hook.loss(batch, logits, label, loss)
@@ -174,7 +175,7 @@ class Session:
     def _validate(self, epoch: int, train_loss: float | None) -> EpochScore:
         """The validation scores after an epoch."""
         logits = score_rows(self.model, self.valid, tick=self._tick)
-        scores = validation_scores(self.stopping, logits, self.valid_label)
+        scores = validation_scores(self.stopping, logits, self.valid_label, self.valid_weight)
         if not all(math.isfinite(value) for value in scores.values() if value is not None):
             raise ModelError(self._diverged() if epoch else "The model gives scores that are not finite numbers before "
                              "training begins: its weights, or a number column of the dataset, hold extreme values.")

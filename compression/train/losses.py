@@ -1,4 +1,4 @@
-"""Losses by the name that a task gives them: (logits (B,), label (B,)) → scalar."""
+"""Losses by the name that a task gives them: (logits (B,), label (B,), weight (B,) of mean 1 or None) → scalar."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch.nn import functional
 from compression.spec.errors import ModelError
 from compression.spec.task import TASKS
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[..., Tensor]
 
 
-def binary_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
+def binary_cross_entropy(logits: Tensor, label: Tensor, weight: Tensor | None = None) -> Tensor:
     """Mean of −log p of what happened, computed from logits so that a confident row can't overflow."""
-    return functional.binary_cross_entropy_with_logits(logits.float(), label)
+    return functional.binary_cross_entropy_with_logits(logits.float(), label, weight)
 
 
 LOSSES: dict[str, Loss] = {"binary_cross_entropy": binary_cross_entropy}

@@ -18,14 +18,14 @@ NUMBERS = (
     Break(
         "auc-sign", "The difference of AUC has the wrong sign.",
         "compression/measure/quality.py",
-        "paired = components.minus(auc_components(baseline, positive))",
-        "paired = auc_components(baseline, positive).minus(components)",
+        "paired = components.minus(auc_components(baseline, positive, rows.weight))",
+        "paired = auc_components(baseline, positive, rows.weight).minus(components)",
         ("tests/measure/test_quality.py",)),
     Break(
         "calibration-sign", "The difference of calibration error has the wrong sign.",
         "compression/measure/quality.py",
-        "value - _mean_gap(baseline, rows.label))",
-        "_mean_gap(baseline, rows.label) - value)",
+        "value - _mean_gap(baseline, rows))",
+        "_mean_gap(baseline, rows) - value)",
         ("tests/measure/test_quality.py",)),
     Break(
         "student-means", "Intervals of means use 1.96 in place of Student's t.",
@@ -61,8 +61,8 @@ NUMBERS = (
     Break(
         "delong-negatives", "The variance of an AUC difference forgets the baseline's negatives.",
         "compression/measure/delong.py",
-        "self.negative - other.negative)",
-        "self.negative)",
+        "self.negative - other.negative, self.positive_weight",
+        "self.negative, self.positive_weight",
         ("tests/measure/test_quality.py",)),
     Break(
         "exactly-nothing", "Equal scores no longer differ by exactly nothing.",

@@ -240,7 +240,7 @@ def _parquet(folder: Path) -> Path:
     (b"PK\x03\x04abc", "it is a zip archive or a spreadsheet; unpack it"),
     (b"\x1f\x8b\x08abc", "is packed with gzip, but is cut or damaged"),
     (b"PAR1abcPAR1", "it is a Parquet file; set format: parquet"),
-    ("click,user\n".encode("utf-16"), "it is text in UTF-16; save it as UTF-8"),
+    ("click,user\n".encode("utf-16"), "it is text in UTF-16; set encoding: utf-16"),
 ])
 def test_binary_junk_is_told_apart(tmp_path, junk, said):
     assert said in message(write_data(tmp_path, text=junk))

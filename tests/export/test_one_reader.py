@@ -56,7 +56,7 @@ class Scored:
 
     def predict(self, rows: Path, capsys) -> np.ndarray:
         """What predict.py prints, run as a module that knows nothing of RecPress's own reader."""
-        for name in ("cells", "text_file", "predict"):
+        for name in ("cells", "json_text", "text_file", "text_form", "predict"):
             sys.modules.pop(name, None)
         path = list(sys.path)
         try:
@@ -142,6 +142,25 @@ def where_needed(cell: str) -> str:
 PLAIN = {"user": [f"u{k}" for k in range(9)] + [""], "item": ["i1", "i2", "i 3", "", "i5"],
          "age": ["1.5", "-2", "", "NA", "1e-3", "+4", " 7 ", "true", "False", ".5", "9."],
          "tags": ["a", "a b", "b  c", "", "c a b", "a b c d e"]}
+def objects() -> list[dict]:
+    """Rows as JSON or Python has them."""
+    return [{"label": k % 2, "user": f"it's {DRAW.integers(5)}", "item": [True, False, None][k % 3],
+             "age": [1, 2.5, None, -1e-7][k % 4], "tags": [["New York", "b"], [], ["c", "é"]][k % 3]}
+            for k in range(N)]
+
+
+def accented() -> str:
+    return csv_text(table(PLAIN | {"item": ["Zürich", "Genève", "Malmö", ""]}))
+
+
+def with_decimal_commas(folder: Path) -> Path:
+    """The dataset, with commas in the numbers of age."""
+    content = yaml.safe_load((folder / "data.yaml").read_text())
+    next(one for one in content["columns"] if one["name"] == "age")["decimal"] = ","
+    (folder / "data.yaml").write_text(yaml.safe_dump(content))
+    return folder
+
+
 ODD_NUMBERS = ["7", "7.0", "7.00", "007", "7.", "1.10", "1.1", "1e5", "100000", "1e-07", "1e-7", "0.0000001", "1E+20",
                "1e+20", "1.0E20", "True", "true", "TRUE", "False", "false", "-0.0", "0", "10000000000000000", "1e+16",
                "2024-05-31", "2024-05-31 00:00:00", "2024-05-31T17:45:00", "2024-05-31 17:45:00.000000", "05/31/2024",
@@ -194,6 +213,17 @@ TEXT_CASES = {
          "band": [7.0, 1.5, 1e20, 1e-7, 3][k % 5]}).replace("}", ', "band": 1.5}') + "\n" for k in range(N))
         for _ in range(2)),
         ROLES | {"band": "category"}, format="jsonl"),
+    "a JSON array": lambda folder: write(folder, *(json.dumps(objects(), indent=1) for _ in range(2)), ROLES,
+                                         format="jsonl"),
+    "dictionaries of Python": lambda folder: write(folder, *("\n".join(map(str, objects())) for _ in range(2)), ROLES,
+                                                   format="jsonl"),
+    "ends by a return": lambda folder: write(folder, *(csv_text(table(PLAIN), end="\r") for _ in range(2)), ROLES),
+    "Latin-1": lambda folder: write(folder, *(accented().encode("latin-1") for _ in range(2)), ROLES,
+                                    encoding="latin-1"),
+    "UTF-16": lambda folder: write(folder, *(accented().encode("utf-16") for _ in range(2)), ROLES, encoding="utf-16"),
+    "decimal commas": lambda folder: with_decimal_commas(write(
+        folder, *(csv_text(table(PLAIN | {"age": ["1,5", "-2", "", "1.234,25", "3,"]}), ";") for _ in range(2)), ROLES,
+        delimiter=";")),
 }
 
 
@@ -309,6 +339,22 @@ def test_the_download_of_a_split_is_scored_as_it_was_measured(case, tmp_path, ca
     scored.check(export_split_csv(scored.folder, "test", tmp_path / "test.csv"), capsys)
 
 
+def with_history(folder: Path) -> Path:
+    lines = [f"{k % 3 % 2},u{k % 7},i{k % 11},{k // 2}" for k in range(N)]
+    text = "label,user,item,time\n" + "\n".join(lines) + "\n"
+    roles = {"label": "label", "user": "user", "item": "item", "time": "time", "past": "multi"}
+    return write(folder, text, text, roles,
+                 history={"column": "past", "last": 3})
+
+
+def test_a_history_is_read_where_the_rows_have_it_and_else_said_to_be_missing(tmp_path, capsys):
+    scored = Scored(with_history(tmp_path / "data"), tmp_path)
+    scored.check(export_split_csv(scored.folder, "test", tmp_path / "test.csv"), capsys)
+    done = subprocess.run([sys.executable, scored.bundle / "predict.py", scored.folder / "test-rows"],
+                          capture_output=True, text=True)
+    assert done.returncode == 2 and "It is the last 3 items that the user chose before the row" in done.stderr
+
+
 @pytest.fixture
 def plain(tmp_path) -> Scored:
     return Scored(TEXT_CASES["plain"](tmp_path / "data"), tmp_path)
@@ -321,7 +367,7 @@ def plain(tmp_path) -> Scored:
     ("user,item,age,tags,age\nu1,i1,1,a,2\n", "the column 'age'; rows.csv has the column several times"),
     ("user,item,age,tags\nu1,i1,1\n", "rows.csv: line 2 has 3 cells, but the first line has 4"),
     ('user,item,age,tags\n"u1,i1,1,a\nu2,i2,2,b,c\n', "a quote is opened and never closed"),
-    ('{"user": "u1", "item": {"a": 1}}\n', "rows.csv: line 1 is no JSON object of single values and lists"),
+    ('{"user": "u1", "item": {"a": 1}}\n', "rows.csv: object 1 holds something other than single values and lists"),
     ('{"user": ["u1"], "item": "i1", "age": 1, "tags": []}\n', "Column 'user' must hold single values; got a list"),
     ("PAR1", "rows.csv is a Parquet file; predict.py reads CSV and JSON lines"),
 ])

@@ -8,6 +8,8 @@ from typing import Any
 import streamlit as st
 
 from compression.data.formats import FORMATS
+from compression.data.propose import notes_on
+from compression.data.text_file import NotUtf8
 from compression.spec.data_description import DataDescription
 from compression.spec.errors import RecPressError
 from compression.spec.records import ImportDataSpec
@@ -15,6 +17,7 @@ from jobs.submit import submit
 from storage.store import Store
 from ui.datasets import preview
 from ui.datasets.columns_editor import draw_columns, draw_label_and_split, edited_description
+from ui.datasets.made import draw_made
 from ui.server.uploads import TABLES, Upload
 from ui.shared.escape import escaped
 from ui.shared.format import human_bytes, plural
@@ -24,6 +27,10 @@ from ui.shared.table import draw_dataframe
 from ui.shared.uploader import clear_uploader, uploader
 
 UPLOAD = "datasets.upload"
+ENCODINGS = {"cp1252": "Windows-1252: Western European, Excel", "latin-1": "Latin-1 (ISO 8859-1)",
+             "utf-16": "UTF-16: Excel’s Unicode text", "cp1250": "Windows-1250: Central European",
+             "cp1251": "Windows-1251: Cyrillic", "gb18030": "GB 18030: Chinese", "big5": "Big5: Chinese, traditional",
+             "shift_jis": "Shift JIS: Japanese", "euc_kr": "EUC-KR: Korean"}
 DELIMITERS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar", " ": "space"}
 
 
@@ -33,8 +40,9 @@ def draw_upload(store: Store) -> None:
     page_title("Add a dataset", "One table that RecPress splits, or tables for train, valid and test.")
     files = uploader("Data files", kind="data", key=UPLOAD)
     if not files:
-        st.caption("CSV, TSV, Parquet, JSON lines, libsvm or libFM (with .query sizes), or lists of users and items; "
-                   "packed with gzip or zstd, or not. Files of MovieLens, Criteo, Avazu, Amazon, RecBole and NCF are "
+        st.caption("CSV, TSV, Parquet, JSON (lines or an array), libsvm, libFM or libffm (with .query sizes), TREC "
+                   "judgements, or lists of users and items; packed with gzip or zstd, or not. Files of MovieLens, "
+                   "Criteo, Avazu, Amazon, Steam, MIND, RecBole and NCF are "
                    "recognised. A data.yaml beside them is taken as the description.")
         return
     told = preview.collection_words(store, files)
@@ -42,21 +50,39 @@ def draw_upload(store: Store) -> None:
         st.info(escaped(told))
         return
     key = f"{UPLOAD}.{'.'.join(sorted(one.digest[:8] for one in files))}"
+    encoding = st.session_state.get(f"{key}.encoding")
     try:
-        guess = _guess(store, files, key)
+        guess = _guess(store, files, key, encoding)
     except RecPressError as error:
         st.error(escaped(error))
+        if isinstance(error, NotUtf8) or encoding:
+            _draw_encoding(key)
         return
+    if guess.encoding:
+        _draw_encoding(key, guess.encoding)
     guess = _draw_reading(guess, key)
-    _draw_review(store, files, guess, key)
+    guess, made_key = draw_made(guess, key=key)
+    for note in notes_on(guess):
+        st.markdown(f"- {escaped(note)}")
+    _draw_review(store, files, guess, f"{key}{made_key}")
 
 
-def _guess(store: Store, files: list[Upload], key: str) -> DataDescription:
-    """The description of these files, worked out once for a session."""
-    if f"{key}.guess" not in st.session_state:
+def _guess(store: Store, files: list[Upload], key: str, encoding: str | None) -> DataDescription:
+    """The description of these files, worked out once for a session and an encoding."""
+    kept = f"{key}.guess.{encoding}"
+    if kept not in st.session_state:
         tables = [one.name for one in files if one.name.lower().endswith(TABLES)] or [files[0].name]
-        st.session_state[f"{key}.guess"] = preview.described(store, files, suggested_name(tables))
-    return st.session_state[f"{key}.guess"]
+        st.session_state[kept] = preview.described(store, files, suggested_name(tables), encoding)
+    return st.session_state[kept]
+
+
+def _draw_encoding(key: str, encoding: str | None = None) -> None:
+    """In which encoding the text is: no byte of it says so, a person does."""
+    options = list(ENCODINGS)
+    st.selectbox("Encoding of the text", options, index=options.index(encoding) if encoding in options else None,
+                 key=f"{key}.encoding", format_func=lambda one: ENCODINGS[one], width=520,
+                 placeholder="Choose the encoding it was written in",
+                 help="Look at names with accents in the first rows: only in the right encoding are they whole.")
 
 
 def suggested_name(tables: list[str]) -> str:

@@ -18,17 +18,21 @@ ROLE_HELP = {
     Role.LABEL: "what the model predicts", Role.USER: "who; groups rows for GAUC, HR@10 and NDCG@10",
     Role.ITEM: "what is shown",
     Role.TIME: "orders the rows for the split; not an input", Role.CATEGORY: "an id or a word",
-    Role.NUMBER: "a quantity", Role.MULTI: "several ids in a cell", Role.IGNORE: "left out"}
+    Role.NUMBER: "a quantity", Role.MULTI: "several ids in a cell",
+    Role.WEIGHT: "how much a row counts in training and in AUC, log loss and calibration; not an input",
+    Role.IGNORE: "left out"}
 SPLIT_TITLES = {"time": "By time", "user_time": "By time within user", "leave_one_out": "Leave one out",
                 "random": "At random", "user": "By user", "given": "By file"}
 SPLIT_HELP = ("By time: train on the past, test on what came after, as in production. Within user: each person's "
               "latest rows. Leave one out: what each person did last. By user: test on people the model has not seen.")
 MOST_EXAMPLES = 3
+NUMERIC = (Role.NUMBER, Role.LABEL, Role.WEIGHT)
 
 
 def editor_rows(description: DataDescription, examples: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
     """One row for each column: name, role, separator, the first values."""
     return [{"Column": one.name, "Role": one.role.value, "Separator": one.separator if one.role is Role.MULTI else "",
+             "Decimal": one.decimal if description.is_text_table and one.role in NUMERIC else "",
              "First values": ", ".join(list(examples.get(one.name, ()))[:MOST_EXAMPLES])}
             for one in description.columns]
 
@@ -39,8 +43,8 @@ def edited_description(description: DataDescription, rows: Sequence[Mapping[str,
 
     The label is the one column with that role. Raises DataError in sentences when the parts don't agree.
     """
-    columns = [Column(name=row["Column"], role=Role(row["Role"]), separator=row.get("Separator") or " ")
-               for row in rows]
+    columns = [Column(name=row["Column"], role=Role(row["Role"]), separator=row.get("Separator") or " ",
+                      decimal=row.get("Decimal") or ".") for row in rows]
     labels = [one.name for one in columns if one.role is Role.LABEL]
     content = {**description.model_dump(mode="json"), **changes,
                "columns": [one.model_dump(mode="json") for one in columns],
@@ -58,6 +62,8 @@ def draw_columns(description: DataDescription, examples: Mapping[str, Sequence[s
             column_config={
                 "Role": st.column_config.SelectboxColumn(options=[role.value for role in Role], required=True),
                 "Separator": st.column_config.TextColumn(max_chars=4, help="Between the values of a multi cell."),
+                "Decimal": st.column_config.SelectboxColumn(options=[".", ","], help="In the numbers of a text table: "
+                                                                                     "3.45 or 3,45."),
                 "First values": st.column_config.TextColumn(width="large")})
 
 
@@ -69,15 +75,17 @@ def draw_label_and_split(description: DataDescription, *, key: str) -> dict[str,
         if len(TASKS) > 1:
             task = st.selectbox("Task", list(TASKS), index=list(TASKS).index(task), key=f"{key}.task",
                                 format_func=lambda one: TASKS[one].title, help="What a model of this data is for.")
-        at_least = st.number_input("Positive from", value=float(description.label.at_least), key=f"{key}.at_least",
+        decided = description.for_task(task)  # what the guess leaves open is the task's
+        at_least = st.number_input("Positive from", value=float(decided.label.at_least), key=f"{key}.at_least.{task}",
                                    help=f"Label values from here on count as 1. {TASKS[task].label_help}")
         min_count = st.number_input("Rare below", 1, 1000, value=description.min_count, key=f"{key}.min_count",
                                     help="Ids with fewer train rows than this become “unknown”.")
     with right:
         one_file = "all" in description.files
         kinds = [one for one in SPLIT_TITLES if one != "given"] if one_file else ["given"]
-        kind = st.segmented_control("Split", kinds, key=f"{key}.split", required=True, help=SPLIT_HELP,
-                                    default=description.split.kind if description.split.kind in kinds else kinds[0],
+        kind = st.segmented_control("Split", kinds, key=f"{key}.split.{task}", required=True,
+                                    help=SPLIT_HELP,
+                                    default=decided.split.kind if decided.split.kind in kinds else kinds[0],
                                     format_func=lambda one: SPLIT_TITLES[one])
         valid, test = description.split.valid, description.split.test
         if one_file:

@@ -15,8 +15,9 @@ from compression.data.description import load_description
 from compression.data.formats import FORMATS
 from compression.data.formats.query_sizes import COLUMN
 from compression.data.ingest import guess_description
+from compression.data.made import without_made
 from compression.data.packed import unpacked
-from compression.data.text_file import single_delimiter
+from compression.data.text_form import plain_text
 from compression.spec.data_description import Column, DataDescription, Role, Split
 from compression.spec.errors import DataError
 from storage.store import Store
@@ -69,7 +70,7 @@ def guess_files(names: list[str]) -> dict[str, str]:
     return {split: found[split] for split in ("train", "valid", "test") if split in found}
 
 
-def described(store: Store, files: list[Upload], name: str) -> DataDescription:
+def described(store: Store, files: list[Upload], name: str, encoding: str | None = None) -> DataDescription:
     """The description among the uploads, else a guess from the first rows. Raises DataError."""
     tables = [one for one in files if one.name.lower().endswith(TABLES)]
     written = [one for one in files if one.name.lower().endswith(DESCRIPTIONS)]
@@ -85,7 +86,8 @@ def described(store: Store, files: list[Upload], name: str) -> DataDescription:
             return description
         places = guess_files([one.name for one in tables])
         told = next((file for file in places.values() if file.lower().endswith(NEGATIVES)), "")
-        guessed = guess_description(folder / (told or places.get("all") or places["train"]), name)
+        guessed = guess_description(folder / (told or places.get("all") or places["train"]), name,
+                                    encoding=encoding)
     if "all" not in places:
         guessed = guessed.model_copy(update={"files": places, "split": Split(kind="given")})
     return with_companions(guessed, [one.name for one in files])
@@ -130,14 +132,14 @@ def first_rows(store: Store, files: list[Upload], description: DataDescription) 
                 frame = pl.scan_parquet(path, glob=False).head(ROWS).collect()
                 return frame.select(as_text(frame[column]).alias(column) for column in frame.columns)
             delimiter = description.delimiter or ("\t" if description.format == "tsv" else ",")
-            with single_delimiter(_head(path), delimiter) as (lines, separator):
+            with plain_text(_head(path), delimiter=delimiter, encoding=description.encoding) as (lines, separator):
                 frame = pl.read_csv(lines, separator=separator, has_header=description.header, n_rows=ROWS,
                                     infer_schema=False, truncate_ragged_lines=True)
         except (Exception, pl.exceptions.PanicException):
             return pl.DataFrame()  # the import says why; a preview only helps
     if description.header:
         return frame.rename({name: name.strip() for name in frame.columns})
-    names = [one.name for one in description.columns]
+    names = [one.name for one in without_made(description).columns]
     if len(names) != frame.width:
         names = [f"column_{place + 1}" for place in range(frame.width)]
     return frame.rename(dict(zip(frame.columns, names, strict=True)))
@@ -153,10 +155,12 @@ def _head(path: Path) -> Path:
 
 def _first_of(path: Path, description: DataDescription) -> pl.DataFrame:
     """The first rows of a file that is no table, as text."""
+    description = without_made(description)
     if description.companions:
         description = description.model_copy(update={"columns": tuple(
             one for one in description.columns if one.name != COLUMN)})
-    frame = FORMATS[description.format].read(_head(path), description).head(ROWS)
+    with plain_text(path, encoding=description.encoding, most=LOOKED_AT) as (plain, _):
+        frame = FORMATS[description.format].read(_head(plain), description).head(ROWS)
     return frame.select(as_text(frame[column]).alias(column) for column in frame.columns)
 
 
@@ -166,7 +170,9 @@ def reread(description: DataDescription, names: list[str]) -> DataDescription:
     Others are categories; where the label is gone, the first column takes its role until the person corrects it.
     """
     known = {one.name: one for one in description.columns}
-    if not names or list(known) == names or description.companions:
+    made = [one for one in description.columns if one.name in description.made_columns]
+    names = [*names, *(one.name for one in made if one.name not in names)] if names else names
+    if not names or sorted(known) == sorted(names) or description.companions:
         return description
     columns = [known.get(name, Column(name=name, role=Role.CATEGORY)) for name in names]
     if description.label.column not in names:

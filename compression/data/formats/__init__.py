@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from compression.data.formats import candidates, json_lines, libsvm, user_lists
+from compression.data.formats import candidates, impressions, json_lines, libffm, libsvm, trec, user_lists
 from compression.spec.data_description import DataDescription
 
 LOOKED_AT = 1 << 20
@@ -32,8 +32,12 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {one.key: one for one in (
-    Format("jsonl", "JSON lines", json_lines.looks_like, json_lines.describe, json_lines.read),
+    Format("jsonl", "JSON objects", json_lines.looks_like, json_lines.describe, json_lines.read),
     Format("libsvm", "libsvm, libFM or svmlight", libsvm.looks_like, libsvm.describe, libsvm.read),
+    Format("libffm", "libffm: field:index:value", libffm.looks_like, libffm.describe, libffm.read),
+    Format("trec", "judgements of TREC: query, document, relevance", trec.looks_like, trec.describe, trec.read),
+    Format("impressions", "impressions of MIND: a row for each item shown", impressions.looks_like,
+           impressions.describe, impressions.read),
     Format("candidates", "pairs with their negatives, as NCF is evaluated", candidates.looks_like, candidates.describe,
            candidates.read),
     Format("lists", "a user and their items on each line", user_lists.looks_like, user_lists.describe,

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from compression.data.formats.user_lists import unchosen
+from compression.data.negatives import unchosen
 from compression.spec.data_description import Column, DataDescription, Label, Role, Split
 from compression.spec.errors import DataError
 
@@ -75,8 +75,10 @@ def _choices(path: Path) -> pl.DataFrame:
         raise DataError(f"{path.name} must hold a user and an item as whole numbers on each line, such as "
                         "'0<tab>32<tab>4<tab>978824330'.") from None
     users, items = pairs[:, 0], pairs[:, 1]
-    label = np.repeat([True, False], len(users))
-    return _frame(label, np.tile(users, 2), np.concatenate([items, unchosen(users, items)]))
+    drawn = unchosen(users, items)
+    free = drawn != items  # a user who chose everything has no negatives
+    label = np.repeat([True, False], [len(users), free.sum()])
+    return _frame(label, np.concatenate([users, users[free]]), np.concatenate([items, drawn[free]]))
 
 
 def _frame(label: np.ndarray, user: np.ndarray, item: np.ndarray) -> pl.DataFrame:

@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from compression.data.negatives import unchosen
 from compression.spec.data_description import Column, DataDescription, Label, Role, Split
 from compression.spec.errors import DataError
 
-SEED = 0
 FEWEST_LINES = 3
-TRIES = 8  # draws again for items that the user chose after all
 
 
 def looks_like(lines: list[str]) -> bool:
@@ -40,10 +39,11 @@ def read(path: Path, description: DataDescription) -> pl.DataFrame:
     """label, user, item, place: each choice, then the item drawn beside it. Raises DataError."""
     users, items, places = _choices(path)
     drawn = unchosen(users, items)
+    free = drawn != items  # a user who chose everything has no negatives
     frame = pl.DataFrame({
-        "label": np.repeat([1.0, 0.0], len(users)), "user": np.tile(users, 2), "item": np.concatenate([items, drawn]),
-        "place": np.tile(places, 2)}).sort("user", "place", "label", descending=[False, False, True],
-                                           maintain_order=True)
+        "label": np.repeat([1.0, 0.0], [len(users), free.sum()]), "user": np.concatenate([users, users[free]]),
+        "item": np.concatenate([items, drawn[free]]), "place": np.concatenate([places, places[free]])})
+    frame = frame.sort("user", "place", "label", descending=[False, False, True], maintain_order=True)
     wanted = [column.name for column in description.columns]
     unknown = [name for name in wanted if name not in frame.columns]
     if unknown:
@@ -71,18 +71,3 @@ def _choices(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not users:
         raise DataError(f"{path.name} names no user with items. Every line is a user and their items.")
     return np.concatenate(users), np.concatenate(items), np.concatenate(places)
-
-
-def unchosen(users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """(N,) an item for each choice that its user did not choose, as far as TRIES draws find one."""
-    draw = np.random.default_rng(SEED)
-    known, coded = np.unique(items, return_inverse=True)
-    owners = np.unique(users, return_inverse=True)[1]
-    chosen = np.unique(owners * len(known) + coded)
-    found = draw.integers(len(known), size=len(items))
-    for _ in range(TRIES):
-        clash = np.flatnonzero(np.isin(owners * len(known) + found, chosen))
-        if not len(clash):
-            break
-        found[clash] = draw.integers(len(known), size=len(clash))
-    return known[found]

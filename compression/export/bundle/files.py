@@ -7,7 +7,7 @@
     measurements.json             the Result
     README.md                     a model card
     predict.py                    scores raw rows with numpy and one runtime alone
-    cells.py, text_file.py        how data is read, the same code as when the model was measured
+    cells.py, json_text.py, text_file.py, text_form.py   how data is read, the same code as when it was measured
     SHA256SUMS                    a digest for each
 
 Equal contents give equal bytes. Reading trusts nothing: names, sizes, ratios, digests and the places that the
@@ -39,7 +39,7 @@ from compression.spec.signature import Signature
 
 MODEL, DATA, SUMS, NUMBERS = "model.onnx", "model.onnx" + DATA_SUFFIX, "SHA256SUMS", "measurements.json"
 SIGNATURE, VOCABULARIES, PREDICT = "signature.json", "vocabularies.json", "predict.py"
-READING = ("cells.py", "text_file.py")  # of compression/data, for predict.py
+READING = ("cells.py", "json_text.py", "text_file.py", "text_form.py")  # of compression/data, for predict.py
 MEBIBYTE = 2**20
 LARGEST_BYTES = {MODEL: 2048 * MEBIBYTE, DATA: 2**40, VOCABULARIES: 4096 * MEBIBYTE, "recipe.yaml": MEBIBYTE,
                  SIGNATURE: 16 * MEBIBYTE, NUMBERS: 64 * MEBIBYTE, "README.md": 16 * MEBIBYTE,
@@ -119,7 +119,16 @@ def _reading(description: DataDescription) -> dict[str, object]:
     delimiter = description.delimiter or ("\t" if description.format == "tsv" else ",")
     headed = description.header or not description.is_text_table
     return {"columns": None if headed else [column.name for column in description.columns], "delimiter": delimiter,
+            "encoding": description.encoding, "made": _made_words(description),
+            "decimal_commas": [column.name for column in description.columns if column.decimal == ","],
             "separators": {column.name: column.separator for column in description.by_role(Role.MULTI)}}
+
+
+def _made_words(description: DataDescription) -> dict[str, str]:
+    """What a column is that is made from the log and stands in no file of it."""
+    history = description.history
+    return {} if history is None else {
+        history.column: f"the last {history.last} items that the user chose before the row, the newest last"}
 
 
 def _used(vocabularies: dict[str, list[str]], signature: Signature) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ unknown to the model.
 """
 
 import base64
+import codecs
 import gzip
 import itertools
 import json
@@ -20,9 +21,11 @@ import numpy as np
 import onnxruntime
 
 HERE, BATCH_ROWS, MOST = Path(__file__).resolve().parent, 4096, 0.5
-sys.path.insert(0, str(HERE))  # for the two files that say how data is read, the same as when the model was measured
+sys.path.insert(0, str(HERE))  # for the files that say how data is read, the same as when the model was measured
 import cells  # noqa: E402
+import json_text  # noqa: E402
 import text_file  # noqa: E402
+import text_form  # noqa: E402
 
 SAVED = json.loads((HERE / "signature.json").read_text("utf-8"))
 # an ONNX file that multiplies bytes
@@ -48,45 +51,47 @@ def rows_in(path):
                               "Write it as one of these.")
     with tempfile.TemporaryDirectory() as folder:
         plain = path
-        if head.startswith(b"\x1f\x8b") or len(SAVED["delimiter"]) > 1:
+        if head.startswith(b"\x1f\x8b"):
             plain = Path(folder) / path.name
-            with (gzip.open if head.startswith(b"\x1f\x8b") else open)(path, "rb") as source, plain.open("wb") as out:
+            with gzip.open(path, "rb") as source, plain.open("wb") as out:
                 shutil.copyfileobj(source, out)
-        if is_json(plain):
-            yield from json_rows(plain)
-            return
-        delimiter, names = SAVED["delimiter"], SAVED["columns"]
-        first = [name.strip() for name in text_file.split_line(text_file.read_first_line(plain), ",")]
-        if READ.issubset(first):  # as a split is downloaded, whatever the data's own file looks like
-            delimiter, names = ",", None
-        with text_file.single_delimiter(plain, delimiter) as (lines, one):
-            yield from table_rows(lines, one, names)
+        encoding = SAVED["encoding"] if is_encoded(plain) else None
+        with text_form.plain_text(plain, encoding=encoding, folder=folder) as (lines, _):
+            if json_text.kind_of(lines):
+                yield from json_rows(lines)
+                return
+            first = [name.strip() for name in text_file.split_line(text_file.read_first_line(lines), ",")]
+            if READ.issubset(first) and SAVED["delimiter"] != ",":  # as a split is downloaded
+                yield from table_rows(lines, ",", None, ())
+                return
+            names = None if READ.issubset(first) else SAVED["columns"]
+            with text_form.plain_text(lines, delimiter=SAVED["delimiter"], folder=folder) as (rows, delimiter):
+                yield from table_rows(rows, delimiter, names, SAVED["decimal_commas"])
 
 
-def is_json(path):
-    """Whether the first line is a JSON object."""
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        line = next((line for line in file if line.strip()), "")
+def is_encoded(path):
+    """Whether the file is in the data's own encoding: one that is whole UTF-8 is not, such as a downloaded split."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        return line.lstrip().startswith("{") and isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                decoder.decode(piece)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return True
+    return False
 
 
 def json_rows(path):
-    with path.open(encoding="utf-8-sig", errors="replace", newline="\n") as file:
-        for place, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line, object_pairs_hook=lambda pairs: dict(reversed(pairs)))  # the first of a key
-                yield {column: cells.text_of(value) for column, value in row.items() if column in READ}
-            except (ValueError, AttributeError, RecursionError):
-                raise cells.DataError(f"{path.name}: line {place:,} is no JSON object of single values and "
-                                      "lists.") from None
+    for place, row in enumerate(json_text.objects_in(path), 1):
+        try:
+            yield {column: cells.text_of(value) for column, value in row.items() if column in READ}
+        except ValueError:
+            raise cells.DataError(f"{path.name}: object {place:,} holds something other than single values and "
+                                  "lists.") from None
 
 
-def table_rows(path, delimiter, names):
+def table_rows(path, delimiter, names, decimal_commas):
     shape = text_file.check_text_file(path, delimiter)
     lines = text_file.rows_of(path, delimiter, shape)
     names = names or [name.strip() for name in next(lines)]
@@ -96,10 +101,13 @@ def table_rows(path, delimiter, names):
     for column in sorted(READ):
         if names.count(column) != 1:
             wrong = "has the column several times" if column in names else f"has only: {', '.join(names)[:500]}"
-            raise cells.DataError(f"The model reads the column '{column}'; {path.name} {wrong}.")
+            made = f" It is {SAVED['made'][column]}." if column in SAVED["made"] else ""
+            raise cells.DataError(f"The model reads the column '{column}'; {path.name} {wrong}.{made}")
     places = {column: names.index(column) for column in READ}
+    commas = READ.intersection(decimal_commas)
     for line in lines:
-        yield {column: line[place] for column, place in places.items()}
+        row = {column: line[place] for column, place in places.items()}
+        yield row | {column: cells.with_point(row[column]) for column in commas}
 
 
 class Column:

@@ -100,7 +100,7 @@ def base() -> DataDescription:
 
 def test_the_table_without_a_change_gives_the_same_description():
     rows = editor_rows(base(), {"u": ["a", "b", "c", "d"]})
-    assert rows[1] == {"Column": "u", "Role": "user", "Separator": "", "First values": "a, b, c"}
+    assert rows[1] == {"Column": "u", "Role": "user", "Separator": "", "Decimal": "", "First values": "a, b, c"}
     assert edited_description(base(), rows, at_least=1.0) == base()
 
 

@@ -1,0 +1,52 @@
+"""Guess a description of a data file, and write it as data.yaml."""
+
+from __future__ import annotations
+
+import argparse
+import typing
+from pathlib import Path
+
+from compression.cli.given import Answer
+from compression.spec.data_description import DataDescription, Encoding
+from compression.spec.errors import DataError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The words it takes."""
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--name", help="of the dataset; the file's by default")
+    parser.add_argument("--encoding", choices=typing.get_args(Encoding), help="of text that is not UTF-8")
+    parser.add_argument("--out", type=Path, help="where to write it; data.yaml beside the file by default")
+    parser.add_argument("--negatives", type=int, metavar="N", help="draw N items beside each row of a log of positives")
+    parser.add_argument("--by", choices=("uniform", "popularity"), default="uniform", help="how negatives are drawn")
+    parser.add_argument("--history", type=int, metavar="L", help="make a column of the user's last L items")
+
+
+def execute(options: argparse.Namespace) -> Answer:
+    """What the command found or made."""
+    from compression.data.description import FILE_NAME, check_description, dump_description
+    from compression.data.guess import guess_description
+    from compression.data.propose import notes_on, with_history, with_negatives
+
+    found = guess_description(options.file, options.name or options.file.name.split(".")[0], encoding=options.encoding)
+    if options.negatives:
+        found = with_negatives(found, per_positive=options.negatives, by=options.by)
+    if options.history:
+        found = with_history(found, last=options.history)
+    out = options.out or options.file.with_name(FILE_NAME)
+    if out.exists():
+        raise DataError(f"{out} is there already and was left as it is. Remove it, or name another file with --out.")
+    notes = [*notes_on(found), *_open_question(found, check_description)]
+    text = dump_description(found, unset_left_out=True)
+    out.write_text("".join(f"# {note}\n" for note in notes) + text, encoding="utf-8")
+    return ({"file": str(out), "description": found.model_dump(mode="json"), "notes": notes},
+            "\n".join([text, *notes, f"Written to {out}. Read it through, and correct what was guessed wrong."]))
+
+
+def _open_question(found: DataDescription, check: typing.Callable) -> list[str]:
+    """What has to be answered before the description can be used."""
+    try:
+        check(found)
+    except DataError as error:
+        return [f"To be completed: {error}"]
+    return []

@@ -1,0 +1,67 @@
+"""What a person may want of a guessed description: histories and negatives added, and what follows said in words."""
+
+from __future__ import annotations
+
+from compression.data.column_names import is_of_weights
+from compression.spec.data_description import Column, DataDescription, History, Label, Negatives, Role
+from compression.spec.errors import DataError
+
+HISTORY, DRAWN = "history", "label"
+
+
+def with_negatives(description: DataDescription, *, per_positive: int, by: str) -> DataDescription:
+    """Every row of the log positive, and negatives drawn beside it; the label is made. Raises DataError."""
+    if not 1 <= per_positive <= 100:
+        raise DataError(f"The number of negatives beside each row must be in [1, 100]; got {per_positive}.")
+    columns = description.columns
+    name = description.label.column
+    if not name:
+        name = free_name(DRAWN, columns)
+        columns = (Column(name=name, role=Role.LABEL), *columns)
+    return description.model_copy(update={"columns": columns, "label": Label(column=name),
+                                          "negatives": Negatives(per_positive=per_positive, by=by)})
+
+
+def with_history(description: DataDescription, *, last: int) -> DataDescription:
+    """With a column of each user's last items. Raises DataError."""
+    if not 1 <= last <= 1000:
+        raise DataError(f"The length of a history must be in [1, 1000]; got {last}.")
+    name = free_name(HISTORY, description.columns)
+    return description.model_copy(update={"columns": (*description.columns, Column(name=name, role=Role.MULTI)),
+                                          "history": History(column=name, last=last)})
+
+
+def free_name(name: str, columns: tuple[Column, ...]) -> str:
+    """The name, or with a number where a column has it already."""
+    taken = {column.name for column in columns}
+    return next(one for one in (name, *(f"{name}_{k}" for k in range(2, len(taken) + 3))) if one not in taken)
+
+
+def notes_on(description: DataDescription) -> list[str]:
+    """What follows from what is made, and what may be worth a choice, a sentence each."""
+    notes = []
+    if (drawn := description.negatives) is not None:
+        notes.append(negatives_words(drawn))
+    if description.history is not None:
+        notes.append(f"'{description.history.column}' holds the user's last {description.history.last} items from "
+                     "positive rows at earlier moments; rows of one moment don't see each other.")
+    for column in description.columns:
+        if column.role is Role.IGNORE and is_of_weights(column.name, few=False):
+            notes.append(f"'{column.name}' looks like the weight of a row and is left out. With the role weight it "
+                         "counts rows in training and in AUC, log loss and calibration.")
+        if column.decimal == ",":
+            notes.append(f"'{column.name}' is read with a decimal comma.")
+    if description.encoding not in (None, "utf-8"):
+        notes.append(f"The text is read as {description.encoding}: check names and words with accents in the preview.")
+    return notes
+
+
+def negatives_words(drawn: Negatives) -> str:
+    """What drawn negatives do to the numbers."""
+    how = ("all items alike, so that a model which only knows what is popular scores well" if drawn.by == "uniform"
+           else "items as often as they were chosen, so that popularity alone scores about .5")
+    return (f"Every row of the file is positive; {drawn.per_positive} "
+            f"negative{'s are' if drawn.per_positive > 1 else ' is'} drawn beside each, {how}. A drawn item was not "
+            "shown and refused: AUC and log loss compare with other runs on the same draw, not with those on real "
+            f"impressions, and a score of {1 / (1 + drawn.per_positive):.0%} is the average row, not the chance of a "
+            "click.")
