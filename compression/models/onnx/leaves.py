@@ -19,6 +19,7 @@ from compression.models.onnx.candidates import (
     inputs_of_leaf,
     leaf_of,
 )
+from compression.models.onnx.lookups import with_lookups
 from compression.models.onnx.origin import origins
 from compression.models.onnx.recurrent import with_stored_weights
 from compression.models.onnx.steps import Constant, Step
@@ -35,7 +36,8 @@ class Found:
 
 def with_leaves(steps: list[Step], constants: dict[str, Constant], inputs: list[str], result: str) -> Found:
     """Put leaves in the place of the steps that are layers; steps that `result` doesn't need are left out."""
-    steps = _needed(_dense_with_bias(with_stored_weights(steps, constants), constants), result)
+    steps = _dense_with_bias(with_lookups(with_stored_weights(steps, constants), constants), constants)
+    steps = _needed(steps, result)
     n_axes = axes_behind_windows(steps, constants)
     candidates = [candidate_of(step, constants, n_axes) for step in steps]
     users: dict[str, set[Candidate | None]] = defaultdict(set)

@@ -12,6 +12,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 _SAME = {"Identity", "Cast", "Squeeze", "Unsqueeze", "Flatten", "Reshape"}
+_SAME_ROWS = {"Identity", "Cast", "DequantizeLinear"}  # a table through these has as many rows
 _FEW = 4096  # values of a constant that are looked at
 
 Operator = tuple[str, tuple[str, ...], tuple[str, ...], int]  # name, inputs, outputs, axis
@@ -20,16 +21,26 @@ Operator = tuple[str, tuple[str, ...], tuple[str, ...], int]  # name, inputs, ou
 def origins(operators: Iterable[Operator], numbers: dict[str, np.ndarray], inputs: list[str]) -> dict[str, str]:
     """Value → "input" or "input[k]", for values that are an input, or column k of a wide one, in another shape."""
     found = {name: name for name in inputs}
+    below_zero: dict[str, str] = {}  # Less(ids, 0) → the origin of its ids
+    moved: dict[str, str] = {}  # Add(ids, one number) → the origin of its ids
     for kind, names, outputs, axis in operators:
-        if kind == "Add" and names[0] in numbers:
+        if kind == "Add" and names[0] not in found:
             names = names[::-1]
+        if kind == "Where" and (source := found.get(names[2])) and below_zero.get(names[0]) == source \
+                and moved.get(names[1]) == source:  # Where(ids < 0, ids + rows, ids): a place counted from the end
+            found[outputs[0]] = source
+            continue
         source = found.get(names[0]) if names else None
         if source is None:
             continue
-        if kind in _SAME or (kind == "Add" and names[1] in numbers and not numbers[names[1]].any()):
+        if kind == "Less" and names[1] in numbers and not numbers[names[1]].any():
+            below_zero[outputs[0]] = source
+        elif kind in _SAME or (kind == "Add" and names[1] in numbers and not numbers[names[1]].any()):
             found[outputs[0]] = source
         elif kind == "Add" and source in inputs and _offsets(names[1], numbers) is not None:
             found[outputs[0]] = f"{source}+"
+        elif kind == "Add" and names[1] not in found:
+            moved[outputs[0]] = source
         elif source in inputs:
             for place, column in enumerate(_columns(kind, names, outputs, axis, numbers)):
                 if column is not None and column >= 0:
@@ -95,7 +106,12 @@ def table_rows(model: ModelProto, inputs: list[str]) -> tuple[dict[str, int], di
         if kind == "Add" and source.endswith("+") and source not in inputs:
             offsets = next(array for array in (_offsets(name, numbers) for name in names) if array is not None)
             shifts[source.removesuffix("+")] = offsets
-    for kind, names, _outputs, axis in operators:
+    for kind, names, outputs, axis in operators:
+        if kind in _SAME_ROWS and names[0] in lengths:
+            lengths[outputs[0]] = lengths[names[0]]
+        if kind == "OneHot" and names[0] in found and numbers.get(names[1], np.zeros(0)).size == 1:
+            depth = int(numbers[names[1]].flat[0])
+            rows[found[names[0]]] = min(rows.get(found[names[0]], 2**62), depth)
         is_lookup = (kind == "Gather" and axis == 0) or kind == "GatherBlockQuantized"
         if is_lookup and len(names) > 1 and names[0] in lengths and names[1] in found and lengths[names[0]]:
             source, count = found[names[1]], int(lengths[names[0]][0])
