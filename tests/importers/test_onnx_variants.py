@@ -9,10 +9,15 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from compression.data.dataset import Dataset, Rows
 from compression.importers.reader import look_at, read_upload
 from compression.models.files import load_model
+from compression.running.run import apply_recipe, table_frequencies
 from compression.runtimes.onnxruntime import open_session
+from compression.spec.data_description import DataDescription, Label
 from compression.spec.errors import ModelError
+from compression.spec.records import Recipe, Step
+from compression.testing.tiny import tiny_dataset
 
 USERS, ITEMS = 30, 40
 IDS, NUMBERS = TensorProto.INT64, TensorProto.FLOAT
@@ -174,3 +179,139 @@ def test_an_operator_of_machine_learning_is_named_as_what_it_is(operator, words,
     path = save(tmp_path, [node(operator, ["user"], ["score"], domain="ai.onnx.ml")], domains=["ai.onnx.ml"])
     with pytest.raises(ModelError, match=words):
         look_at({"m.onnx": path}, tmp_path / "out")
+
+
+def two_heads(kind, last, outputs):
+    """Sigmoid heads of their own, or one head of two columns."""
+    nodes = [*TOWER[:-2], node("Gemm", ["h1", "W3", "b3"], ["logits"])]
+    nodes += [node("Softmax", ["logits"], [last], axis=-1)] if kind == "softmax" else []
+    return nodes, outputs, [*weights(W3=(8, 2)), stored("b3", [0.1, -0.2], np.float32)]
+
+
+SOFTMAX = two_heads("softmax", "probabilities", [value("probabilities", ("b", 2), NUMBERS)])
+LOGITS = two_heads("logits", "", [value("logits", ("b", 2), NUMBERS)])
+HEADS = ([*TOWER[:-1], node("Sigmoid", ["h2"], ["ctr"]), node("Gemm", ["h1", "W3", "b2"], ["h3"]),
+          node("Sigmoid", ["h3"], ["cvr"])], [value("ctr", ("b", 1), NUMBERS), value("cvr", ("b", 1), NUMBERS)],
+         weights(W3=(8, 1)))
+
+
+@pytest.mark.parametrize(("graph", "choices", "proposed"), [
+    (SOFTMAX, ("probabilities[0]", "probabilities[1]"), "probabilities[1]"),
+    (LOGITS, ("logits[0]", "logits[1]", "logits[1]-[0]"), ""), (HEADS, ("ctr", "cvr"), ""),
+    ((TOWER, SCORE, weights()), (), "score")])
+def test_an_upload_says_what_may_be_the_score(graph, choices, proposed, tmp_path):
+    nodes, outputs, tensors = graph
+    look = look_at({"m.onnx": save(tmp_path, nodes, outputs=outputs, tensors=tensors)}, tmp_path / "out")
+    assert (look.scores, look.score) == (choices, proposed)
+    assert type(look).from_plain(look.plain()) == look
+
+
+def sigmoid(logits):
+    return 1 / (1 + np.exp(-logits))
+
+
+@pytest.mark.parametrize(("graph", "choice", "expected"), [
+    (SOFTMAX, None, lambda out: out[0][:, 1]), (SOFTMAX, "probabilities[0]", lambda out: out[0][:, 0]),
+    (LOGITS, "logits[0]", lambda out: sigmoid(out[0][:, 0])),
+    (LOGITS, "logits[1]-[0]", lambda out: sigmoid(out[0][:, 1] - out[0][:, 0])),
+    (HEADS, "cvr", lambda out: out[1][:, 0]), (HEADS, "ctr", lambda out: out[0][:, 0])])
+def test_the_chosen_score_is_the_one_that_is_kept(graph, choice, expected, tmp_path):
+    nodes, outputs, tensors = graph
+    path = save(tmp_path, nodes, outputs=outputs, tensors=tensors)
+    _, loaded = imported(path, **({"output": choice} if choice else {}))
+    out = [scores_of_file(path, rows_of(), output=place) for place in range(len(outputs))]
+    np.testing.assert_allclose(scores_of(loaded, rows_of()), expected(out), atol=1e-5)
+
+
+@pytest.mark.parametrize(("graph", "choice", "words"), [
+    (HEADS, None, r"may be the score: ctr, cvr\. Choose one"), (LOGITS, None, r"logits\[1\]-\[0\]\. Choose one"),
+    (HEADS, "other", r"names the output 'other'; the score may be: ctr, cvr"),
+    (LOGITS, "logits", r"names the output 'logits'; the score may be: logits\[0\]")])
+def test_a_score_that_is_not_chosen_is_asked_for(graph, choice, words, tmp_path):
+    nodes, outputs, tensors = graph
+    path = save(tmp_path, nodes, outputs=outputs, tensors=tensors)
+    with pytest.raises(ModelError, match=words):
+        imported(path, **({"output": choice} if choice else {}))
+
+
+def pooled(what):
+    """The mean of a history beside the item, both of one table."""
+    by = {"mask": [node("Cast", ["mask"], ["m"], to=NUMBERS), node("Unsqueeze", ["m", "two"], ["m3"]),
+                   node("Mul", ["he", "m3"], ["hm"]), node("ReduceSum", ["hm", "one"], ["ue"], keepdims=0)],
+          "padding": [node("Not", ["padding"], ["kept"]), node("Cast", ["kept"], ["m"], to=NUMBERS),
+                      node("Unsqueeze", ["m", "two"], ["m3"]), node("Mul", ["he", "m3"], ["hm"]),
+                      node("ReduceSum", ["hm", "one"], ["ue"], keepdims=0)],
+          "length": [node("ReduceSum", ["he", "one"], ["hs"], keepdims=0), node("Cast", ["length"], ["n"], to=NUMBERS),
+                     node("Unsqueeze", ["n", "one"], ["n2"]), node("Div", ["hs", "n2"], ["ue"])],
+          "": [node("ReduceMean", ["he"], ["ue"], axes=[1], keepdims=0)]}
+    kinds = {"mask": (("b", 10), NUMBERS), "padding": (("b", 10), TensorProto.BOOL), "length": (("b",), IDS)}
+    inputs = [value("history", ("b", 10)), value("item"), *([value(what, *kinds[what])] if what else [])]
+    return ([node("Gather", ["V", "history"], ["he"]), *by[what], *TOWER[1:]], inputs,
+            [*weights()[1:], stored("one", [1]), stored("two", [2])])
+
+
+@pytest.mark.parametrize("what", ["mask", "padding", "length"])
+def test_masks_and_lengths_are_computed_from_the_list(what, tmp_path):
+    nodes, inputs, tensors = pooled(what)
+    path = save(tmp_path, nodes, inputs, tensors=tensors)
+    _, loaded = imported(path, inputs={"history": {"column": "h", "kind": "multi"}, "item": {"column": "item"},
+                                       what: {"column": "h", "reads": what}})
+    assert [one.name for one in loaded.signature.inputs] == ["history", "item"]
+    history = np.where(np.arange(10) < np.arange(12)[:, None] % 10 + 1, rows_of()["item"][:, None] + 0, 0)
+    history[history == 0] = 0
+    item = rows_of()["item"]
+    given = {"mask": (history != 0).astype(np.float32), "padding": history == 0,
+             "length": np.maximum((history != 0).sum(1), 1)}[what]
+    some = (history != 0).any(1)  # the length of an empty list would divide by 0
+    expected = scores_of_file(path, {"history": history, "item": item, what: given})[:, 0]
+    ours = scores_of(loaded, {"history": history[some], "item": item[some]})
+    np.testing.assert_allclose(ours, expected[some], atol=1e-5)
+
+
+def test_a_mask_of_a_column_that_no_list_reads_is_refused(tmp_path):
+    nodes, inputs, tensors = pooled("mask")
+    path = save(tmp_path, nodes, inputs, tensors=tensors)
+    with pytest.raises(ModelError, match=r"Input 'mask' reads 'mask' of item; it may be mask, padding, length of a"):
+        imported(path, inputs={"history": {"column": "h", "kind": "multi"},
+                               "mask": {"column": "item", "reads": "mask"}})
+
+
+def test_rows_of_a_table_count_for_every_input_that_reads_it(tmp_path):
+    nodes, inputs, tensors = pooled("")
+    path = save(tmp_path, nodes, inputs, tensors=tensors)
+    _, loaded = imported(path, inputs={"history": {"column": "h", "kind": "multi"}, "item": {"column": "item"}})
+    assert loaded.module.shared_inputs == {"V": ("history", "item")}
+    history = np.array([[1, 2, 0], [2, 2, 3]])
+    rows = Rows({"history": history, "item": np.array([3, 0])}, np.zeros(2, np.float32), None)
+    described = DataDescription(name="d", files={"all": "x.csv"}, label=Label(column="y"), columns=())
+    dataset = Dataset(described, loaded.signature, {}, {"train": rows})
+    assert table_frequencies(loaded.module, dataset)["V"][:5].tolist() == [1, 1, 3, 2, 0]
+
+
+TIED = [node("Gather", ["V", "item"], ["ve"]), node("Transpose", ["V"], ["VT"], perm=[1, 0]),
+        node("MatMul", ["ve", "VT"], ["all"]), node("ReduceSum", ["all", "one"], ["s"], keepdims=0),
+        node("Sigmoid", ["s"], ["score"])]
+
+
+def test_a_tied_head_is_skipped_by_name(tmp_path):
+    path = save(tmp_path, TIED, [value("item")], [value("score", ("b",), NUMBERS)], [*weights(), stored("one", [1])])
+    _, loaded = imported(path)
+    np.testing.assert_allclose(scores_of(loaded, {"item": rows_of()["item"]}),
+                               scores_of_file(path, {"item": rows_of()["item"]})[:, 0], atol=1e-5)
+    outcome = apply_recipe(loaded, Recipe(name="r", steps=(Step(method="embed.quantize_rows"),)), tiny_dataset(),
+                           folder=tmp_path, report=lambda progress: None)
+    assert [(skip.module, skip.method) for skip in outcome.skipped] == [("V", "embed.quantize_rows")]
+    assert "transposed matrix of the head" in outcome.skipped[0].reason
+
+
+def test_the_label_of_a_classifier_is_left_out(tmp_path):
+    nodes = [*TOWER[:-1], node("Sigmoid", ["h2"], ["p"]), node("Sub", ["unit", "p"], ["q"]),
+             node("Concat", ["q", "p"], ["both"], axis=1), node("ArgMax", ["both"], ["place"], axis=1, keepdims=0),
+             node("ArrayFeatureExtractor", ["classes", "place"], ["label"], domain="ai.onnx.ml"),
+             node("ZipMap", ["both"], ["mapping"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])]
+    path = save(tmp_path, nodes, outputs=[value("label"), value("mapping", ("b", 2), IDS)],
+                tensors=[*weights(), stored("unit", [1.0], np.float32), stored("classes", [0, 1])],
+                domains=["ai.onnx.ml"])
+    _, loaded = imported(path)
+    logits = save(tmp_path / "plain")
+    np.testing.assert_allclose(scores_of(loaded, rows_of()), scores_of_file(logits, rows_of())[:, 0], atol=1e-5)

@@ -11,22 +11,23 @@ from typing import Any
 import numpy as np
 import onnx
 
-from compression.importers.binding.proposal import bind
+from compression.importers.binding.proposal import bind, derived_inputs
 from compression.importers.description import describe_read
 from compression.importers.onnx.inputs import model_inputs
 from compression.models.onnx.check import graph_inputs, read_checked, stored_tensors
+from compression.models.onnx.derived_inputs import with_derived_inputs
 from compression.models.onnx.folder import (
     RESERVED,
     Binding,
     describe_file,
-    ends_in_sigmoid,
-    graph_output,
     read_onnx_folder,
     score_name,
     with_one_score,
     write_onnx_folder,
 )
+from compression.models.onnx.labels import without_labels
 from compression.models.onnx.plain_inputs import fixed_batch, with_plain_types
+from compression.models.onnx.scores import chosen_score, ends_in_probability, with_chosen
 from compression.models.onnx.values import Unsupported
 from compression.spec.errors import ExportError, MeasureError, ModelError
 from compression.spec.records import ModelDescription, Target
@@ -48,16 +49,19 @@ def read_onnx(path: Path, name: str, files: dict[str, Path], out: Path, *, given
     """
     data = {other: file for other, file in files.items() if other != name}
     model = read_checked(path, data, name=name)
-    output = graph_output(model, given)
+    choice = chosen_score(model, given)
+    model, output = with_chosen(model, choice)
     signature = bind(model_inputs(model), given, description=_description(data_folder), vocabularies=vocabularies)
-    is_probability = ends_in_sigmoid(model, output) or _said_probability(given, output)
+    derived = derived_inputs(given, signature.inputs)
+    model = with_derived_inputs(model, derived)
+    is_probability = ends_in_probability(model, output) or _said_probability(given, output)
     kept = with_one_score(model, output, is_probability=is_probability)
     signature = signature.model_copy(update={"output": score_name(kept), "output_form": "probability"})
     with tempfile.TemporaryDirectory(prefix="tried-", dir=out.parent) as scratch:
         tried = Path(scratch)
         write_onnx_folder(tried, kept, data, Binding(signature=signature, readable=True), vocabularies)
         scores = _scores_of_runtime(tried, signature, name)
-        _compare_as_it_came(path, name, data, output, tried, signature, is_probability=is_probability)
+        _compare_as_it_came(path, name, data, choice, derived, tried, signature, is_probability=is_probability)
         reason = _why_unreadable(tried, signature, scores, _tolerance(model))
     binding = Binding(signature=signature, readable=not reason, reason=reason)
     write_onnx_folder(out, kept, data, binding, vocabularies)
@@ -99,15 +103,18 @@ def _opened(file: Path) -> Session:
     return RUNTIMES[target.runtime].open(file, **target.session)
 
 
-def _compare_as_it_came(path: Path, name: str, data: dict[str, Path], output: str, tried: Path, signature: Signature,
-                        *, is_probability: bool) -> None:
+def _compare_as_it_came(path: Path, name: str, data: dict[str, Path], choice: str,
+                        derived: dict[str, tuple[str, str]], tried: Path, signature: Signature, *,
+                        is_probability: bool) -> None:
     """Where loops were taken for EmbeddingBags, or a fixed batch was made free: the file as it came has to give the
     same scores. Raises ModelError.
     """
-    whole = with_plain_types(onnx.load(str(path), load_external_data=False))  # read_checked has looked at all of it
+    whole = without_labels(onnx.load(str(path), load_external_data=False))
+    whole = with_plain_types(whole)  # read_checked has looked at all of it
     batch = fixed_batch(graph_inputs(whole))
     if batch is None and not any(node.op_type == "Loop" for node in whole.graph.node):
         return
+    whole, output = with_chosen(with_derived_inputs(whole, derived), choice)
     for other, file in data.items():
         if other not in RESERVED and not (tried / other).exists():
             shutil.copyfile(file, tried / other)

@@ -18,6 +18,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoPr
 
 from compression.models.onnx.bags import Bag, find_bags, with_plain_bags
 from compression.models.onnx.branches import is_squeeze, without_squeezes
+from compression.models.onnx.labels import without_labels
 from compression.models.onnx.plain_inputs import fixed_batch, with_free_batch, with_plain_types
 from compression.models.onnx.settings import check_settings
 from compression.spec.errors import ModelError
@@ -59,6 +60,7 @@ def read_checked(path: Path, data: dict[str, Path], *, name: str = "model.onnx")
     if not _is_text(model):
         raise ModelError(f"{name} has a name that is no text (UTF-8). It was damaged or changed; export it again.")
     _check_frame(model, name)
+    model = without_labels(model)
     bags = find_bags(model)
     for node in model.graph.node:
         _check_node(node, name, is_known=(bool(node.output) and node.output[0] in bags) or is_squeeze(node))

@@ -21,31 +21,59 @@ Operator = tuple[str, tuple[str, ...], tuple[str, ...], int]  # name, inputs, ou
 def origins(operators: Iterable[Operator], numbers: dict[str, np.ndarray], inputs: list[str]) -> dict[str, str]:
     """Value → "input" or "input[k]", for values that are an input, or column k of a wide one, in another shape."""
     found = {name: name for name in inputs}
-    below_zero: dict[str, str] = {}  # Less(ids, 0) → the origin of its ids
-    moved: dict[str, str] = {}  # Add(ids, one number) → the origin of its ids
+    wraps = Wraps(found)
     for kind, names, outputs, axis in operators:
         if kind == "Add" and names[0] not in found:
             names = names[::-1]
-        if kind == "Where" and (source := found.get(names[2])) and below_zero.get(names[0]) == source \
-                and moved.get(names[1]) == source:  # Where(ids < 0, ids + rows, ids): a place counted from the end
-            found[outputs[0]] = source
+        if wraps.follow(kind, names, outputs):
             continue
         source = found.get(names[0]) if names else None
         if source is None:
             continue
         if kind == "Less" and names[1] in numbers and not numbers[names[1]].any():
-            below_zero[outputs[0]] = source
+            wraps.below_zero[outputs[0]] = source
         elif kind in _SAME or (kind == "Add" and names[1] in numbers and not numbers[names[1]].any()):
             found[outputs[0]] = source
         elif kind == "Add" and source in inputs and _offsets(names[1], numbers) is not None:
             found[outputs[0]] = f"{source}+"
         elif kind == "Add" and names[1] not in found:
-            moved[outputs[0]] = source
+            wraps.moved[outputs[0]] = source
         elif source in inputs:
             for place, column in enumerate(_columns(kind, names, outputs, axis, numbers)):
                 if column is not None and column >= 0:
                     found[outputs[place]] = f"{source}[{column}]"
     return found
+
+
+class Wraps:
+    """Places counted from the end: Where(ids < 0, ids + rows, ids), or a sum of both, each times where it holds."""
+
+    def __init__(self, found: dict[str, str]) -> None:
+        self.found = found
+        self.below_zero: dict[str, str] = {}  # ids < 0, or its opposite → the origin of the ids
+        self.moved: dict[str, str] = {}  # ids + one number → the origin of the ids
+        self.halves: dict[str, str] = {}  # either of them times where it holds
+
+    def follow(self, kind: str, names: tuple[str, ...], outputs: tuple[str, ...]) -> bool:
+        """Whether the operator is part of such a wrap; its result is then known as the ids themselves."""
+        origin = {**self.moved, **{name: self.found[name] for name in names if name in self.found}}
+        if kind in ("Not", "Cast") and names[0] in self.below_zero:
+            self.below_zero[outputs[0]] = self.below_zero[names[0]]
+        elif kind == "Where" and names[0] in self.below_zero and self._same(
+                self.below_zero[names[0]], origin.get(names[1]), origin.get(names[2])):
+            self.found[outputs[0]] = self.below_zero[names[0]]
+        elif kind == "Mul" and (mask := next((name for name in names if name in self.below_zero), "")) and self._same(
+                self.below_zero[mask], *(origin.get(name) for name in names if name != mask)):
+            self.halves[outputs[0]] = self.below_zero[mask]
+        elif kind == "Add" and names[0] in self.halves and self._same(*map(self.halves.get, names)):
+            self.found[outputs[0]] = self.halves[names[0]]
+        else:
+            return False
+        return True
+
+    @staticmethod
+    def _same(first: str | None, *others: str | None) -> bool:
+        return first is not None and bool(others) and all(other == first for other in others)
 
 
 def _columns(kind: str, names: tuple[str, ...], outputs: tuple[str, ...], axis: int,
