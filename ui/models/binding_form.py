@@ -83,7 +83,8 @@ def _draw_table(look: Look, data: DataRow, key: str, saved: dict[str, Any], list
     has_offsets, asks_rows = any(line.shares_table for line in lines), any(line.asks_rows for line in lines)
     st.container(key="editor.binding").data_editor(
         [table_row(line, has_offsets=has_offsets, asks_rows=asks_rows) for line in lines], key=turn, hide_index=True,
-        disabled=["Input", "Reads", *([] if asks_rows else ["Table rows"])], height="content" if len(lines) <= TALL else 460,
+        disabled=["Input", "Reads", *([] if asks_rows else ["Table rows"])],
+        height="content" if len(lines) <= TALL else 460,
         placeholder="choose one", alt="Which column each input of the model reads, and how.",
         on_change=_edited, args=(key, turn, look, data, by_title),
         column_config=_columns([one.name for one in data.description.columns], list(by_title), asks_rows=asks_rows))
