@@ -5,7 +5,6 @@ Files go into the artifact store, which takes the same file twice as one; what w
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -92,6 +91,7 @@ def perform_import_data(assignment: Assignment, spec: ImportDataSpec, files: Fil
 def perform_import_model(assignment: Assignment, spec: ImportModelSpec, files: Files, report: Report) -> Outcome:
     """Check an uploaded model, and bind its inputs to a dataset's columns."""
     from compression.importers import import_model
+    from compression.importers.beside import with_vocabularies
     from compression.importers.binding.vocabularies import prepare
     from compression.importers.kept import LOOKS, KeptLook
     from compression.importers.sandbox.process import open_in_sandbox
@@ -107,8 +107,7 @@ def perform_import_model(assignment: Assignment, spec: ImportModelSpec, files: F
     binding = spec.binding
     if data_folder and binding.get("inputs"):
         binding, built = prepare(binding, given, data_folder)
-        if built:
-            given["vocabularies.json"] = _with_vocabularies(given.get("vocabularies.json"), built, assignment.work)
+        given = with_vocabularies(given, built, assignment.work)
     description = import_model(given, folder, data_folder=data_folder, binding=binding or None)
     notes: dict[str, Any] = {"upload": spec.files}  # kept with the model, so that it can be bound again
     if data_folder:  # a model that doesn't fit its data is kept: its binding can be corrected on its page
@@ -119,15 +118,6 @@ def perform_import_model(assignment: Assignment, spec: ImportModelSpec, files: F
         name=spec.name, architecture=description.architecture, manifest=files.put_folder(folder),
         description=description, origin="uploaded", data=spec.data, notes=plain(notes),
         replaces=spec.replaces))
-
-
-def _with_vocabularies(path: Path | None, built: dict[str, list[str]], folder: Path) -> Path:
-    """vocabularies.json with the built lists in it, beside the upload: what was uploaded is never written to."""
-    there = json.loads(path.read_bytes()) if path else {}
-    written = folder / "built" / "vocabularies.json"
-    written.parent.mkdir(exist_ok=True)
-    written.write_text(json.dumps((there if isinstance(there, dict) else {}) | built), encoding="utf-8")
-    return written
 
 
 def plain(notes: dict[str, Any]) -> dict[str, Any]:

@@ -22,26 +22,31 @@ def data_folder(path: Path) -> Path:
     return path
 
 
-def model_folder(path: Path, scratch: Path, data: Path | None) -> Path:
-    """A model folder as it is; any other file goes through the importers, in their sandbox."""
+def model_folder(path: Path, scratch: Path, data: Path | None, *, output: str | None = None) -> Path:
+    """A model folder as it is; any other file goes through the importers, in their sandbox.
+
+    `output` says which output is the score of a file that has several.
+    """
     from compression.importers.hugging_face.settings import files_of_folder, is_hugging_face
 
     data = data and data_folder(data)
     if path.is_dir() and is_hugging_face(files := files_of_folder(path)):
-        return _imported(files, scratch, data)
+        return _imported(files, scratch, data, output)
     if (path / "config.json").is_file() or (path / "binding.json").is_file():
         return path
     if not path.is_file():
         raise ModelError(f"There is no model at {path}.")
     beside = [other for other in path.parent.iterdir() if _belongs(other, path)]
-    return _imported({other.name: other for other in [path, *beside]}, scratch, data)
+    return _imported({other.name: other for other in [path, *beside]}, scratch, data, output)
 
 
-def _imported(files: dict[str, Path], scratch: Path, data: Path | None) -> Path:
+def _imported(files: dict[str, Path], scratch: Path, data: Path | None, output: str | None) -> Path:
     from compression.importers import import_model
+    from compression.importers.proposed import proposed_binding
 
     folder = scratch / "imported"
-    import_model(files, folder, data_folder=data, binding=None)
+    files, binding = proposed_binding(files, data, scratch) if data else (files, {})
+    import_model(files, folder, data_folder=data, binding=binding | ({"output": output} if output else {}) or None)
     return folder
 
 

@@ -13,12 +13,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The words it takes."""
     parser.add_argument("model", type=Path)
     parser.add_argument("--data", type=Path, help="dataset whose columns the inputs are bound to")
+    parser.add_argument("--output", help="which output is the score, of a file that has several")
 
 
 def execute(options: argparse.Namespace) -> Answer:
     """What the command found or made."""
     with tempfile.TemporaryDirectory() as scratch:
-        folder = model_folder(options.model, Path(scratch), options.data)
+        folder = model_folder(options.model, Path(scratch), options.data, output=options.output)
         from compression.models.files import load_model
         from compression.running.run import describe_model
 

@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The words it takes."""
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", help="which output of the model is the score, where it has several")
     parser.add_argument("--recipe", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -41,7 +42,7 @@ def execute(options: argparse.Namespace) -> Answer:
     spec = RunSpec(model="file", data="file", recipe=recipe, target=target)
     options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = model_folder(options.model, Path(scratch), options.data)
+        folder = model_folder(options.model, Path(scratch), options.data, output=options.output)
         result, files = run_recipe(
             spec,
             model_folder=folder,

@@ -38,6 +38,17 @@ def vocabularies_of(files: dict[str, Path]) -> dict[str, list[str]]:
     return plain
 
 
+def with_vocabularies(files: dict[str, Path], built: dict[str, list[str]], folder: Path) -> dict[str, Path]:
+    """The files with the built lists in their vocabularies.json; what was uploaded is never written to."""
+    if not built:
+        return files
+    there = json.loads(files[VOCABULARIES].read_bytes()) if VOCABULARIES in files else {}
+    written = folder / "built" / VOCABULARIES
+    written.parent.mkdir(parents=True, exist_ok=True)
+    written.write_text(json.dumps((there if isinstance(there, dict) else {}) | built), encoding="utf-8")
+    return files | {VOCABULARIES: written}
+
+
 def sizes_of_vocabularies(files: dict[str, Path]) -> dict[str, int]:
     """How many values vocabularies.json lists, by column."""
     return {column: len(values) for column, values in vocabularies_of(files).items()}

@@ -31,6 +31,7 @@ class Look:
     """`reads`: columns that a model names itself, which leaves nothing to bind. `lists`: inputs that take lists.
 
     `columns`: input → column as a training tool said. `vocabularies`: column → how many values it lists.
+    `scores`: what may be the score, where there is a choice; `score` is the proposal, "" where there is none.
     """
 
     title: str = ""
@@ -41,6 +42,8 @@ class Look:
     questions: tuple[Question, ...] = ()
     mappings: dict[str, Mapping] = field(default_factory=dict)
     vocabularies: dict[str, int] = field(default_factory=dict)
+    scores: tuple[str, ...] = ()
+    score: str = ""
 
     def plain(self) -> dict[str, Any]:
         """As JSON holds it; keys of `rows` are places or None, which JSON has no keys for."""
@@ -59,7 +62,8 @@ class Look:
             questions=tuple(Question.model_validate(one) for one in plain["questions"]),
             mappings={str(name): Mapping(int(one["count"]), int(one["first"]))
                       for name, one in plain["mappings"].items()},
-            vocabularies={str(name): int(count) for name, count in plain["vocabularies"].items()})
+            vocabularies={str(name): int(count) for name, count in plain["vocabularies"].items()},
+            scores=tuple(map(str, plain["scores"])), score=str(plain["score"]))
 
 
 def _input(one: dict[str, Any]) -> ModelInput:

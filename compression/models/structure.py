@@ -67,11 +67,24 @@ def table_inputs(model: nn.Module) -> dict[str, str]:
     return dict(getattr(model, "table_inputs", {}))
 
 
+def table_readers(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Path of each embedding table → the inputs whose ids it reads: several where a history and a target share it."""
+    return {path: (name,) for path, name in table_inputs(model).items()} | dict(getattr(model, "shared_inputs", {}))
+
+
+def forget_table(model: nn.Module, path: str) -> None:
+    """Say that the rows of the table at `path` are no longer those of ids."""
+    model.table_inputs = {known: name for known, name in table_inputs(model).items() if known != path}
+    model.shared_inputs = {known: names for known, names in getattr(model, "shared_inputs", {}).items()
+                           if known != path}
+
+
 def move_table(model: nn.Module, path: str, new_path: str) -> None:
     """Say that the table which stood at `path` now stands at `new_path`, inside a layer that replaced it."""
-    inputs = table_inputs(model)
-    if path in inputs:
-        model.table_inputs = {new_path if known == path else known: name for known, name in inputs.items()}
+    for attribute in ("table_inputs", "shared_inputs"):
+        inputs = getattr(model, attribute, {})
+        if path in inputs:
+            setattr(model, attribute, {new_path if known == path else known: read for known, read in inputs.items()})
 
 
 def read_signature(model: nn.Module | None, signature: Signature) -> Signature:

@@ -27,7 +27,7 @@ from compression.measure.size import measure_size
 from compression.models import zoo
 from compression.models.files import load_model, save_model
 from compression.models.folder import LoadedModel
-from compression.models.structure import describe, read_signature, table_inputs
+from compression.models.structure import describe, read_signature, table_readers
 from compression.running.gate import apply_gated
 from compression.running.machine import compute_device, environment
 from compression.running.step_cache import Kept, StepCache, taken_sentence
@@ -135,6 +135,10 @@ def run(
     return result, {"bundle.zip": bundle, "scores.npz": _save_scores(folder / "scores.npz", scores, rows)}
 
 
+LOOSE = ("it is no layer of its own: the graph reads it in several ways, such as a table that is also the transposed "
+         "matrix of the head, or with operators that are no layer")
+
+
 @dataclass
 class Outcome:
     """A model after a recipe, with everything the steps reported."""
@@ -196,6 +200,8 @@ def apply_recipe(
         outcome.model = applied.model
         outcome.changes += applied.changes
         outcome.skipped += applied.skipped
+        if not chosen.trains:
+            outcome.skipped += [context.skip(path, LOOSE) for path in getattr(outcome.model, "loose", ())]
         hooks = [] if chosen.trains else hooks + applied.hooks
         if cache and not hooks:
             kept = Kept(index + 1, outcome.model, outcome.changes, outcome.skipped)
@@ -205,13 +211,15 @@ def apply_recipe(
 
 
 def table_frequencies(model: nn.Module, dataset: Dataset) -> dict[str, np.ndarray]:
-    """Path of each table → how often each row occurs in the training split, (V,) int64; ids that share a row add up.
+    """Path of each table → how often each row occurs in the training split, (V,) int64; ids that share a row add up,
+    and so do the inputs that share a table.
 
     Empty where there are no training rows: nothing is known then, which is not the same as rows that never occur.
     """
     if dataset.description.is_test_only:
         return {}
-    return {path: rows_occurring(model, path, dataset.frequencies(name)) for path, name in table_inputs(model).items()}
+    return {path: sum(rows_occurring(model, path, dataset.frequencies(name)) for name in names)
+            for path, names in table_readers(model).items()}
 
 
 def export_baseline(loaded: LoadedModel, folder: Path) -> Exported:

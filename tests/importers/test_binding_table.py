@@ -45,6 +45,46 @@ def passed(lines, look, found, **options) -> dict[str, tuple[bool, str]]:
             for check in checks(lines, look, data(), found, **options)}
 
 
+def test_masks_and_lengths_follow_from_the_one_list():
+    look = Look(inputs=(one("tags", 40, 10), ModelInput("tags_mask", "float32", 10, {}), one("seq_len", None),
+                        one("pad_mask", 2, 10), one("challenge", None)))
+    lines = propose_lines(look, data(), summary(c1=9))
+    assert [(line.kind, line.column, line.source) for line in lines[:4]] == [
+        ("list", "tags", "as-is"), ("derived", "tags", "mask"), ("derived", "tags", "length"),
+        ("derived", "tags", "padding")]
+    assert lines[4].kind == "id"
+    binding = binding_of(lines)["inputs"]
+    assert binding["seq_len"] == {"column": "tags", "reads": "length"}
+    again = propose_lines(look, data(), summary(c1=9), saved=binding_of(lines))
+    assert binding_of(again) == binding_of(lines)
+    assert {"mask", "length", "padding"} <= set(sources(look, data()))
+    alone = [line.model_copy(update={"column": "c1"}) if line.kind == "derived" else line for line in lines[:2]]
+    assert "follows from the list 'c1', which no input reads" in passed(alone, look, summary())["Columns"][1]
+    wrong = [line.model_copy(update={"source": "as-is"}) if line.kind == "derived" else line for line in lines[:2]]
+    assert "follows from a list: choose" in passed(wrong, look, summary())["Types"][1]
+
+
+def test_a_column_of_the_same_name_is_read_rather_than_a_length():
+    numbers = [ModelInput(name, "float32", width, {}) for name, width in (("n", None), ("n_len", 1))]
+    look = Look(inputs=(one("tags", 40, 0), *numbers))
+    named = data().model_copy(update={"columns": (*data().columns, Column(name="n_len", role=Role.NUMBER))})
+    assert [line.kind for line in propose_lines(look, named, summary())] == ["list", "number", "number"]
+
+
+def test_rows_that_the_graph_does_not_say_are_proposed_and_can_be_corrected():
+    look = Look(inputs=(one("c1", None), one("c2", 30)))
+    lines = propose_lines(look, data(), summary(c1=39, c2=29))
+    assert [(line.rows, line.asks_rows) for line in lines] == [(40, True), (30, False)]
+    assert binding_of(lines)["inputs"]["c1"] == {"column": "c1", "cardinality": {"c1": 40}, "from": {"c1": "as-is"}}
+    signature = bind(list(look.inputs), {"inputs": {"c1": {"column": "c1", "cardinality": {"c1": 50}},
+                                                    "c2": {"column": "c2"}}}, description=data(), vocabularies={})
+    assert [item.cardinality for item in signature.inputs] == [50, 30]
+    again = propose_lines(look, data(), summary(c1=39, c2=29), saved=binding_of(lines))
+    assert [(line.rows, line.asks_rows) for line in again] == [(40, True), (30, False)]
+    unknown = propose_lines(look, data(), summary())
+    assert "how many ids c1 may choose from. Enter it" in passed(unknown, look, summary())["Ids"][1]
+
+
 def test_inputs_without_names_find_their_columns_by_table_and_everything_passes():
     look, found = Look(inputs=(one("x", 40), one("y", 30), one("z", None, dtype="float32"))), summary(c1=39, c2=29)
     lines = propose_lines(look, data(), found)

@@ -86,10 +86,33 @@ def test_a_method_works_on_an_imported_program(tmp_path):
     assert len(given.changes) == 2
 
 
-def test_a_fixed_batch_is_refused_with_what_to_do(tmp_path):
-    path = export(TwoTowers(), ONE_ID_EACH, tmp_path / "m.pt2", dynamic=False)
-    with pytest.raises(ModelError, match=r"Input 'user' of m.pt2 has a fixed batch of 5\. Export with a dynamic"):
-        read_upload({"m.pt2": path}, tmp_path / "imported")
+def test_a_fixed_batch_becomes_free(tmp_path):
+    model = TwoTowers()
+    path = export(model, ONE_ID_EACH, tmp_path / "m.pt2", dynamic=False)
+    read_upload({"m.pt2": path}, tmp_path / "imported")
+    rows = {"user": torch.arange(30), "item": torch.arange(30)}
+    with torch.no_grad():
+        assert torch.allclose(load_model(tmp_path / "imported").module(rows), model(*rows.values()), atol=1e-5)
+
+
+class Keyed(nn.ModuleDict):
+    """Tables under the keys a person chose, at the very top of the model."""
+
+    def forward(self, user, item):
+        first, second, *_ = self.values()
+        return (first(user) * second(item)).sum(-1)
+
+
+@pytest.mark.parametrize("keys", [("0", "1"), ("user-id", "user_id"), ("user id", "item id"), ("user:id", "class"),
+                                  ("__import__('os')", "forward_"), ("a" * 200, "b" * 200)])
+def test_any_key_of_a_module_names_its_table(keys, tmp_path):
+    model = Keyed({key: nn.Embedding(31 + place, 4) for place, key in enumerate(keys)})
+    path = export(model, ONE_ID_EACH, tmp_path / "m.pt2")
+    described = read_upload({"m.pt2": path}, tmp_path / "imported")
+    loaded = load_model(tmp_path / "imported")
+    with torch.no_grad():
+        assert torch.allclose(loaded.module(ONE_ID_EACH), model(*ONE_ID_EACH.values()), atol=1e-5)
+    assert sorted(layer.shape for layer in described.layers) == [(31, 4), (32, 4)]
 
 
 def test_an_operator_that_is_not_on_the_list_is_named(tmp_path):

@@ -94,8 +94,8 @@ EDITS = {
     "a weight beyond its bytes": (WEIGHTS, meta(storage_offset={"as_int": 10**9}), "reaches outside its numbers"),
     "a weight of strange steps": (WEIGHTS, meta(strides=[{"as_int": 2**62}, {"as_int": 1}]), "reaches outside"),
     "a weight of an unknown type": (WEIGHTS, meta(dtype=99), "is not an exported program"),
-    "a weight named like code": (WEIGHTS, lambda config: config["config"].update(
-        {"__import__('os')": first_weight(config)}), "names something"),
+    "a weight with a name that hides": (WEIGHTS, lambda config: config["config"].update(
+        {"table\u202egpj.weight": first_weight(config)}), "names a tensor"),
     "two million nodes": (MODEL, lambda model: nodes(model).extend(nodes(model) * 7000), "at most 20,000 are read"),
     "a value nobody computed": (MODEL, lambda model: nodes(model)[0]["inputs"][0].update(
         arg={"as_tensor": {"name": "nowhere"}}), "that nothing has computed"),

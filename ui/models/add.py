@@ -16,7 +16,7 @@ from jobs.submit import submit
 from storage.records import DataRow
 from storage.store import Store
 from ui.datasets.view import summary_of
-from ui.models.binding_form import Filled, draw_binding
+from ui.models.binding_form import Filled, draw_binding, draw_score
 from ui.models.inspection import inspected
 from ui.shared.dataset_choice import choose_data
 from ui.shared.escape import escaped
@@ -85,6 +85,7 @@ def _draw_form(store: Store, brought: Brought, look: Look) -> None:
     with right:
         data = choose_data(datasets, "Dataset it was made for", f"{key}.data", optional=True, start=brought.data)
     row = next((one for one in datasets if one.id == data), None)
+    score = draw_score(look, key=key, saved=brought.binding)
     if row is None:
         filled = Filled()
         st.caption("Without a dataset its inputs are bound to columns of the same names, and no quality is measured."
@@ -98,6 +99,7 @@ def _draw_form(store: Store, brought: Brought, look: Look) -> None:
             st.warning(escaped(filled.problem))
         elif look.reads:
             st.caption(f"Its own signature says what it reads, and {escaped(row.name)} has all of it.")
+    filled = Filled(filled.binding | score.binding, filled.problem or score.problem)
     label = "Import it again" if brought.replaces else "Import the model"
     if st.button(label, type="primary", disabled=bool(filled.problem) or not name.strip()):
         _queue(store, ImportModelSpec(files=brought.files, name=name, data=data or None, binding=filled.binding,

@@ -55,6 +55,18 @@ def draw_binding(store: Store, look: Look, data: DataRow, *, key: str, saved: di
     return Filled(binding_of(lines, answers), failed)
 
 
+def draw_score(look: Look, *, key: str, saved: dict[str, Any]) -> Filled:
+    """Which output is the score, where the file leaves a choice."""
+    if not look.scores:
+        return Filled()
+    start = saved.get("output") or look.score
+    chosen = st.selectbox("Which output is the score", look.scores, key=f"{key}.score", placeholder="choose one",
+                          index=look.scores.index(start) if start in look.scores else None,
+                          help="name[1] is the second column of an output; name[1]-[0] is the logit of the second of "
+                               "two classes. The other outputs are left out.")
+    return Filled({"output": chosen}) if chosen else Filled(problem="Choose which output is the score.")
+
+
 def _draw_table(look: Look, data: DataRow, key: str, saved: dict[str, Any], lists: list[str] | None
                 ) -> tuple[Line, ...]:
     summary = summary_of(data)
@@ -68,23 +80,26 @@ def _draw_table(look: Look, data: DataRow, key: str, saved: dict[str, Any], list
     known = sources(look, data.description)
     by_title = {title: source for source, title in known.items()}
     turn = f"{key}.table.{st.session_state[f'{key}.turn']}"
-    has_offsets = any(line.shares_table for line in lines)
+    has_offsets, asks_rows = any(line.shares_table for line in lines), any(line.asks_rows for line in lines)
     st.container(key="editor.binding").data_editor(
-        [table_row(line, has_offsets=has_offsets) for line in lines], key=turn, hide_index=True,
-        disabled=["Input", "Reads", "Table rows"], height="content" if len(lines) <= TALL else 460,
+        [table_row(line, has_offsets=has_offsets, asks_rows=asks_rows) for line in lines], key=turn, hide_index=True,
+        disabled=["Input", "Reads", *([] if asks_rows else ["Table rows"])],
+        height="content" if len(lines) <= TALL else 460,
         placeholder="choose one", alt="Which column each input of the model reads, and how.",
         on_change=_edited, args=(key, turn, look, data, by_title),
-        column_config=_columns([one.name for one in data.description.columns], list(by_title)))
+        column_config=_columns([one.name for one in data.description.columns], list(by_title), asks_rows=asks_rows))
     return corrected(lines, _edits(turn), by_title)
 
 
-def _columns(names: list[str], ways: list[str]) -> dict[str, Any]:
+def _columns(names: list[str], ways: list[str], *, asks_rows: bool) -> dict[str, Any]:
     """Titles, hints and widths; fixed, so that no column moves while another is corrected."""
     config = st.column_config
     return {
         "Input": config.TextColumn(width=200, help="As the file names it."),
         "Reads": config.TextColumn(width=170, help="One id or number a row, or a list of ids; and its type."),
-        "Table rows": config.TextColumn(width=110, help=(
+        "Table rows": config.NumberColumn(width=110, min_value=1, step=1, help=(
+            "How many ids the model knows, 0 to one less. It can be entered where the graph doesn't say it.")
+        ) if asks_rows else config.TextColumn(width=110, help=(
             "Rows of the embedding table that the ids choose from: 0 to one less.")),
         "Column": config.SelectboxColumn(width=260, options=names, help="The column of the dataset it reads."),
         "Values": config.SelectboxColumn(width=300, options=ways, required=True, help=(
@@ -95,11 +110,12 @@ def _columns(names: list[str], ways: list[str]) -> dict[str, Any]:
             "Added to the ids of this column, where columns share a table."))}
 
 
-def table_row(line: Line, *, has_offsets: bool) -> dict[str, Any]:
-    """One line as the table shows it."""
+def table_row(line: Line, *, has_offsets: bool, asks_rows: bool = False) -> dict[str, Any]:
+    """One line as the table shows it; rows as numbers where they can be entered."""
     kind = {"id": "one id", "number": "a number",
-            "list": f"up to {line.length} ids" if line.length else "a list of ids"}[line.kind]
-    rows = MISSING if line.rows is None else f"{line.rows:,}"
+            "list": f"up to {line.length} ids" if line.length else "a list of ids",
+            "derived": "what follows from a list"}[line.kind]
+    rows = line.rows if asks_rows else MISSING if line.rows is None else f"{line.rows:,}"
     row = {"Input": line.title, "Reads": f"{kind} · {line.dtype}", "Table rows": rows, "Column": line.column,
            "Values": source_title(line.source)}
     return row | ({"Offset": line.offset} if has_offsets else {})
@@ -112,6 +128,8 @@ def corrected(lines: tuple[Line, ...], edits: dict[int, dict[str, Any]], by_titl
         changes = {"column": edit["Column"]} if "Column" in edit else {}
         if edit.get("Values") in by_title:
             changes["source"] = by_title[edit["Values"]]
+        if "Table rows" in edit and found[int(place)].asks_rows:
+            changes["rows"] = edit["Table rows"] and int(edit["Table rows"])
         if "Offset" in edit:
             changes["offset"] = int(edit["Offset"] or 0)
         found[int(place)] = found[int(place)].model_copy(update=changes)

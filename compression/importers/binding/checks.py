@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from compression.data.summary import ColumnSummary, DataSummary
+from compression.importers.binding.proposal import DERIVED
 from compression.importers.binding.table import IDS, SCALE, UNREAD, Line
 from compression.importers.binding.vocabularies import AS_IS, DATA, FILE
 from compression.importers.inspection import Look
@@ -45,6 +46,11 @@ def _columns_check(lines: Sequence[Line], description: DataDescription) -> Check
     if missing:
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         return Check("Columns", False, f"No column yet for {shown}. Choose one in the table.")
+    lists = {line.column for line in lines if line.kind == "list"}
+    for line in lines:
+        if line.kind == "derived" and line.column not in lists:
+            return Check("Columns", False, f"{line.title} follows from the list '{line.column}', which no input reads. "
+                                           "Choose the column of a list that another input reads.")
     if any(line.column == description.label.column for line in lines):
         return Check("Columns", False, f"An input reads '{description.label.column}', which is the label: that would "
                                        "give the answer away. Choose another column.")
@@ -56,6 +62,11 @@ def _wrong_type(line: Line, description: DataDescription, about: ColumnSummary |
     role = next((one.role for one in description.columns if one.name == line.column), None)
     if role is None:
         return f"'{line.column}' is no column of {description.name}."
+    if line.kind == "derived":
+        return "" if line.source in DERIVED else \
+            f"{line.title} follows from a list: choose whether it is 1 where the list has an id, or its length."
+    if line.source in DERIVED:
+        return f"{line.title} reads values of its own, and no mask or length of a list."
     if line.kind == "list":
         return "" if role in (Role.MULTI, *UNREAD) else \
             f"{line.title} reads a list of ids, and '{line.column}' holds one value a row."
@@ -76,7 +87,9 @@ def _wrong_type(line: Line, description: DataDescription, about: ColumnSummary |
 
 def _out_of_table(line: Line, about: ColumnSummary | None, look: Look, beyond: Beyond) -> str:
     """Which column leaves its table, in how many rows and how far; "" where it fits or nothing is known."""
-    if line.kind == "number" or line.rows is None:
+    if line.asks_rows and not line.rows:
+        return f"Nothing in the graph says how many ids {line.title} may choose from. Enter it under Table rows."
+    if line.kind in ("number", "derived") or line.rows is None:
         return ""
     table = f"the table of {line.title} has {line.rows:,} rows"
     key = line.source.removeprefix(f"{FILE}:")
@@ -100,7 +113,7 @@ def _out_of_table(line: Line, about: ColumnSummary | None, look: Look, beyond: B
 
 
 def _within(bound: Sequence[Line], about: dict[str, ColumnSummary]) -> str:
-    ids = [line for line in bound if line.kind != "number"]
+    ids = [line for line in bound if line.kind not in ("number", "derived")]
     if not ids:
         return "No input reads ids."
     last = {name: one.largest_id for name, one in about.items() if one.largest_id is not None}

@@ -20,8 +20,9 @@ from compression.spec.task import DEFAULT_TASK, TASKS
 
 DEFAULT_LENGTH = 50  # values kept of a list whose length is free
 MAX_WIDTH = 1000
-_ALLOWED = {"column", "columns", "kind", "ids", "first_id", "max_length", "cardinality", "offsets", "transform", "mean",
-            "std"}
+DERIVED = ("mask", "padding", "length")  # of a list: where it has ids, where it has none, how many
+_ALLOWED = {"column", "columns", "kind", "reads", "ids", "first_id", "max_length", "cardinality", "offsets",
+            "transform", "mean", "std"}
 _ID_ROLES = (Role.USER, Role.ITEM, Role.CATEGORY)
 _SAME = {"uid": "user", "iid": "item", "movie": "item", "product": "item", "ad": "item", "customer": "user"}
 
@@ -65,13 +66,34 @@ def bind(inputs: list[ModelInput], given: dict[str, Any] | None, *, description:
             failed.append(item)
             continue
         taken |= set(columns)
+        if choice.get("reads"):  # computed in the graph from the list of that column
+            continue
         bound.append(_bound(item, columns, choice, description, vocabularies))
     if failed:
         raise ModelError(_cannot_bind(failed, description))
+    derived_inputs(given, tuple(bound))
     task = given.get("task") or (description.task if description else DEFAULT_TASK)
     if task not in list(TASKS):
         raise ModelError(f"task of a binding must be one of {', '.join(TASKS)}; got {str(task)[:40]!r}.")
     return Signature(inputs=tuple(bound), output_form=TASKS[task].output_form, task=task)
+
+
+def derived_inputs(given: dict[str, Any], bound: tuple[Input, ...]) -> dict[str, tuple[str, str]]:
+    """Input → (the input that reads the list it follows from, which of `DERIVED` it is). Raises ModelError."""
+    found = {}
+    choices = given.get("inputs") if isinstance(given.get("inputs"), dict) else {}
+    for name, choice in choices.items():
+        if not (what := choice.get("reads")):
+            continue
+        columns = _columns_of(choice)
+        sources = [one.name for one in bound if one.kind == "multi" and [one.column] == columns]
+        if what not in DERIVED or len(sources) != 1:
+            lists = ", ".join(one.column for one in bound if one.kind == "multi") or "none"
+            read = ", ".join(columns) or "no column"
+            raise ModelError(f"Input {name!r} reads {str(what)[:40]!r} of {read}; it may be "
+                             f"{', '.join(DERIVED)} of a column that another input reads as a list: {lists}.")
+        found[name] = (sources[0], what)
+    return found
 
 
 def propose(inputs: list[ModelInput], description: DataDescription, *, largest: dict[str, int] | None = None,
@@ -226,7 +248,8 @@ def _single(item: ModelInput, name: str, column: str, choice: dict[str, Any], pl
     if is_number:
         fields |= _settings(choice, column, ("transform", "mean", "std"))
     else:
-        rows = choice.get("cardinality") or item.rows.get(place) or item.rows.get(None)
+        said = _settings(choice, column, ("cardinality",)).get("cardinality")
+        rows = said or item.rows.get(place) or item.rows.get(None)
         if rows is None:
             raise ModelError(f"Input {item} has whole numbers, but reads no table of rows, so nothing says which ids "
                              f"are allowed. Give its cardinality in the binding, or cast it to float in the model.")

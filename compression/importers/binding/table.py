@@ -8,20 +8,24 @@ Loads neither torch nor onnx: pages use it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from compression.data.summary import ColumnSummary, DataSummary
-from compression.importers.binding.proposal import ModelInput, propose
+from compression.importers.binding.proposal import DERIVED, ModelInput, propose
 from compression.importers.binding.vocabularies import AS_IS, DATA, FILE
 from compression.importers.inspection import Look
 from compression.spec.data_description import DataDescription, Role
 from compression.spec.records import Record
 
+MASK, PADDING, LENGTH = DERIVED
 SCALE = "scale"  # numbers less their mean, in units of their spread, as fitted on train rows
 SOURCE_TITLES = {AS_IS: "as they are", DATA: "numbered in sorted order", FILE: "listed in the upload",
-                 SCALE: "standardized"}
+                 SCALE: "standardized", MASK: "1 where the list has an id", PADDING: "1 where the list has none",
+                 LENGTH: "how many ids the list has"}
 UNREAD = (Role.TIME, Role.IGNORE)  # the summary says nothing of their values
+_LENGTH = re.compile(r"(?i)(^|[^a-z])(len|lens|length|lengths)($|[^a-z])|(?<=[a-z])(Len|Lens|Length|Lengths)$")
 IDS = (Role.USER, Role.ITEM, Role.CATEGORY)
 
 
@@ -29,10 +33,11 @@ class Line(Record):
     """One column that the model reads. `place`: which of a wide input; `offset`: added to ids by us."""
 
     input: str
-    kind: Literal["id", "list", "number"]
+    kind: Literal["id", "list", "number", "derived"]  # derived: the mask or length of the list in the same column
     dtype: str = "int64"
     place: int | None = None
     rows: int | None = None  # of the table
+    asks_rows: bool = False  # where the graph doesn't say them
     length: int | None = None  # of a list; None is free
     shares_table: bool = False  # with the other columns of its input, which the model doesn't offset
     column: str | None = None
@@ -54,14 +59,22 @@ def propose_lines(look: Look, description: DataDescription, summary: DataSummary
                 *(name for name, choice in said.items() if choice.get("kind") == "multi")}
     if not said:
         as_lists |= _looks_like_lists(look.inputs, description)
-    asked = [ModelInput(one.name, one.dtype, 0, one.rows) if one.name in as_lists else one for one in look.inputs]
+    of_list = {} if said else _derived(look.inputs, as_lists, description)
+    as_lists -= set(of_list)
+    asked = [ModelInput(one.name, one.dtype, 0, one.rows) if one.name in as_lists else one for one in look.inputs
+             if one.name not in of_list]
     told = {name: [column] for name, column in look.columns.items() if column in {
         one.name for one in description.columns}}
     found = columns or propose(asked, description, largest=_largest(about), counts=_counts(about)) | told
-    lines = [line for one in look.inputs for line in _lines_of(one, found.get(one.name, []), one.name in as_lists)]
+    kinds = of_list | {name: (name, choice["reads"]) for name, choice in said.items() if choice.get("reads")}
+    found |= {name: found.get(source, []) for name, (source, _) in of_list.items()}
+    lines = [line for one in look.inputs for line in (
+        [Line(input=one.name, kind="derived", dtype=one.dtype, column=next(iter(found.get(one.name, [])), None),
+              source=kinds[one.name][1])]
+        if one.name in kinds else _lines_of(one, found.get(one.name, []), one.name in as_lists))]
     if said:
         return tuple(_as_saved(line, said.get(line.input, {})) for line in lines)
-    lines = [with_column(line, line.column, look, summary) for line in lines]
+    lines = [_with_rows(with_column(line, line.column, look, summary), about) for line in lines]
     return tuple(_with_offsets(lines, about))
 
 
@@ -73,7 +86,9 @@ def with_column(line: Line, column: str | None, look: Look, summary: DataSummary
 
 def sources(look: Look, description: DataDescription) -> dict[str, str]:
     """How values may become what a model reads: key → title. Nothing is standardized without train rows."""
-    keys = [AS_IS, DATA, *([FILE] if look.vocabularies else []), *(f"{FILE}:{name}" for name in look.mappings)]
+    derived = DERIVED if any(_may_be_derived(one) for one in look.inputs) else ()
+    keys = [AS_IS, *derived, DATA, *([FILE] if look.vocabularies else [])]
+    keys += [f"{FILE}:{name}" for name in look.mappings]
     if not description.is_test_only:
         keys.append(SCALE)
     return {key: source_title(key) for key in keys}
@@ -94,6 +109,11 @@ def binding_of(lines: Sequence[Line], answers: dict[str, Any] | None = None) -> 
             "columns": [line.column for line in mine]}
         if mine[0].kind == "list":
             choice["kind"] = "multi"
+        if mine[0].kind == "derived":
+            inputs[name] = choice | {"reads": mine[0].source}
+            continue
+        if asked := {line.column: line.rows for line in mine if line.asks_rows and line.rows}:
+            choice["cardinality"] = asked
         if mine[0].kind == "number":
             scaled = [line.column for line in mine if line.source == SCALE]
             choice |= {"scale": scaled} if scaled else {}
@@ -111,6 +131,37 @@ def _looks_like_lists(inputs: Sequence[ModelInput], description: DataDescription
     has_lists = bool(description.by_role(Role.MULTI))
     return {one.name for one in inputs if has_lists and one.dtype != "float32" and (one.width or 0) > max(1, n_ids)
             and set(one.rows) == {None} and not one.shifts}
+
+
+def _may_be_derived(one: ModelInput) -> bool:
+    """A mask or a length by its name, or numbers of a free length, which no columns can be."""
+    is_length = bool(_LENGTH.search(one.name)) and one.width in (None, 1) and not one.rows
+    return "mask" in one.name.lower() or is_length or (one.dtype == "float32" and one.width == 0)
+
+
+def _derived(inputs: Sequence[ModelInput], as_lists: set[str], description: DataDescription
+             ) -> dict[str, tuple[str, str]]:
+    """Input → (the one list it is as long as, what of it): masks and lengths, unless a column has the input's name."""
+    found, columns = {}, {column.name for column in description.columns}
+    for one in inputs:
+        if not _may_be_derived(one) or one.name in columns:
+            continue
+        is_mask = one.width not in (None, 1)
+        fitting = [other for other in inputs if other.name != one.name and not _may_be_derived(other)
+                   and other.dtype != "float32" and (other.width == 0 or other.name in as_lists)
+                   and (not is_mask or other.width == one.width)]
+        if len(fitting) == 1:
+            what = LENGTH if not is_mask else PADDING if "pad" in one.name.lower() else MASK
+            found[one.name] = (fitting[0].name, what)
+    return found
+
+
+def _with_rows(line: Line, about: dict[str, ColumnSummary]) -> Line:
+    """Where the graph names no table: rows for the ids that the column holds, to be corrected."""
+    if line.kind not in ("id", "list") or line.rows is not None:
+        return line
+    last = about[line.column].largest_id if line.column in about else None
+    return line.model_copy(update={"asks_rows": True, "rows": None if last is None else last + 1})
 
 
 def _lines_of(one: ModelInput, columns: Sequence[str | None], is_list: bool) -> list[Line]:
@@ -134,10 +185,16 @@ def _as_saved(line: Line, choice: dict[str, Any]) -> Line:
     source = SCALE if line.column in choice.get("scale", ()) else choice.get("from", {}).get(line.column, AS_IS)
     offsets = choice.get("offsets") or []
     offset = offsets[line.place] if line.place is not None and line.place < len(offsets) else 0
-    return line.model_copy(update={"source": source, "offset": offset})
+    source = choice.get("reads", source)
+    asked = choice.get("cardinality") or {}
+    rows = asked.get(line.column) if isinstance(asked, dict) else asked
+    return line.model_copy(update={"source": source, "offset": offset} | (
+        {"rows": rows, "asks_rows": True} if rows else {}))
 
 
 def _source(line: Line, column: str | None, about: ColumnSummary | None, look: Look) -> str:
+    if line.kind == "derived":
+        return line.source
     if line.kind == "number" or column is None:
         return AS_IS
     if column in look.vocabularies:

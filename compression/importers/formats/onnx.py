@@ -15,13 +15,16 @@ def look(upload: Upload) -> Look:
     """Its inputs with the rows of the tables behind them; nothing of them where a signature came with it."""
     from compression.importers.onnx.inputs import model_inputs
     from compression.models.onnx.check import read_checked
+    from compression.models.onnx.scores import proposed_score, score_choices
 
     sizes, mappings = sizes_of_vocabularies(upload.files), mappings_beside(upload.files)
     said = signature_beside(upload.files)
     if isinstance(said.get("inputs"), list):
         return Look("graph", reads=_columns(said), mappings=mappings, vocabularies=sizes)
-    inputs = model_inputs(read_checked(upload.path, upload.beside, name=upload.name))
-    return Look("graph", tuple(inputs), mappings=mappings, vocabularies=sizes)
+    model = read_checked(upload.path, upload.beside, name=upload.name)
+    choices = score_choices(model)
+    return Look("graph", tuple(model_inputs(model)), mappings=mappings, vocabularies=sizes,
+                scores=choices if len(choices) > 1 else (), score=proposed_score(model))
 
 
 def read(upload: Upload, out: Path, given: Given) -> ModelDescription:

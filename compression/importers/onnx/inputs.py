@@ -17,6 +17,8 @@ def model_inputs(model: ModelProto) -> list[ModelInput]:
     values = graph_inputs(model)
     names = [value.name for value in values]
     rows, shifts = table_rows(model, names)
+    flags = {node.input[0] for node in model.graph.node if node.op_type == "Cast"
+             and any(item.name == "to" and item.i == TensorProto.BOOL for item in node.attribute)}
     found = []
     for value in values:
         mine: dict[int | None, int] = {}
@@ -26,6 +28,8 @@ def model_inputs(model: ModelProto) -> list[ModelInput]:
                 mine[None] = count
             elif stem == value.name and source not in names:
                 mine[int(place.removesuffix("]"))] = count
+        if not mine and value.name in flags:
+            mine[None] = 2
         found.append(ModelInput(value.name, _DTYPES[value.type.tensor_type.elem_type], input_width(value), mine,
                                 tuple(int(shift) for shift in shifts.get(value.name, ()))))
     return found

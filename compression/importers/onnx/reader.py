@@ -11,21 +11,23 @@ from typing import Any
 import numpy as np
 import onnx
 
-from compression.importers.binding.proposal import bind
+from compression.importers.binding.proposal import bind, derived_inputs
 from compression.importers.description import describe_read
 from compression.importers.onnx.inputs import model_inputs
-from compression.models.onnx.check import read_checked
+from compression.models.onnx.check import graph_inputs, read_checked, stored_tensors
+from compression.models.onnx.derived_inputs import with_derived_inputs
 from compression.models.onnx.folder import (
     RESERVED,
     Binding,
     describe_file,
-    ends_in_sigmoid,
-    graph_output,
     read_onnx_folder,
     score_name,
     with_one_score,
     write_onnx_folder,
 )
+from compression.models.onnx.labels import without_labels
+from compression.models.onnx.plain_inputs import fixed_batch, with_plain_types
+from compression.models.onnx.scores import chosen_score, ends_in_probability, with_chosen
 from compression.models.onnx.values import Unsupported
 from compression.spec.errors import ExportError, MeasureError, ModelError
 from compression.spec.records import ModelDescription, Target
@@ -34,7 +36,9 @@ from compression.spec.session import Session
 from compression.spec.signature import Input, Signature
 
 TOLERANCE = 1e-4  # between the runtime and our reading of the same file, on probabilities
+HALF_TOLERANCE = 5e-3  # where it holds numbers of 16 bits
 _TRIED_ROWS = (3, 5)
+_TRIED_BATCHES = 3  # of a file with a fixed one
 
 
 def read_onnx(path: Path, name: str, files: dict[str, Path], out: Path, *, given: dict[str, Any],
@@ -45,17 +49,20 @@ def read_onnx(path: Path, name: str, files: dict[str, Path], out: Path, *, given
     """
     data = {other: file for other, file in files.items() if other != name}
     model = read_checked(path, data, name=name)
-    output = graph_output(model, given)
+    choice = chosen_score(model, given)
+    model, output = with_chosen(model, choice)
     signature = bind(model_inputs(model), given, description=_description(data_folder), vocabularies=vocabularies)
-    is_probability = ends_in_sigmoid(model, output) or _said_probability(given, output)
+    derived = derived_inputs(given, signature.inputs)
+    model = with_derived_inputs(model, derived)
+    is_probability = ends_in_probability(model, output) or _said_probability(given, output)
     kept = with_one_score(model, output, is_probability=is_probability)
     signature = signature.model_copy(update={"output": score_name(kept), "output_form": "probability"})
     with tempfile.TemporaryDirectory(prefix="tried-", dir=out.parent) as scratch:
         tried = Path(scratch)
         write_onnx_folder(tried, kept, data, Binding(signature=signature, readable=True), vocabularies)
         scores = _scores_of_runtime(tried, signature, name)
-        _compare_with_loops(path, name, data, output, tried, signature, is_probability=is_probability)
-        reason = _why_unreadable(tried, signature, scores)
+        _compare_as_it_came(path, name, data, choice, derived, tried, signature, is_probability=is_probability)
+        reason = _why_unreadable(tried, signature, scores, _tolerance(model))
     binding = Binding(signature=signature, readable=not reason, reason=reason)
     write_onnx_folder(out, kept, data, binding, vocabularies)
     if reason:
@@ -96,12 +103,18 @@ def _opened(file: Path) -> Session:
     return RUNTIMES[target.runtime].open(file, **target.session)
 
 
-def _compare_with_loops(path: Path, name: str, data: dict[str, Path], output: str, tried: Path, signature: Signature,
-                        *, is_probability: bool) -> None:
-    """Where loops were taken for EmbeddingBags: the file as it came has to give the same scores. Raises ModelError."""
-    whole = onnx.load(str(path), load_external_data=False)  # read_checked has looked at all of it
-    if not any(node.op_type == "Loop" for node in whole.graph.node):
+def _compare_as_it_came(path: Path, name: str, data: dict[str, Path], choice: str,
+                        derived: dict[str, tuple[str, str]], tried: Path, signature: Signature, *,
+                        is_probability: bool) -> None:
+    """Where loops were taken for EmbeddingBags, or a fixed batch was made free: the file as it came has to give the
+    same scores. Raises ModelError.
+    """
+    whole = without_labels(onnx.load(str(path), load_external_data=False))
+    whole = with_plain_types(whole)  # read_checked has looked at all of it
+    batch = fixed_batch(graph_inputs(whole))
+    if batch is None and not any(node.op_type == "Loop" for node in whole.graph.node):
         return
+    whole, output = with_chosen(with_derived_inputs(whole, derived), choice)
     for other, file in data.items():
         if other not in RESERVED and not (tried / other).exists():
             shutil.copyfile(file, tried / other)
@@ -111,15 +124,36 @@ def _compare_with_loops(path: Path, name: str, data: dict[str, Path], output: st
     try:
         with closing(_opened(as_it_came)) as before, closing(_opened(tried / "model.onnx")) as after:
             for with_padding in (False, True):
-                rows = trial_inputs(signature, _TRIED_ROWS[1], generator)
+                rows = trial_inputs(signature, _TRIED_BATCHES * batch if batch else _TRIED_ROWS[1], generator)
                 rows = {key: _padded(value) if with_padding else value for key, value in rows.items()}
-                if np.abs(before.score(rows) - after.score(rows)).max() > TOLERANCE:
+                if batch is not None and not _agree(before, after, rows, batch):
+                    raise ModelError(f"{name} has a fixed batch of {batch}, and its graph computes something else with "
+                                     "another one. Export the model with a dynamic first axis, so that one row and a "
+                                     "thousand can be scored.")
+                if batch is None and np.abs(before.score(rows) - after.score(rows)).max() > TOLERANCE:
                     raise ModelError(f"{name} holds a loop that looks like an EmbeddingBag, but pools in a way that is "
                                      "not read. Export the model without loops that depend on the data.")
     except MeasureError as error:
         raise ModelError(f"{name} could not be tried: {error}") from None
     finally:
         as_it_came.unlink()
+
+
+def _agree(before: Session, after: Session, rows: dict[str, np.ndarray], batch: int) -> bool:
+    """Whether all rows at once have the scores that the file gives them, `batch` at a time."""
+    n_rows = len(next(iter(rows.values())))
+    parts = [before.score({key: value[start:start + batch] for key, value in rows.items()})
+             for start in range(0, n_rows, batch)]
+    try:
+        return bool(np.abs(np.concatenate(parts) - after.score(rows)).max() <= TOLERANCE)
+    except (MeasureError, ValueError):  # the free graph can't be run with more rows, or gives other shapes
+        return False
+
+
+def _tolerance(model: onnx.ModelProto) -> float:
+    """Between the runtime and our reading, which computes in float32 whatever the file stores."""
+    halves = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+    return HALF_TOLERANCE if any(tensor.data_type in halves for tensor in stored_tensors(model)) else TOLERANCE
 
 
 def _padded(values: np.ndarray) -> np.ndarray:
@@ -133,7 +167,7 @@ def _padded(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def _why_unreadable(folder: Path, signature: Signature, expected: list[np.ndarray]) -> str:
+def _why_unreadable(folder: Path, signature: Signature, expected: list[np.ndarray], tolerance: float) -> str:
     """Why our reading of the file can't be used; empty where it agrees with the runtime."""
     import torch
 
@@ -149,7 +183,7 @@ def _why_unreadable(folder: Path, signature: Signature, expected: list[np.ndarra
                 rows = trial_inputs(signature, n_rows, generator)
                 batch = {key: torch.from_numpy(value) for key, value in rows.items()}
                 ours = torch.sigmoid(module(batch)).numpy()
-                if ours.shape != scores.shape or np.abs(ours - scores).max() > TOLERANCE:
+                if ours.shape != scores.shape or np.abs(ours - scores).max() > tolerance:
                     return f"RecPress reads this graph differently from {RUNTIMES[DEFAULT_RUNTIME].title}. {as_it_is}"
     except Unsupported as error:
         return f"{str(error)[:1].upper()}{str(error)[1:]}. {as_it_is}"

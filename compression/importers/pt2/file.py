@@ -26,7 +26,8 @@ from compression.spec.errors import ModelError
 MAX_JSON_BYTES = 64 << 20
 MAX_MEMBERS = 20_000
 MAX_NODES = 20_000
-_NAME = re.compile(r"[A-Za-z_][\w.]{0,200}")
+_NAME = re.compile(r"[A-Za-z_]\w{0,600}")  # of a value in the graph
+MAX_PATH_CHARS = 500  # of a tensor's dotted path, whose parts may be any keys of a ModuleDict
 _MEMBER = re.compile(
     r"(data/weights/(weight_\d+|\w+_weights_config\.json)|data/constants/(tensor_\d+|\w+_constants_config\.json)"
     r"|models/\w+\.json|data/sample_inputs/\w+\.pt|archive_format|archive_version|byteorder"
@@ -166,8 +167,15 @@ def _tensors(archive: _Archive, folder: str, title: str) -> dict[str, Tensor]:
         if view not in views:
             tensor = tensor_from(blobs[file], dtype, size, stride, offset, what=f"{path[:80]} in {archive.name}")
             views[view] = nn.Parameter(tensor) if dtype.is_floating_point and entry["is_param"] else tensor
-        found[_checked(path, archive.name)] = views[view]
+        found[_path(path, archive.name)] = views[view]
     return found
+
+
+def _path(path: str, file: str) -> str:
+    if not path.isprintable() or len(path) > MAX_PATH_CHARS:
+        raise ModelError(f"{file} names a tensor {path[:80]!r}; names are printable and have at most {MAX_PATH_CHARS} "
+                         "characters. Rename the module and export it again.")
+    return path
 
 
 def _checked(name: Any, file: str) -> str:

@@ -33,23 +33,34 @@ class Graph:
         self.file = file
         self.root, self.graph = nn.Module(), fx.Graph()
         self.values: dict[str, fx.Node | str] = {}  # a text is the path of a tensor that nothing has read yet
+        self.attributes: dict[tuple[str, ...], str] = {}  # path in the file → its last part as an attribute here
 
     def add_input(self, name: str) -> None:
         self.values[name] = self.graph.placeholder(name)
 
     def add_tensor(self, name: str, path: str, tensor: Tensor) -> None:
         """Place a parameter or buffer under its dotted path; the graph reads it where a call does."""
-        *branches, last = map(attribute_name, path.split("."))
-        owner = self.root
-        for branch in branches:
-            if branch not in owner._modules:
-                owner.add_module(branch, Holder())
-            owner = owner._modules[branch]
+        parts, owner, branches = tuple(path.split(".")), self.root, []
+        for depth in range(1, len(parts)):
+            branches.append(self._attribute(owner, parts[:depth]))
+            if branches[-1] not in owner._modules:
+                owner.add_module(branches[-1], Holder())
+            owner = owner._modules[branches[-1]]
+        last = self._attribute(owner, parts)
         if isinstance(tensor, nn.Parameter):
             owner.register_parameter(last, tensor)
         else:
             owner.register_buffer(last, tensor)
         self.values[name] = ".".join((*branches, last))
+
+    def _attribute(self, owner: nn.Module, parts: tuple[str, ...]) -> str:
+        """What the last part is called on `owner`: "user-id" and "user_id" side by side stay two."""
+        if parts not in self.attributes:
+            name = attribute_name(parts[-1]) or "weight"
+            while hasattr(owner, name):
+                name += "_"
+            self.attributes[parts] = name
+        return self.attributes[parts]
 
     def add_call(self, node: dict[str, Any]) -> None:
         """One node. Raises ModelError for an operator that is not on the list."""

@@ -13,7 +13,8 @@ from compression.spec.errors import ModelError
 
 OPSET = 21
 _ROWS, _LENGTH = 3, 7  # of the example the graph is traced with; free axes stay free
-_INPUT_DTYPES = (torch.int64, torch.int32, torch.float32)
+_INPUT_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool, torch.float64,
+                 torch.float32, torch.float16)
 
 
 def write_onnx(program: Pt2, path: Path, name: str) -> None:
@@ -21,11 +22,8 @@ def write_onnx(program: Pt2, path: Path, name: str) -> None:
     for item in program.inputs:
         if item.dtype not in _INPUT_DTYPES:
             dtype = str(item.dtype).removeprefix("torch.")
-            raise ModelError(f"Input {item.name!r} of {name} is {dtype}; columns can be bound to int64, int32 and "
-                             "float32.")
-        if item.axes and item.axes[0] is not None:
-            raise ModelError(f"Input {item.name!r} of {name} has a fixed batch of {item.axes[0]}. Export with a "
-                             "dynamic first axis: torch.export.export(…, dynamic_shapes=…).")
+            raise ModelError(f"Input {item.name!r} of {name} is {dtype}; columns can be bound to whole numbers and to "
+                             "floats of 16, 32 and 64 bits.")
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -92,7 +92,7 @@ def _hash_table(applied: Applied, path: str, table: "nn.Embedding", params: Hash
 
     from compression.layers.rows.hashed_blocks import hash_blocks
     from compression.layers.rows.hashed_rows import hash_table
-    from compression.models.structure import replace, table_inputs
+    from compression.models.structure import forget_table, replace
 
     n_rows, dim = table.weight.shape
     counts = ctx.frequencies.get(path)
@@ -102,7 +102,7 @@ def _hash_table(applied: Applied, path: str, table: "nn.Embedding", params: Hash
              hash_table(table.weight, weights, params.kind, tuple(length for length, _ in shapes)))
     replace(applied.model, path, layer.to(table.weight.device).train(table.training))
     # the small tables are read by no input's ids, so that no step takes their rows for ids in the order of frequency
-    applied.model.table_inputs = {known: name for known, name in table_inputs(applied.model).items() if known != path}
+    forget_table(applied.model, path)
     sizes = " + ".join(f"{length:,} × {width}" for length, width in shapes)
     applied.changes.append(ctx.change(path, 4 * n_rows * dim, 4 * n_numbers(shapes),
                                       f"{n_rows:,} ids share rows, {params.kind}: {sizes} numbers"))

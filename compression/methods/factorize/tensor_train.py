@@ -72,7 +72,7 @@ def _decompose_table(applied: Applied, path: str, table: "nn.Embedding", params:
     import torch
 
     from compression.layers.rows.tensor_train import decompose
-    from compression.models.structure import replace, table_inputs
+    from compression.models.structure import forget_table, replace
 
     n_rows, dim = table.weight.shape
     shape = shape_of(n_rows, dim, params)
@@ -84,7 +84,7 @@ def _decompose_table(applied: Applied, path: str, table: "nn.Embedding", params:
     kept = 1 - float(found.square().sum() / table.weight.detach().square().sum().clamp(min=1e-30))
     replace(applied.model, path, layer)
     # a core is read by digits, not by the ids of an input, so that no step takes its rows for ids by frequency
-    applied.model.table_inputs = {known: name for known, name in table_inputs(applied.model).items() if known != path}
+    forget_table(applied.model, path)
     digits, ranks = " × ".join(map(str, shape.rows)), ", ".join(map(str, shape.ranks))
     applied.changes.append(ctx.change(path, 4 * n_rows * dim, bytes_after(shape),
                                       f"{n_rows:,} ids as {digits} digits, ranks {ranks}, "

@@ -18,6 +18,8 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoPr
 
 from compression.models.onnx.bags import Bag, find_bags, with_plain_bags
 from compression.models.onnx.branches import is_squeeze, without_squeezes
+from compression.models.onnx.labels import without_labels
+from compression.models.onnx.plain_inputs import fixed_batch, with_free_batch, with_plain_types
 from compression.models.onnx.settings import check_settings
 from compression.spec.errors import ModelError
 from compression.spec.names import PLAIN_NAME
@@ -58,6 +60,7 @@ def read_checked(path: Path, data: dict[str, Path], *, name: str = "model.onnx")
     if not _is_text(model):
         raise ModelError(f"{name} has a name that is no text (UTF-8). It was damaged or changed; export it again.")
     _check_frame(model, name)
+    model = without_labels(model)
     bags = find_bags(model)
     for node in model.graph.node:
         _check_node(node, name, is_known=(bool(node.output) and node.output[0] in bags) or is_squeeze(node))
@@ -70,7 +73,9 @@ def read_checked(path: Path, data: dict[str, Path], *, name: str = "model.onnx")
                              "several of them lie over one another. Export the model with each tensor stored once.")
     for tensor in stored_tensors(model):
         _check_values(tensor, data, name)
-    model = _without_control_flow(model, bags, name)
+    model = with_plain_types(_without_control_flow(model, bags, name))
+    if batch := fixed_batch(graph_inputs(model)):
+        model = with_free_batch(model, batch)
     check_inputs(model, name)
     return model
 
@@ -119,6 +124,9 @@ def check_inputs(model: ModelProto, file: str) -> None:
             raise ModelError(f"Input {value.name!r} of {file} is {name}; ids (INT64, INT32) and numbers (FLOAT) can be "
                              "bound to columns. Cast it inside the model.")
         axes = list(kind.shape.dim)
+        if not kind.HasField("shape"):
+            raise ModelError(f"Input {value.name!r} of {file} declares no shape, so nothing says how many columns it "
+                             "reads. Export the model with shapes: (batch) or (batch, columns).")
         if len(axes) not in (1, 2):
             raise ModelError(f"Input {value.name!r} of {file} has {len(axes)} axes; (batch) or (batch, columns) can be "
                              "bound to a dataset.")
@@ -165,6 +173,8 @@ def _check_node(node: NodeProto, file: str, *, is_known: bool = False) -> None:
         if node.op_type not in MICROSOFT_OPERATORS:
             raise ModelError(f"{where} is none of the com.microsoft operators that are allowed: "
                              f"{', '.join(sorted(MICROSOFT_OPERATORS))}.")
+    elif node.domain == "ai.onnx.ml":
+        raise ModelError(f"{where} {_of_machine_learning(node.op_type)}")
     elif node.domain not in ("", "ai.onnx"):
         raise ModelError(f"{where} comes from the domain {node.domain!r}: custom operators need code that is not in "
                          "the file. Export the model with standard operators.")
@@ -174,6 +184,21 @@ def _check_node(node: NodeProto, file: str, *, is_known: bool = False) -> None:
     if not is_known and any(attribute.type in _GRAPHS for attribute in node.attribute):
         raise ModelError(f"{where} holds a sub-graph: control flow (If, Loop, Scan) is not read. "
                          "Export the model without branches and loops that depend on the data.")
+
+
+def _of_machine_learning(operator: str) -> str:
+    """What an operator of ai.onnx.ml is, and what would help, after "Operator … of …"."""
+    if operator.startswith("TreeEnsemble"):
+        return ("is a tree ensemble, as scikit-learn, LightGBM, XGBoost and CatBoost export it. Trees have no tables "
+                "and dense layers that could be compressed; train a model on the same data instead.")
+    if operator in ("LinearRegressor", "LinearClassifier"):
+        return ("is a linear model of scikit-learn, with nothing that could be compressed. Train logistic regression "
+                "on the same data instead.")
+    if operator.startswith("SVM"):
+        return "is a support vector machine, which has no tables and dense layers. Train a model on the data instead."
+    return ("prepares or labels values as scikit-learn's pipelines do (ai.onnx.ml). Export the network alone, from its "
+            "ids and numbers on and up to its score; where ids come from a list of values, upload that list as "
+            "vocabularies.json beside it.")
 
 
 def _check_tensor(tensor: TensorProto, data: dict[str, Path], file: str) -> int:

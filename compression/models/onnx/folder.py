@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from onnx import ModelProto, TensorProto, helper
 from pydantic import ValidationError
@@ -27,7 +27,6 @@ BINDING = "binding.json"
 ARCHITECTURE = "onnx"
 RESERVED = {ONNX, BINDING, VOCABULARIES, "config.json", "model.safetensors"}
 _MAX_BINDING_BYTES = 2_000_000
-_SAME_NUMBERS = {"Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Cast"}
 _DTYPES = {TensorProto.FLOAT: "float32", TensorProto.DOUBLE: "float32", TensorProto.FLOAT16: "float16",
            TensorProto.BFLOAT16: "float16", TensorProto.INT8: "int8", TensorProto.UINT8: "uint8",
            TensorProto.INT32: "int32", TensorProto.INT64: "int64", TensorProto.BOOL: "bool",
@@ -42,14 +41,6 @@ class Binding(Record):
     signature: Signature
     readable: bool = True
     reason: str = ""
-
-
-def ends_in_sigmoid(model: ModelProto, output: str) -> bool:
-    """Whether the output is a Sigmoid, perhaps in another shape."""
-    made_by = {name: node for node in model.graph.node for name in node.output}
-    while (node := made_by.get(output)) is not None and node.op_type in _SAME_NUMBERS:
-        output = node.input[0]
-    return node is not None and node.op_type == "Sigmoid"
 
 
 def score_name(model: ModelProto) -> str:
@@ -165,17 +156,3 @@ def _stored(tensor: TensorProto) -> tuple[int, ...]:
         return (-(-math.prod(tensor.dims) // 2),)
     return tuple(length * (2 if tensor.data_type == TensorProto.DOUBLE and place == 0 else 1)
                  for place, length in enumerate(tensor.dims))
-
-
-def graph_output(model: ModelProto, given: dict[str, Any]) -> str:
-    """The output to score with: the one named in the binding, `score`, or the only one."""
-    names = [value.name for value in model.graph.output]
-    wanted = given.get("output")
-    if wanted is not None and wanted not in names and len(names) > 1:
-        raise ModelError(f"The binding names the output {wanted!r}; the model has: {', '.join(names)}.")
-    if wanted in names:
-        return wanted
-    if OUTPUT in names or len(names) == 1:
-        return OUTPUT if OUTPUT in names else names[0]
-    raise ModelError(f"The model has several outputs: {', '.join(names)}. Name the one that is the score in the "
-                     f'binding: {{"output": "{names[0]}"}}.')

@@ -50,7 +50,9 @@ class OnnxModel(nn.Module):
         self.steps = _without_sigmoid(steps, self.result)
         self.ends_in_sigmoid = len(self.steps) and self.steps is not steps
         self.table_inputs = {paths[path]: name for path, name in found.table_inputs.items()}
+        self.shared_inputs = {paths[path]: names for path, names in found.shared_inputs.items()}
         self.parts: dict[str, Part] = {}
+        self.loose: tuple[str, ...] = ()  # paths of stored matrices that are in no leaf
         self.constants: dict[str, Ints | str] = {}  # name → whole numbers, or the path of a tensor in this module
         for path, leaf in found.leaves.items():
             if isinstance(leaf, nn.Linear) and leaf.out_features == 1:
@@ -99,6 +101,7 @@ class OnnxModel(nn.Module):
             self.constants[name] = value
         elif trainable:
             self.constants[name] = self._put(name, nn.Parameter(value))
+            self.loose += (self.constants[name],) if value.dim() > 1 else ()
         else:
             path = f"constant_{len(self.constants)}"
             self.register_buffer(path, value, persistent=False)

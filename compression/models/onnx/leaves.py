@@ -19,6 +19,7 @@ from compression.models.onnx.candidates import (
     inputs_of_leaf,
     leaf_of,
 )
+from compression.models.onnx.lookups import with_lookups
 from compression.models.onnx.origin import origins
 from compression.models.onnx.recurrent import with_stored_weights
 from compression.models.onnx.steps import Constant, Step
@@ -26,16 +27,18 @@ from compression.models.onnx.steps import Constant, Step
 
 @dataclass(frozen=True)
 class Found:
-    """The steps with leaves in them, the leaves by path, and which input each table reads."""
+    """The steps with leaves in them, the leaves by path, and which input each table reads, or which several."""
 
     steps: list[Step]
     leaves: dict[str, nn.Module]
     table_inputs: dict[str, str]
+    shared_inputs: dict[str, tuple[str, ...]]
 
 
 def with_leaves(steps: list[Step], constants: dict[str, Constant], inputs: list[str], result: str) -> Found:
     """Put leaves in the place of the steps that are layers; steps that `result` doesn't need are left out."""
-    steps = _needed(_dense_with_bias(with_stored_weights(steps, constants), constants), result)
+    steps = _dense_with_bias(with_lookups(with_stored_weights(steps, constants), constants), constants)
+    steps = _needed(steps, result)
     n_axes = axes_behind_windows(steps, constants)
     candidates = [candidate_of(step, constants, n_axes) for step in steps]
     users: dict[str, set[Candidate | None]] = defaultdict(set)
@@ -55,7 +58,9 @@ def with_leaves(steps: list[Step], constants: dict[str, Constant], inputs: list[
             paths[candidate] = _free_path(candidate.path or candidate.names[0], leaves)
             leaves[paths[candidate]] = leaf_of(candidate, constants)
         made.append(replace(step, inputs=inputs_of_leaf(step, candidate), leaf=paths[candidate]))
-    return Found(made, leaves, _table_inputs(made, leaves, constants, inputs))
+    readers = _table_readers(made, leaves, constants, inputs)
+    return Found(made, leaves, {path: names[0] for path, names in readers.items() if len(names) == 1},
+                 {path: names for path, names in readers.items() if len(names) > 1})
 
 
 def _needed(steps: list[Step], result: str) -> list[Step]:
@@ -86,9 +91,10 @@ def _dense_with_bias(steps: list[Step], constants: dict[str, Constant]) -> list[
     return [step for place, step in enumerate(steps) if place not in dropped]
 
 
-def _table_inputs(steps: list[Step], leaves: dict[str, nn.Module], constants: dict[str, Constant],
-                  inputs: list[str]) -> dict[str, str]:
-    """Path of each table → the input it reads, "input[k]" for column k of a wide one; left out where it reads two."""
+def _table_readers(steps: list[Step], leaves: dict[str, nn.Module], constants: dict[str, Constant],
+                   inputs: list[str]) -> dict[str, tuple[str, ...]]:
+    """Path of each table → the inputs it reads, "input[k]" for column k of a wide one; left out where one is unknown.
+    """
     numbers = {name: constant.array for name, constant in constants.items() if constant.array.size <= 64}
     operators = [(step.operator, step.inputs, step.outputs, step.attributes.get("axis", 0)) for step in steps
                  if not step.leaf]
@@ -97,7 +103,7 @@ def _table_inputs(steps: list[Step], leaves: dict[str, nn.Module], constants: di
     for step in steps:
         if step.leaf and isinstance(leaves[step.leaf], nn.Embedding):
             read[step.leaf].add(origin.get(step.inputs[0]))
-    return {path: name for path, names in read.items() if len(names) == 1 for name in names if name is not None}
+    return {path: tuple(sorted(names)) for path, names in read.items() if None not in names}
 
 
 def _free_path(name: str, leaves: dict[str, nn.Module]) -> str:

@@ -31,8 +31,9 @@ from compression.models.onnx.windows import average_pool, conv, global_pool, max
 
 Operator = Callable[[list[Value], Attributes], Value | tuple[Value, ...]]
 
+# floats of any width are float32 here
 TORCH_TYPES = {1: torch.float32, 2: torch.uint8, 3: torch.int8, 5: torch.int16, 6: torch.int32, 7: torch.int64,
-               9: torch.bool, 10: torch.float16, 11: torch.float64, 16: torch.bfloat16}
+               9: torch.bool, 10: torch.float32, 11: torch.float32, 16: torch.float32}
 
 
 def _unary(function: Callable[[Tensor], Tensor]) -> Operator:

@@ -12,6 +12,7 @@ import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 _SAME = {"Identity", "Cast", "Squeeze", "Unsqueeze", "Flatten", "Reshape"}
+_SAME_ROWS = {"Identity", "Cast", "DequantizeLinear"}  # a table through these has as many rows
 _FEW = 4096  # values of a constant that are looked at
 
 Operator = tuple[str, tuple[str, ...], tuple[str, ...], int]  # name, inputs, outputs, axis
@@ -20,21 +21,59 @@ Operator = tuple[str, tuple[str, ...], tuple[str, ...], int]  # name, inputs, ou
 def origins(operators: Iterable[Operator], numbers: dict[str, np.ndarray], inputs: list[str]) -> dict[str, str]:
     """Value → "input" or "input[k]", for values that are an input, or column k of a wide one, in another shape."""
     found = {name: name for name in inputs}
+    wraps = Wraps(found)
     for kind, names, outputs, axis in operators:
-        if kind == "Add" and names[0] in numbers:
+        if kind == "Add" and names[0] not in found:
             names = names[::-1]
+        if wraps.follow(kind, names, outputs):
+            continue
         source = found.get(names[0]) if names else None
         if source is None:
             continue
-        if kind in _SAME or (kind == "Add" and names[1] in numbers and not numbers[names[1]].any()):
+        if kind == "Less" and names[1] in numbers and not numbers[names[1]].any():
+            wraps.below_zero[outputs[0]] = source
+        elif kind in _SAME or (kind == "Add" and names[1] in numbers and not numbers[names[1]].any()):
             found[outputs[0]] = source
         elif kind == "Add" and source in inputs and _offsets(names[1], numbers) is not None:
             found[outputs[0]] = f"{source}+"
+        elif kind == "Add" and names[1] not in found:
+            wraps.moved[outputs[0]] = source
         elif source in inputs:
             for place, column in enumerate(_columns(kind, names, outputs, axis, numbers)):
                 if column is not None and column >= 0:
                     found[outputs[place]] = f"{source}[{column}]"
     return found
+
+
+class Wraps:
+    """Places counted from the end: Where(ids < 0, ids + rows, ids), or a sum of both, each times where it holds."""
+
+    def __init__(self, found: dict[str, str]) -> None:
+        self.found = found
+        self.below_zero: dict[str, str] = {}  # ids < 0, or its opposite → the origin of the ids
+        self.moved: dict[str, str] = {}  # ids + one number → the origin of the ids
+        self.halves: dict[str, str] = {}  # either of them times where it holds
+
+    def follow(self, kind: str, names: tuple[str, ...], outputs: tuple[str, ...]) -> bool:
+        """Whether the operator is part of such a wrap; its result is then known as the ids themselves."""
+        origin = {**self.moved, **{name: self.found[name] for name in names if name in self.found}}
+        if kind in ("Not", "Cast") and names[0] in self.below_zero:
+            self.below_zero[outputs[0]] = self.below_zero[names[0]]
+        elif kind == "Where" and names[0] in self.below_zero and self._same(
+                self.below_zero[names[0]], origin.get(names[1]), origin.get(names[2])):
+            self.found[outputs[0]] = self.below_zero[names[0]]
+        elif kind == "Mul" and (mask := next((name for name in names if name in self.below_zero), "")) and self._same(
+                self.below_zero[mask], *(origin.get(name) for name in names if name != mask)):
+            self.halves[outputs[0]] = self.below_zero[mask]
+        elif kind == "Add" and names[0] in self.halves and self._same(*map(self.halves.get, names)):
+            self.found[outputs[0]] = self.halves[names[0]]
+        else:
+            return False
+        return True
+
+    @staticmethod
+    def _same(first: str | None, *others: str | None) -> bool:
+        return first is not None and bool(others) and all(other == first for other in others)
 
 
 def _columns(kind: str, names: tuple[str, ...], outputs: tuple[str, ...], axis: int,
@@ -95,7 +134,12 @@ def table_rows(model: ModelProto, inputs: list[str]) -> tuple[dict[str, int], di
         if kind == "Add" and source.endswith("+") and source not in inputs:
             offsets = next(array for array in (_offsets(name, numbers) for name in names) if array is not None)
             shifts[source.removesuffix("+")] = offsets
-    for kind, names, _outputs, axis in operators:
+    for kind, names, outputs, axis in operators:
+        if kind in _SAME_ROWS and names[0] in lengths:
+            lengths[outputs[0]] = lengths[names[0]]
+        if kind == "OneHot" and names[0] in found and numbers.get(names[1], np.zeros(0)).size == 1:
+            depth = int(numbers[names[1]].flat[0])
+            rows[found[names[0]]] = min(rows.get(found[names[0]], 2**62), depth)
         is_lookup = (kind == "Gather" and axis == 0) or kind == "GatherBlockQuantized"
         if is_lookup and len(names) > 1 and names[0] in lengths and names[1] in found and lengths[names[0]]:
             source, count = found[names[1]], int(lengths[names[0]][0])

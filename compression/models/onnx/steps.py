@@ -16,7 +16,7 @@ from compression.models.onnx.check import read_array
 from compression.models.onnx.operators import OPERATORS
 from compression.models.onnx.values import Unsupported, constant_value, tensor
 
-_MADE_BY_EXPORTERS = re.compile(r"(onnx::|val_|_|/|\d|constant)")
+_MADE_BY_EXPORTERS = re.compile(r"(onnx::|val_|_|/|\d+(_|$)|constant)")
 _CODES = (np.int8, np.uint8)
 _FOLDED = {"Identity", "Transpose", "Cast", "Squeeze", "Unsqueeze"}
 
@@ -48,9 +48,9 @@ def read_constants(model: ModelProto, data: dict[str, Path]) -> dict[str, Consta
     """Initializers and Constant nodes by name."""
     constants = {}
     for stored in model.graph.initializer:
-        array = read_array(stored, data)
+        array = _as_float32(read_array(stored, data))
         array = array if array.flags.writeable else array.copy()  # torch wants memory of its own
-        is_float = array.dtype in (np.float32, np.float64, np.float16)
+        is_float = array.dtype == np.float32
         constants[stored.name] = Constant(
             array, is_float and array.ndim > 0 and not _MADE_BY_EXPORTERS.match(stored.name))
     for node in model.graph.node:
@@ -83,6 +83,12 @@ def read_steps(model: ModelProto, constants: dict[str, Constant], opset: int) ->
     return steps
 
 
+def _as_float32(array: np.ndarray) -> np.ndarray:
+    """Floats of other widths as float32, so that they become layers; other numbers as they are."""
+    is_float = array.dtype in (np.float64, np.float16) or array.dtype.name == "bfloat16"
+    return array.astype(np.float32) if is_float else array
+
+
 def _folded(step: Step, constants: dict[str, Constant]) -> Constant:
     values = [constant_value(constants[name].array) if name else None for name in step.inputs]
     result = OPERATORS[step.operator](values, step.attributes)
@@ -93,7 +99,7 @@ def _constant_array(node: NodeProto) -> np.ndarray:
     attribute = node.attribute[0]
     value = onnx.helper.get_attribute_value(attribute)
     if attribute.name == "value":
-        return onnx.numpy_helper.to_array(value)
+        return _as_float32(onnx.numpy_helper.to_array(value))
     return np.asarray(value, np.int64 if "int" in attribute.name else np.float32)
 
 
@@ -101,4 +107,4 @@ def _attribute(item: onnx.AttributeProto) -> Any:
     value = onnx.helper.get_attribute_value(item)
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
-    return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
+    return _as_float32(onnx.numpy_helper.to_array(value)) if isinstance(value, onnx.TensorProto) else value

@@ -23,6 +23,7 @@ from tests.storage.test_files import lies
 from tests.ui.app import open_page, press, settled, texts, upload_page, uploaded
 from tests.ui.filled import WORKER, description, fill
 from ui.models.binding_form import corrected, table_row
+from ui.shared.dataset_choice import titles_of
 
 USERS, ITEMS = 12, 9
 COLUMNS = [{"name": "y", "role": "label"}, {"name": "u", "role": "category"}, {"name": "i", "role": "category"}]
@@ -80,6 +81,42 @@ def test_an_onnx_file_is_bound_by_its_tables_checked_and_queued_with_the_binding
     assert (job.spec.name, job.spec.data) == ("net", data)
     assert job.spec.binding == {"inputs": {"x0": {"column": "u", "from": {"u": "as-is"}},
                                            "x1": {"column": "i", "from": {"i": "as-is"}}}}
+
+
+class Tasks(Pair):
+    def forward(self, x0, x1):
+        both = self.user(x0) * self.item(x1)
+        return torch.sigmoid(both.sum(1)), torch.sigmoid(both.mean(1) + 1)
+
+
+def test_of_several_outputs_the_score_is_chosen_on_the_page(store, data, tmp_path):
+    arguments = (torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64))
+    axes = {name: {0: "batch"} for name in ("x0", "x1", "ctr", "cvr")}
+    torch.onnx.export(Tasks(), arguments, tmp_path / "m.onnx", input_names=["x0", "x1"], output_names=["ctr", "cvr"],
+                      dynamic_axes=axes, dynamo=False)
+    app = upload_page(store, "models", [uploaded(store, "net.onnx", (tmp_path / "m.onnx").read_bytes(), "model")])
+    assert next(button for button in app.button if button.label == "Import the model").disabled
+    box = next(box for box in app.selectbox if box.label == "Which output is the score")
+    assert box.options == ["ctr", "cvr"] and box.value is None
+    press(box.set_value("cvr").run(), "Import the model")
+    assert store.jobs().items[0].spec.binding["output"] == "cvr"
+
+
+def test_datasets_of_one_name_and_size_are_told_apart(store, data):
+    row = store.dataset(data)
+    rows = [row.model_copy(update={"id": key}) for key in ("aaaaaaaaaa", "bbbbbbbbbb")]
+    other = row.model_copy(update={"id": "cccccccccc", "name": "Other"})
+    titles = titles_of([*rows, other])
+    assert len(set(titles.values())) == 3
+    assert titles["aaaaaaaaaa"].endswith("rows · aaaaaaaa") and titles["cccccccccc"] == "Other · 120 rows"
+
+
+def test_rows_can_be_entered_where_the_graph_does_not_say_them():
+    asks = Line(input="x", kind="id", asks_rows=True)
+    known = Line(input="y", kind="id", rows=9)
+    assert table_row(asks, has_offsets=False, asks_rows=True)["Table rows"] is None
+    lines = corrected((asks, known), {0: {"Table rows": 30}, 1: {"Table rows": 30}}, {})
+    assert [line.rows for line in lines] == [30, 9]
 
 
 def test_a_binding_that_cannot_work_says_where_and_is_not_imported(store, data, onnx):

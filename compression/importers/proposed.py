@@ -1,0 +1,30 @@
+"""The binding that a page proposes, for callers without a page: what is unsure stays open, and the import says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from compression.data.description import load_description
+from compression.data.summary import summarise
+from compression.importers.beside import with_vocabularies
+from compression.importers.binding.table import binding_of, propose_lines
+from compression.importers.binding.vocabularies import prepare
+from compression.importers.kept import LOOKS, KeptLook
+from compression.importers.sandbox.process import look_in_sandbox, open_in_sandbox
+
+
+def proposed_binding(files: dict[str, Path], data_folder: Path, scratch: Path
+                     ) -> tuple[dict[str, Path], dict[str, Any]]:
+    """(files to import, binding) of a graph, its inputs bound to the columns of the dataset as a page proposes them.
+
+    Files that aren't a graph, or have a signature beside them, are left as they are. Raises ModelError.
+    """
+    kept = KeptLook.of(scratch / LOOKS, {name: str(path) for name, path in files.items()})
+    look = look_in_sandbox(files, kept=kept)
+    if look.title != "graph" or not look.inputs:
+        return files, {}
+    files = open_in_sandbox(files, scratch / "opened", kept)
+    lines = propose_lines(look, load_description(data_folder), summarise(data_folder))
+    binding, built = prepare(binding_of(lines), files, data_folder)
+    return with_vocabularies(files, built, scratch), binding
