@@ -50,8 +50,7 @@ def load_dataset(folder: Path, *, signature: Signature | None = None,
     columns = {column.name: column for column in description.columns}
     groups = _user_groups(splits, description)
     ids = {name: Vocabulary(name, values) for name, values in vocabularies.items()}
-    lengths = {item.name: item.max_length or _longest(splits, columns[item.column])
-               for item in signature.singles if item.kind == "multi"}
+    lengths = _lengths(splits, columns, signature)
     encoded, unknown = {}, {}
     for split in SPLITS:
         frame = splits.pop(split)
@@ -212,6 +211,21 @@ def _user_groups(splits: dict[str, pl.DataFrame], description: DataDescription) 
     codes[alone] = start + np.arange(alone.sum())
     edges = np.cumsum([len(user) for user in users])[:-1]
     return dict(zip(SPLITS, np.split(codes.astype(np.int64), edges), strict=True))
+
+
+def _lengths(splits: dict[str, pl.DataFrame], columns: dict[str, Column], signature: Signature) -> dict[str, int]:
+    """Input → places of its lists: as many as the model reads, but under a mask no more than the longest text has.
+
+    A list and its mask stay equally long. A list of fixed length, or without a mask, keeps all its places.
+    """
+    lists = [item for item in signature.singles if item.kind == "multi"]
+    lengths = {item.name: item.max_length or _longest(splits, columns[item.column]) for item in lists}
+    for text in {item.length_of for item in lists} & set(lengths):
+        group = [item for item in lists if text in (item.name, item.length_of)]
+        if not any(item.fixed_length for item in group):
+            longest = max(_longest(splits, columns[item.column]) for item in group)
+            lengths |= {item.name: min(lengths[item.name], longest) for item in group}
+    return lengths
 
 
 def _longest(splits: dict[str, pl.DataFrame], column: Column) -> int:

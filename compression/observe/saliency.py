@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from compression.data.batches import DeviceRows
 from compression.models.watch import evaluating, hooked
 
+GRADIENT_BYTES = 512 << 20  # of activations that a batch may keep until its gradient is known
+KEPT_STATES = 20  # vectors of a place that a block keeps: projections, norms, sums, and a network four times as wide
+
 
 def gradient_scores(model: nn.Module, weights: dict[str, Tensor], rows: DeviceRows, *, criterion: str,
                     loss: Callable[[Tensor, Tensor], Tensor], batch_size: int, n_batches: int,
@@ -46,7 +49,8 @@ def head_scores(model: nn.Module, attentions: dict[str, nn.Module], rows: Device
                 generator: torch.Generator) -> dict[str, Tensor]:
     """Path of each attention → (H,): mean over drawn rows of |change of the row's loss with a gate on the head|.
 
-    The gate multiplies what a head gives to `out` and stands at 1. Source: Michel et al. 2019, equation 2.
+    At most batch_size · n_batches rows are drawn, none twice. The gate multiplies what a head gives to `out` and stands
+    at 1. Source: Michel et al. 2019, equation 2.
     """
     gates: dict[str, Tensor] = {}
     total = {path: torch.zeros(module.heads) for path, module in attentions.items()}
@@ -58,13 +62,39 @@ def head_scores(model: nn.Module, attentions: dict[str, nn.Module], rows: Device
         return (answers * gates[path].repeat_interleave(answers.shape[-1] // heads, 1).unsqueeze(1),)
 
     outs = {path: module.out for path, module in attentions.items()}
+    needed = {weight: weight.requires_grad for weight in model.parameters()}
+    n_rows = 0
     with evaluating(model), hooked(outs, gate, before=True):
-        for batch, label in _drawn(rows, batch_size, n_batches, generator):
-            mean = loss(model(batch), label)
-            found = torch.autograd.grad(mean * len(label), list(gates.values()))  # of each row's own loss
-            for path, gradient in zip(gates, found, strict=True):
-                total[path] += gradient.abs().mean(0).cpu()
-    return {path: values / n_batches for path, values in total.items()}
+        try:
+            for weight in needed:  # the gates alone are asked: no gradient of a weight is computed or kept for
+                weight.requires_grad_(False)
+            for batch, label in _by_length(rows, attentions, batch_size * n_batches, generator):
+                mean = loss(model(batch), label)
+                found = torch.autograd.grad(mean * len(label), list(gates.values()))  # of each row's own loss
+                for path, gradient in zip(gates, found, strict=True):
+                    total[path] += gradient.abs().sum(0).cpu()
+                n_rows += len(label)
+        finally:
+            for weight, before in needed.items():
+                weight.requires_grad_(before)
+    return {path: values / n_rows for path, values in total.items()}
+
+
+def _by_length(rows: DeviceRows, attentions: dict[str, nn.Module], n_rows: int, generator: torch.Generator
+               ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    """At most `n_rows` rows, none twice, in batches whose activations fit into GRADIENT_BYTES; long lists together."""
+    index = torch.randperm(len(rows), generator=generator)[:n_rows].to(rows.label.device)
+    lists = [values for values in rows.inputs.values() if values.ndim == 2]
+    places = max((values.shape[1] for values in lists), default=1)
+    if lists:
+        filled = sum((values[index] != 0).sum(1) for values in lists)
+        index = index[filled.argsort(stable=True)]
+    width = max(module.query.in_features for module in attentions.values())
+    heads = max(module.heads for module in attentions.values())
+    # what a layer keeps of a row for its gradient: a dozen states of each place, some wider, and its attention weights
+    row_bytes = 4 * len(attentions) * max(1, len(lists)) * (KEPT_STATES * places * width + 3 * heads * places * places)
+    for part in index.split(max(1, GRADIENT_BYTES // row_bytes)):
+        yield rows.take(part)
 
 
 def _drawn(rows: DeviceRows, batch_size: int, n_batches: int, generator: torch.Generator

@@ -86,6 +86,23 @@ def test_a_long_multi_cell_keeps_its_first_values(tmp_path):
     assert dataset.splits["test"].inputs["t"].tolist() == [[3, 2]] * 6
 
 
+@pytest.mark.parametrize(("mask", "fixed", "length"), [("t", False, 3), ("t", True, 9), ("", False, 9)])
+def test_lists_under_a_mask_are_as_long_as_the_longest_of_the_data(tmp_path, mask, fixed, length):
+    """A mask says that padding moves no score; lists without one, and lists of fixed length, keep all places."""
+    inputs = [Input(name=name, kind="multi", column="tags", cardinality=4, max_length=9, length_of=of,
+                    fixed_length=fixed) for name, of in (("t", ""), ("m", mask))]
+    rows = click_rows(30)
+    for row in rows:
+        row[4] = "a|b"
+    rows[-1][4] = "a|b|c"
+    dataset = load_dataset(write_data(tmp_path, rows), signature=Signature(inputs=tuple(inputs)),
+                           vocabularies={"tags": ["a", "b", "c"]})
+    assert {values.shape[1] for part in dataset.splits.values() for values in part.inputs.values()} == {length}
+    cut = [item.model_copy(update={"max_length": 2}) for item in inputs]
+    dataset = load_dataset(tmp_path, signature=Signature(inputs=tuple(cut)), vocabularies={"tags": ["a", "b", "c"]})
+    assert {values.shape[1] for part in dataset.splits.values() for values in part.inputs.values()} == {2}
+
+
 def test_frequencies_count_the_ids_of_train(tmp_path):
     dataset = load_dataset(write_data(tmp_path))
     counts = dataset.frequencies("item")

@@ -34,7 +34,7 @@ class HeadsParams(Params):
     criterion: Literal["taylor", "norm"] = Field(
         "taylor", description="What a head is worth: how much the loss on training rows moves with a gate on it, or "
                               "the norms of its value and output weights, as a control.")
-    n_batches: int = Field(20, ge=1, le=500, description="Batches of 512 training rows that taylor asks.")
+    n_batches: int = Field(20, ge=1, le=500, description="Training rows that taylor asks, in units of 512; none twice.")
 
 
 def kept_heads(heads: int, params: HeadsParams) -> int:

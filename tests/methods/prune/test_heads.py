@@ -9,6 +9,7 @@ from compression.data.batches import to_device
 from compression.export.onnx import export_onnx
 from compression.methods.prune.heads import HeadsParams, kept_heads
 from compression.models.structure import attentions, describe
+from compression.observe import saliency
 from compression.observe.saliency import head_scores
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS
@@ -55,13 +56,16 @@ def test_heads_that_reach_nothing_go_first_and_the_scores_stay(model, dataset, c
     assert {item.detail for item in given.changes} == {"2 of 4 heads kept"} and len(given.changes) == 8
 
 
-def test_a_head_is_worth_how_far_the_loss_of_rows_moves_with_its_gate(model, dataset):
-    """Michel et al. 2019, equation 2, against differences of the loss of single rows."""
+@pytest.mark.parametrize("bytes_kept", [1, 1 << 29])
+def test_a_head_is_worth_how_far_the_loss_of_rows_moves_with_its_gate(model, dataset, monkeypatch, bytes_kept):
+    """Michel et al. 2019, equation 2, against differences of the loss of single rows; in batches of any size."""
+    monkeypatch.setattr(saliency, "GRADIENT_BYTES", bytes_kept)
     rows = to_device(dataset.splits["train"])
     path, attention = next(attentions(model))
     found = head_scores(model, {path: attention}, rows, loss=binary_cross_entropy, batch_size=64, n_batches=1,
                         generator=torch.Generator().manual_seed(0))[path]
-    index = torch.randint(len(rows), (64,), generator=torch.Generator().manual_seed(0))
+    index = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:64]
+    assert all(weight.requires_grad for weight in model.parameters())
     batch, label = rows.take(index)
 
     def losses(head: int, gate: float) -> torch.Tensor:
@@ -74,6 +78,17 @@ def test_a_head_is_worth_how_far_the_loss_of_rows_moves_with_its_gate(model, dat
     for head in range(attention.heads):
         slope = (losses(head, 1 + 1e-4) - losses(head, 1 - 1e-4)) / 2e-4
         assert float(found[head]) == pytest.approx(float(slope.abs().mean()), rel=2e-2, abs=1e-7)
+
+
+def test_activations_are_bounded_by_bytes_and_a_row_is_asked_once(model, dataset, monkeypatch):
+    seen: list[int] = []
+    handle = model.register_forward_pre_hook(lambda module, given: seen.append(len(next(iter(given[0].values())))))
+    monkeypatch.setattr(saliency, "GRADIENT_BYTES", 300_000)
+    rows = to_device(dataset.splits["train"])
+    head_scores(model, dict(attentions(model)), rows, loss=binary_cross_entropy, batch_size=512, n_batches=500,
+                generator=torch.Generator().manual_seed(0))
+    handle.remove()
+    assert sum(seen) == len(rows) and max(seen) < 100
 
 
 def test_one_head_stays_whatever_the_ratio(model, dataset):
