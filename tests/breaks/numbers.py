@@ -151,8 +151,8 @@ NUMBERS = (
     Break(
         "parity-worst", "The parity error is that of the last batch.",
         "compression/export/parity.py",
-        "worst = max(worst, _largest(expected, got, start, allowed, path))",
-        "worst = _largest(expected, got, start, allowed, path)",
+        "worst = max(worst, _largest(expected, got, start, tolerance, path))",
+        "worst = _largest(expected, got, start, tolerance, path)",
         ("tests/export/test_onnx.py::test_the_parity_error_is_the_largest_of_all_batches_and_of_a_model_at_rest",)),
     Break(
         "parity-training-mode", "Parity compares with a model in training mode.",

@@ -221,37 +221,6 @@ def test_parity_allows_rounding_and_no_more(dataset, tmp_path, monkeypatch, step
         check_parity(model, dataset.signature, path, rows, target=Target())
 
 
-def test_a_difference_is_held_against_how_far_torch_moves_by_its_own_rounding():
-    signature = Signature(inputs=(Input(name="x", kind="number", column="x", dtype="float32"),))
-    row = np.linspace(-1, 1, 200, dtype=np.float32)
-
-    class Chaotic(torch.nn.Module):
-        """A layer that rounds, its inputs spread so far that a float32 rounding moves scores by a hundredth."""
-
-        def __init__(self):
-            super().__init__()
-            self.layer = torch.nn.Identity()
-            self.layer.rounds_activations = True
-
-        def forward(self, batch):
-            x = batch["x"] * 5e3
-            return batch["x"] * 4 + (self.layer(x) - x) * 20
-
-    scored = parity.Scored(Chaotic(), signature)
-    expected = parity._torch_scores(scored, signature, {"x": row})
-    noise = np.random.default_rng(0).normal(size=200).astype(np.float32) * 5e-3
-    allowed = parity._amplified(scored, signature, {"x": row}, expected, expected + noise)
-    assert parity.ROUNDING_TOLERANCE < allowed < 0.2
-    for wrong in (expected + 0.1, expected[::-1], np.full_like(expected, 0.5)):
-        assert parity._amplified(scored, signature, {"x": row}, expected, wrong) == 0.0
-
-
-def test_pairs_of_rows_are_ordered_alike_or_not():
-    expected = np.array([0.1, 0.2, 0.2, 0.9])
-    assert parity.ordered_alike(expected, expected * 3) == 1.0 and parity.ordered_alike(expected, -expected) == 0.0
-    assert parity.ordered_alike(expected, np.zeros(4)) == 0.5 and parity.ordered_alike(np.ones(3), np.arange(3)) == 1.0
-
-
 def test_the_parity_error_is_the_largest_of_all_batches_and_of_a_model_at_rest(dataset, tmp_path, monkeypatch):
     model = tiny_model("deepfm", dataset, dropout=0.5)
     path = export_onnx(model, dataset.signature, tmp_path / "model.onnx").path
