@@ -24,7 +24,7 @@ def data_folder(path: Path) -> Path:
 
 def model_folder(path: Path, scratch: Path, data: Path | None) -> Path:
     """A model folder as it is; any other file goes through the importers, in their sandbox."""
-    from compression.importers.hugging_face.settings import files_of_folder, is_hugging_face
+    from compression.importers.hugging_face.folder import files_of_folder, is_hugging_face
 
     data = data and data_folder(data)
     if path.is_dir() and is_hugging_face(files := files_of_folder(path)):
