@@ -43,6 +43,9 @@ def refuse_dangerous(path: Path, name: str) -> None:
 
     What a format admits under one of its own endings passes: it is read without running the pickles in it.
     """
+    if is_torchscript(path):
+        raise ModelError(f"{name} is a TorchScript program, whose code is never run. Upload the weights of the model "
+                         "it was made from (torch.save(model.state_dict(), …)), or export that model to ONNX or .pt2.")
     ending = Path(name).suffix.lower()
     claimed = [(one, admits) for one in formats_of(name) for end, admits in one.admits.items()
                if name.lower().endswith(end)]
@@ -87,6 +90,18 @@ def is_torch_file(path: Path) -> bool:
         except (zipfile.BadZipFile, OSError, RuntimeError, ValueError):
             return False
     return head.startswith(b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little"))
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether the file is a zip with the code and constants that torch.jit.save writes."""
+    if not _head(path).startswith(b"PK"):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, RuntimeError, ValueError):
+        return False
+    return any(name.endswith("/constants.pkl") for name in names) and any("/code/" in name for name in names)
 
 
 def is_recbole_dataset(path: Path) -> bool:

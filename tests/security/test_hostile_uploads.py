@@ -63,6 +63,9 @@ CASES = {
     "a torch checkpoint alone": (raw("m.pth", torch_zip), r"m.pth holds no tensors"),
     "a torch checkpoint named .safetensors": (raw("m.safetensors", torch_zip), r"holds a pickle \(archive/data.pkl\)"),
     "a torch checkpoint named .zip": (raw("m.zip", torch_zip), r"m.zip holds a pickle \(archive/data.pkl\)"),
+    "a TorchScript program": (
+        lambda c: {"m.pt": zipped({"m/data.pkl": b"", "m/constants.pkl": b"", "m/code/__torch__.py": b""})},
+        r"m.pt is a TorchScript program, whose code is never run"),
     "an old torch checkpoint": (raw("m.onnx", tarred), r"m.onnx is a tar archive, as old PyTorch files are"),
     "a bundle with a pickle under another name": (
         lambda c: {"b.zip": zipped({"model.onnx": GOOD, "notes.txt": pickled(c)})},
