@@ -27,7 +27,7 @@ def model_folder(path: Path, scratch: Path, data: Path | None, *, output: str | 
 
     `output` says which output is the score of a file that has several.
     """
-    from compression.importers.hugging_face.settings import files_of_folder, is_hugging_face
+    from compression.importers.hugging_face.folder import files_of_folder, is_hugging_face
 
     data = data and data_folder(data)
     if path.is_dir() and is_hugging_face(files := files_of_folder(path)):

@@ -43,6 +43,9 @@ def refuse_dangerous(path: Path, name: str) -> None:
 
     What a format admits under one of its own endings passes: it is read without running the pickles in it.
     """
+    if is_torchscript(path):
+        raise ModelError(f"{name} is a TorchScript program, whose code is never run. Upload the weights of the model "
+                         "it was made from (torch.save(model.state_dict(), …)), or export that model to ONNX or .pt2.")
     ending = Path(name).suffix.lower()
     claimed = [(one, admits) for one in formats_of(name) for end, admits in one.admits.items()
                if name.lower().endswith(end)]
@@ -58,7 +61,7 @@ def refuse_dangerous(path: Path, name: str) -> None:
     if ending in PROGRAM_ENDINGS:
         raise ModelError(f"{name} is a program. A model is data; upload one of: {_allowed()}")
     if zipfile.is_zipfile(path) and head.startswith(b"PK"):
-        _refuse_pickles_inside(path, name)
+        _refuse_torch_file(path, name)
         if ending != ZIP_ENDING:
             raise ModelError(f"{name} is a zip archive in spite of its name. Upload a RecPress bundle as .zip, or the "
                              "model's own files.")
@@ -87,6 +90,18 @@ def is_torch_file(path: Path) -> bool:
         except (zipfile.BadZipFile, OSError, RuntimeError, ValueError):
             return False
     return head.startswith(b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little"))
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether the file is a zip with the code and constants that torch.jit.save writes."""
+    if not _head(path).startswith(b"PK"):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, RuntimeError, ValueError):
+        return False
+    return any(name.endswith("/constants.pkl") for name in names) and any("/code/" in name for name in names)
 
 
 def is_recbole_dataset(path: Path) -> bool:
@@ -143,22 +158,17 @@ def looks_like_pickle(head: bytes) -> bool:
     return True
 
 
-def _refuse_pickles_inside(path: Path, name: str) -> None:
+def _refuse_torch_file(path: Path, name: str) -> None:
+    """Raises ModelError for what torch.save wrote under another name. What else is inside, the bundle's reader checks.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            for member in archive.infolist():
-                inner = Path(member.filename)
-                suspicious = inner.suffix.lower() in PICKLE_ENDINGS or inner.name == "data.pkl"
-                if not suspicious and not member.flag_bits & 1:
-                    with archive.open(member) as file:
-                        suspicious = looks_like_pickle(file.read(_LOOKED_AT))
-                if suspicious:
-                    raise ModelError(f"{name} holds a pickle ({member.filename}), as torch.save writes it: loading it "
-                                     f"can run any code. {_ADVICE}")
+            pickles = [member for member in archive.namelist() if is_root_pickle(member)]
     except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, ValueError) as error:
         raise ModelError(f"{name} is a broken zip archive ({error}). Upload it again.") from None
-    except Exception as error:  # zlib and lzma have errors of their own
-        raise ModelError(f"{name} is a broken zip archive ({error}). Upload it again.") from error
+    if pickles:
+        raise ModelError(f"{name} holds a pickle ({pickles[0]}), as torch.save writes it: loading it can run any code. "
+                         f"If it holds weights alone, upload it as .pt. {_ADVICE}")
 
 
 def _is_tar(path: Path, head: bytes) -> bool:

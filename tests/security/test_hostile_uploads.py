@@ -63,15 +63,19 @@ CASES = {
     "a torch checkpoint alone": (raw("m.pth", torch_zip), r"m.pth holds no tensors"),
     "a torch checkpoint named .safetensors": (raw("m.safetensors", torch_zip), r"holds a pickle \(archive/data.pkl\)"),
     "a torch checkpoint named .zip": (raw("m.zip", torch_zip), r"m.zip holds a pickle \(archive/data.pkl\)"),
+    "a TorchScript program": (
+        lambda c: {"m.pt": zipped({"m/data.pkl": b"", "m/constants.pkl": b"", "m/code/__torch__.py": b""})},
+        r"m.pt is a TorchScript program, whose code is never run"),
     "an old torch checkpoint": (raw("m.onnx", tarred), r"m.onnx is a tar archive, as old PyTorch files are"),
     "a bundle with a pickle under another name": (
-        lambda c: {"b.zip": zipped({"model.onnx": GOOD, "notes.txt": pickled(c)})}, r"holds a pickle \(notes.txt\)"),
+        lambda c: {"b.zip": zipped({"model.onnx": GOOD, "notes.txt": pickled(c)})},
+        r"notes.txt is a pickle in spite of its name"),
     "a bundle with a program under another name": (
         lambda c: {"b.zip": zipped({"model.onnx": b"\x7fELF\2\1\1" + b"\0" * 60})}, r"model.onnx is a program"),
     "a Keras model in a zip": (
         lambda c: {"b.zip": zipped({"notes.txt": b"a", "m.keras": zipped({"config.json": b"{}",
                                                                           "model.weights.h5": b"weights"})})},
-        r"Upload one model at a time: .* Got: notes.txt"),
+        r"b.zip holds m.keras, which is not read out of a zip. Upload m.keras itself"),
     "a joblib file": (raw("m.joblib", b"anything"), IS_PICKLE),
     "a Hugging Face .bin": (raw("pytorch_model.bin", torch_zip), r"pytorch_model.bin holds no tensors"),
     # other things that are no model

@@ -6,8 +6,9 @@ import hashlib
 from pathlib import Path
 
 from compression.importers.archive import unpack
-from compression.importers.format import FORMATS, Format, Upload, importer
+from compression.importers.format import FORMATS, Format, Upload, formats_of, importer
 from compression.importers.format_sniffing import ZIP_ENDING
+from compression.importers.hugging_face.folder import files_read
 from compression.spec.errors import ModelError
 
 SUMS = "SHA256SUMS"
@@ -16,21 +17,27 @@ BESIDE = (".json", ".data", ".yaml", ".yml", ".md", ".txt", ".csv")  # kept of w
 
 
 def unpacked(upload: Upload) -> dict[str, Path]:
-    """The files inside that are of some format or come beside one."""
+    """The files inside that are of some format or come beside one. Raises ModelError where no model is among them."""
     inside = unpack(upload.path, upload.name, upload.scratch / "bundle")
     if SUMS in inside:
         _check_digests(inside, upload.name)
-    kept = {name: path for name, path in inside.items() if name.lower().endswith((*_plain_endings(), *BESIDE,
-                                                                                  ZIP_ENDING))}
-    for name in kept:
+    inside = files_read(inside)
+    endings = _plain_endings()
+    for name in inside:
         if name.lower().endswith(ZIP_ENDING):
             raise ModelError(f"{upload.name} holds another archive ({name}), which is not unpacked.")
+    kept = {name: path for name, path in inside.items() if name.lower().endswith((*endings, *BESIDE))}
+    if not any(name.lower().endswith(endings) for name in kept):
+        for name in inside:
+            if formats_of(name):
+                raise ModelError(f"{upload.name} holds {name}, which is not read out of a zip. Upload {name} itself, "
+                                 "with the files that describe it beside it.")
     return kept
 
 
 def _plain_endings() -> tuple[str, ...]:
-    """Endings of models that are neither archives nor pickles, and so may lie in a zip."""
-    return tuple(end for one in FORMATS.values() if one.opens is None for end in one.endings if end not in one.admits)
+    """Endings of models that may lie in a zip: of those that are read as they are."""
+    return tuple(end for one in FORMATS.values() if one.opens is None for end in one.endings)
 
 
 def _check_digests(files: dict[str, Path], bundle: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from compression.importers.beside import sizes_of_vocabularies, vocabularies_of
 from compression.importers.format import Format, Given, Upload, importer
 from compression.importers.format_sniffing import CHECKPOINTS, WEIGHT_ENDINGS
-from compression.importers.hugging_face.settings import MODULE_FOLDER, MODULES, is_hugging_face
+from compression.importers.hugging_face.folder import attached_weights, is_hugging_face
 from compression.importers.inspection import Look
 from compression.spec.records import ModelDescription
 
@@ -27,11 +27,6 @@ def read(upload: Upload, out: Path, given: Given) -> ModelDescription:
                              vocabularies=vocabularies_of(upload.files))
 
 
-def layers_behind(files: dict[str, Path]) -> list[str]:
-    """Weights of the layers behind an encoder, which lie in folders of their own."""
-    return [name for name in files if MODULES in files and MODULE_FOLDER.fullmatch(name.partition(".")[0])]
-
-
 importer(Format(key="hugging_face", title="Hugging Face folder", endings=WEIGHT_ENDINGS,
                 companions=(".json",), sniff=lambda upload: is_hugging_face(upload.files), look=look, read=read,
-                admits=CHECKPOINTS, attached=layers_behind))
+                admits=CHECKPOINTS, attached=attached_weights))

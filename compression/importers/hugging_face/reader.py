@@ -17,65 +17,75 @@ from torch import Tensor, nn
 from compression.importers.binding.proposal import ModelInput, bind
 from compression.importers.description import describe_read
 from compression.importers.hugging_face.settings import Encoder, read_settings
-from compression.importers.hugging_face.weights import read_weights
+from compression.importers.hugging_face.static import ARCHITECTURE as STATIC
+from compression.importers.hugging_face.static import is_static, read_static, static_weights
+from compression.importers.hugging_face.weights import n_labels, read_weights
 from compression.models.files import load_model, save_model
 from compression.models.folder import LoadedModel
 from compression.models.uploaded import build, parse_config
-from compression.models.uploaded.params import SentenceEncoderParams
+from compression.models.uploaded.params import SentenceEncoderParams, StaticEncoderParams
 from compression.models.uploaded.sentence_encoder import input_names
 from compression.spec.errors import ModelError
 from compression.spec.records import ModelDescription
 from compression.spec.signature import Input, Signature
 
-ARCHITECTURE = "sentence_encoder"
 _OUTPUTS = ("vector", "pair")
+Params = SentenceEncoderParams | StaticEncoderParams
 
 
 def read_hugging_face(files: dict[str, Path], weights: str, out: Path, *, given: dict[str, Any],
                       vocabularies: dict[str, list[str]], data_folder: Path | None) -> ModelDescription:
     """Write the model to `out`. `given`: a binding; its answers may say {"output": "vector"}, or "pair" for two texts a
-    row, which a sentence encoder with data is taken for.
+    row, which a sentence encoder with data is taken for; and of two labels, which is the score.
 
     Raises ModelError for a family, a module or a setting that is not read, and for weights that don't fit them.
     """
-    encoder = read_settings(files, weights)
+    encoder = _settings(files, weights)
     params = _params(encoder, given, has_data=data_folder is not None)
     signature = _signature(params, encoder.token_rows, {key: value for key, value in given.items() if key != "answers"},
                            vocabularies, data_folder)
     config = params.model_dump(mode="json")
-    module = _assembled(encoder, signature, config, files, weights)
-    save_model(out, LoadedModel(module, signature, vocabularies, ARCHITECTURE, config))
+    positive = (given.get("answers") or {}).get("positive", 1)
+    module = _assembled(encoder, signature, config, files, weights, positive)
+    save_model(out, LoadedModel(module, signature, vocabularies, encoder.architecture, config))
     description = describe_read(load_model(out), out.parent)
-    return description.model_copy(update={"notes": tuple(_notes(encoder, params))})
+    return description.model_copy(update={"notes": (
+        *_notes(encoder, params), *_on_labels(encoder, files, weights, positive))})
 
 
 def look_at_folder(files: dict[str, Path], weights: str) -> tuple[str, tuple[ModelInput, ...]]:
     """(what the folder holds, the inputs to be bound to the columns of data). Raises ModelError."""
-    encoder = read_settings(files, weights)
+    encoder = _settings(files, weights)
     return encoder.title, _inputs(_params(encoder, {}, has_data=True), encoder.token_rows)
 
 
-def _inputs(params: SentenceEncoderParams, token_rows: int) -> tuple[ModelInput, ...]:
+def _settings(files: dict[str, Path], weights: str) -> Encoder:
+    return read_static(files, weights) if is_static(files) else read_settings(files, weights)
+
+
+def _inputs(params: Params, token_rows: int) -> tuple[ModelInput, ...]:
     rows = {"input_ids": token_rows, "attention_mask": 2, "token_type_ids": params.type_rows}
     return tuple(ModelInput(name, "int64", 0, {None: next(count for end, count in rows.items() if name.endswith(end))})
                  for name in input_names(params))
 
 
-def _params(encoder: Encoder, given: dict[str, Any], *, has_data: bool) -> SentenceEncoderParams:
+def _params(encoder: Encoder, given: dict[str, Any], *, has_data: bool) -> Params:
     answers = given.get("answers") or {}
-    if not isinstance(answers, dict) or set(answers) - {"output"} or answers.get("output", "vector") not in _OUTPUTS:
-        raise ModelError('An encoder of texts has one answer: {"answers": {"output": "vector"}}, or "pair" for the '
-                         "cosine of two texts.")
+    if not isinstance(answers, dict) or set(answers) - {"output", "positive"} or \
+            answers.get("output", "vector") not in _OUTPUTS or answers.get("positive", 1) not in (0, 1):
+        raise ModelError('Answers to an encoder of texts are {"answers": {"output": "vector"}}, or "pair" for the '
+                         'cosine of two texts; a classifier of two labels has {"answers": {"positive": 1}}, the label '
+                         "that the score is of.")
     settings = dict(encoder.settings)
     if settings["output"] != "score":  # rows with a label are pairs: a vector alone can't be held against it
         settings["output"] = answers.get("output", "pair" if has_data else "vector")
     elif answers.get("output") == "pair":
         raise ModelError("This model scores a text as a whole; it gives no vectors that two texts could be compared "
                          "by. Leave the answer out.")
-    return parse_config(ARCHITECTURE, settings)
+    return parse_config(encoder.architecture, settings)
 
 
-def _signature(params: SentenceEncoderParams, token_rows: int, given: dict[str, Any],
+def _signature(params: Params, token_rows: int, given: dict[str, Any],
                vocabularies: dict[str, list[str]], data_folder: Path | None) -> Signature:
     """The inputs bound as lists; those of one text are as long as its ids."""
     names = input_names(params)
@@ -107,24 +117,36 @@ def _as_long(item: Input, names: Iterable[str], length: int) -> Input:
     return item.model_copy(update={"length_of": "" if item.name == text else text})
 
 
-def _assembled(encoder: Encoder, signature: Signature, config: dict[str, Any], files: dict[str, Path], weights: str
-               ) -> nn.Module:
+def _assembled(encoder: Encoder, signature: Signature, config: dict[str, Any], files: dict[str, Path], weights: str,
+               positive: int) -> nn.Module:
     import torch
 
     with torch.device("meta"):  # shapes without memory
-        module = build(ARCHITECTURE, signature, config)
+        module = build(encoder.architecture, signature, config)
     expected: dict[str, Tensor] = module.state_dict()
-    module.load_state_dict(read_weights(encoder, expected, files, weights), assign=True)
-    module.architecture, module.config = ARCHITECTURE, config
+    found = static_weights(files, weights) if encoder.architecture == STATIC else \
+        read_weights(encoder, expected, files, weights, positive=positive)
+    module.load_state_dict(found, assign=True)
+    module.architecture, module.config = encoder.architecture, config
     return module.eval()
 
 
-def _notes(encoder: Encoder, params: SentenceEncoderParams) -> Iterable[str]:
-    width = params.dense[-1].widths[-1] if params.dense else params.embedding_dim
+def _notes(encoder: Encoder, params: Params) -> Iterable[str]:
     pooled = {"mean": "the mean of its tokens", "first": "its first token", "max": "the largest of its tokens"}
-    yield (f"{encoder.title}, {params.blocks.n_blocks} layers, texts of up to {params.length} tokens, each as "
-           f"{pooled[params.pool]}{', of length 1' if params.normalize else ''}.")
+    width, layers, pool = params.embedding_dim, "", "mean"
+    if isinstance(params, SentenceEncoderParams):
+        layers, pool = f", {params.blocks.n_blocks} layers", params.pool
+        width = params.dense[-1].widths[-1] if params.dense else width
+    yield (f"{encoder.title}{layers}, texts of up to {params.length} tokens, each as "
+           f"{pooled[pool]}{', of length 1' if params.normalize else ''}.")
     if params.output == "vector":
         yield (f"It gives a vector of {width} numbers a text: methods change it, it is exported, but no quality is "
                "measured. Bound to data with two texts a row, it is imported to score them by their cosine.")
     yield from encoder.notes
+
+
+def _on_labels(encoder: Encoder, files: dict[str, Path], weights: str, positive: int) -> Iterable[str]:
+    if encoder.settings["output"] == "score" and n_labels(encoder, files, weights) == 2:
+        yield (f"It scores two labels: the score is the probability of label {positive} "
+               f"({encoder.labels[positive]}) against label {1 - positive} ({encoder.labels[1 - positive]}). If the "
+               f'other one is what you rank by, import again with {{"answers": {{"positive": {1 - positive}}}}}.')

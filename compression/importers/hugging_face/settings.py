@@ -13,7 +13,8 @@ from typing import Any
 
 from compression.spec.errors import ModelError
 
-CONFIG, MODULES, LENGTHS = "config.json", "modules.json", "sentence_bert_config.json"
+CONFIG, MODULES = "config.json", "modules.json"
+_LENGTHS = {"sentence_bert_config.json": "max_seq_length", "tokenizer_config.json": "model_max_length"}
 MAX_CONFIG_BYTES = 2_000_000
 MODULE_FOLDER = re.compile(r"[0-9]{1,2}_[A-Za-z]{1,40}")
 FAMILIES = {"bert": "BERT", "roberta": "RoBERTa", "xlm-roberta": "XLM-RoBERTa", "camembert": "CamemBERT",
@@ -23,7 +24,8 @@ _ACTIVATIONS = {"gelu": "gelu", "relu": "relu", "silu": "silu", "swish": "silu",
 _DENSE_ACTIVATIONS = {f"torch.nn.modules.activation.{name}": ours for name, ours in (
     ("Tanh", "tanh"), ("ReLU", "relu"), ("GELU", "gelu"), ("Sigmoid", "sigmoid"), ("SiLU", "silu"))} | {
     "torch.nn.modules.linear.Identity": "none"}
-_POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "first", "pooling_mode_max_tokens": "max"}
+_POOLINGS = {"mean": "mean", "cls": "first", "max": "max"}
+_OLD_POOLING = re.compile(r"pooling_mode_(.*?)(?:_tokens?)?")  # a switch a kind, before "pooling_mode" named it
 _NAMES = {"dim": ("hidden_size", "dim"), "layers": ("num_hidden_layers", "n_layers"),
           "heads": ("num_attention_heads", "n_heads"), "feed": ("intermediate_size", "hidden_dim"),
           "act": ("hidden_act", "activation")}
@@ -39,35 +41,13 @@ class Encoder:
     settings: dict[str, Any]
     dense_folders: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
-
-
-def is_hugging_face(files: dict[str, Path]) -> bool:
-    """Whether config.json is one that transformers writes: it names the type of the model, and nothing of ours."""
-    if CONFIG not in files or files[CONFIG].stat().st_size > MAX_CONFIG_BYTES:
-        return False
-    try:
-        plain = json.loads(files[CONFIG].read_bytes())
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(plain, dict) and isinstance(plain.get("model_type"), str) and \
-        "format" not in plain and "signature" not in plain
-
-
-def files_of_folder(folder: Path) -> dict[str, Path]:
-    """What a folder on this machine holds, as an upload: one file of weights, settings, folders such as 1_Pooling."""
-    found = {}
-    for path in sorted(folder.iterdir()):
-        inside = sorted(path.iterdir()) if path.is_dir() and MODULE_FOLDER.fullmatch(path.name) else []
-        found |= {f"{path.name}.{one.name}": one for one in inside} or {path.name: path}
-    found = {name: path for name, path in found.items()
-             if path.is_file() and path.suffix in (".json", ".safetensors", ".bin")}
-    return {name: path for name, path in found.items() if path.suffix != ".bin" or not any(
-        other.suffix == ".safetensors" and other.parent == path.parent for other in found.values())}
+    architecture: str = "sentence_encoder"
+    labels: tuple[str, str] = ("", "")  # names of the two answers of a classifier
 
 
 def read_settings(files: dict[str, Path], weights: str) -> Encoder:
     """Raises ModelError naming the family, module or setting that is not read."""
-    config = _object(files, CONFIG)
+    config = object_of(files, CONFIG)
     family = str(config.get("model_type"))
     if "auto_map" in config:
         raise ModelError(f"{CONFIG} names code of its own (auto_map), which is never run. Export the model to ONNX.")
@@ -93,11 +73,12 @@ def read_settings(files: dict[str, Path], weights: str) -> Encoder:
     if _first_architecture(config).endswith("ForSequenceClassification"):
         settings |= {"output": "score", "pool": "first", "pool_layer": True,
                      "pool_activation": "relu" if family == "distilbert" else "tanh"}
-        return Encoder(family, f"A cross-encoder of {title}", rows, settings)
+        return Encoder(family, f"A cross-encoder of {title}", rows, settings, labels=_labels(config))
     if MODULES in files:
         return _with_modules(files, family, title, rows, settings)
-    note = (f"No {MODULES} says how tokens become a vector: their mean was taken. Upload the whole folder as a zip if "
-            "that is wrong.")
+    left_out = "its head over the words was left out, and " if _first_architecture(config).endswith("LM") else ""
+    note = (f"No {MODULES} says how tokens become a vector: {left_out}their mean was taken. Upload the "
+            "whole folder as a zip if that is wrong.")
     return Encoder(family, title, rows, settings | {"pool": "mean"}, notes=(note,))
 
 
@@ -106,44 +87,67 @@ def _first_architecture(config: dict[str, Any]) -> str:
     return str(named[0]) if isinstance(named, list) and named else ""
 
 
-def _with_modules(files: dict[str, Path], family: str, title: str, rows: int, settings: dict[str, Any]) -> Encoder:
-    """What sentence-transformers puts behind the encoder, in its order."""
+def _labels(config: dict[str, Any]) -> tuple[str, str]:
+    named = config.get("id2label")
+    named = named if isinstance(named, dict) else {}
+    return str(named.get("0", "LABEL_0"))[:60], str(named.get("1", "LABEL_1"))[:60]
+
+
+def kinds_of_modules(files: dict[str, Path]) -> list[tuple[str, str]]:
+    """(kind, folder) of each module of sentence-transformers, in order. Raises ModelError."""
     modules = _plain(files, MODULES)
     if not isinstance(modules, list) or not all(isinstance(one, dict) for one in modules) or len(modules) > 12:
         raise ModelError(f"{MODULES} is no list of modules; take the folder again as sentence-transformers saved it.")
-    kinds, dense, folders = [], [], []
-    for one in modules:
+    found = []
+    for place, one in enumerate(modules):
         kind, path = str(one.get("type", "")), str(one.get("path", ""))
-        kinds.append(kind.rpartition(".")[2] if kind.startswith("sentence_transformers.") else kind)
+        path = "" if path == "." else path
         if path and not MODULE_FOLDER.fullmatch(path):
             raise ModelError(f"{MODULES} points to {path[:80]!r}; folders such as 1_Pooling are read, paths are not.")
-        if kinds[-1] == "Pooling":
-            settings = settings | {"pool": _pooling(files, path)}
-        elif kinds[-1] == "Dense":
-            dense.append(_dense(files, path))
-            folders.append(path)
-    expected = ["Transformer", "Pooling", *["Dense"] * len(dense), *["Normalize"] * ("Normalize" in kinds)]
-    if [kind for kind in kinds if kind != "Dropout"] != expected:
+        found.append((kind.rpartition(".")[2] if kind.startswith("sentence_transformers.") else kind,
+                      path if place else ""))
+    return found
+
+
+def _with_modules(files: dict[str, Path], family: str, title: str, rows: int, settings: dict[str, Any]) -> Encoder:
+    """What sentence-transformers puts behind the encoder, in its order."""
+    modules = kinds_of_modules(files)
+    kinds = [kind for kind, _ in modules if kind != "Dropout"]
+    folders = tuple(path for kind, path in modules if kind == "Dense")
+    if kinds != ["Transformer", "Pooling", *["Dense"] * len(folders), *["Normalize"] * ("Normalize" in kinds)]:
         raise ModelError(f"{MODULES} puts {', '.join(kind[:60] for kind in kinds)} in a row; Transformer, Pooling, "
                          "Dense layers and Normalize are read, in this order. Export the model to ONNX.")
-    if LENGTHS in files:
-        settings = settings | {"length": min(settings["length"], max(1, _number(
-            _object(files, LENGTHS), "max_seq_length", settings["length"])))}
-    settings = settings | {"dense": dense, "normalize": "Normalize" in kinds}
-    return Encoder(family, f"A sentence encoder of {title}", rows, settings, tuple(folders))
+    settings = settings | {"pool": _pooling(files, dict(modules)["Pooling"]),
+                           "dense": [_dense(files, path) for path in folders], "normalize": "Normalize" in kinds,
+                           "length": text_length(files, settings["length"])}
+    return Encoder(family, f"A sentence encoder of {title}", rows, settings, folders)
+
+
+def text_length(files: dict[str, Path], places: int) -> int:
+    """The longest text that the settings allow, within the places there are."""
+    for name, key in _LENGTHS.items():
+        said = object_of(files, name).get(key) if name in files else None
+        if said is None:
+            continue
+        if not isinstance(said, int | float) or said < 1:
+            raise ModelError(f"{key} in {name} is {str(said)[:40]!r}; a whole number is needed.")
+        return int(min(places, said))
+    return places
 
 
 def _pooling(files: dict[str, Path], path: str) -> str:
-    config = _object(files, f"{path}.{CONFIG}")
-    chosen = sorted(key for key, value in config.items() if key.startswith("pooling_mode_") and value is True)
+    config = object_of(files, f"{path}.{CONFIG}")
+    named = config.get("pooling_mode")
+    chosen = [str(one) for one in (named if isinstance(named, list) else [named]) if one is not None] or sorted(
+        found[1] for key, value in config.items() if value is True and (found := _OLD_POOLING.fullmatch(key)))
     if len(chosen) != 1 or chosen[0] not in _POOLINGS:
-        raise ModelError(f"{path}/{CONFIG} pools by {', '.join(chosen)[:200] or 'nothing'}; one of "
-                         f"{', '.join(sorted(_POOLINGS))} is read.")
+        raise ModelError(f"{path}/{CONFIG} pools by {' and '.join(chosen)[:200] or 'nothing'}; one of "
+                         f"{', '.join(_POOLINGS)} is read. Export the model to ONNX.")
     return _POOLINGS[chosen[0]]
 
 
 def _dense(files: dict[str, Path], path: str) -> dict[str, Any]:
-    config = _object(files, f"{path}.{CONFIG}")
+    config = object_of(files, f"{path}.{CONFIG}")
     named = str(config.get("activation_function", "torch.nn.modules.activation.Tanh"))
     if named not in _DENSE_ACTIVATIONS:
         raise ModelError(f"{path}/{CONFIG} has the activation {named[:80]!r}; read are "
@@ -172,7 +176,7 @@ def _activation(config: dict[str, Any]) -> str:
     return _ACTIVATIONS[named]
 
 
-def _object(files: dict[str, Path], name: str) -> dict[str, Any]:
+def object_of(files: dict[str, Path], name: str) -> dict[str, Any]:
     plain = _plain(files, name)
     if not isinstance(plain, dict):
         raise ModelError(f"{name} is no JSON object of settings; save the model again.")

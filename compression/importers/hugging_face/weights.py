@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from compression.importers.checkpoint.safetensors_file import safetensors_metadata
+from compression.importers.hugging_face.folder import shards_of
 from compression.importers.hugging_face.settings import Encoder
 from compression.spec.errors import ModelError
 
@@ -31,23 +32,38 @@ _TYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _OLD = {"weight": "gamma", "bias": "beta"}  # of norms, in the first BERT files
 
 
-def read_weights(encoder: Encoder, expected: dict[str, Tensor], files: dict[str, Path], weights: str
-                 ) -> dict[str, Tensor]:
-    """Our name → float32 tensor, for every name of `expected` (on meta). Raises ModelError before memory is taken."""
-    sources = {"": _Source(files, weights)}
+def n_labels(encoder: Encoder, files: dict[str, Path], weights: str) -> int:
+    """How many answers the last layer of a classifier gives, as the header of the weights has it."""
+    source = Source(files, weights)
+    return next(iter(source.shapes.get(_named("output.bias", encoder, source.names)[1], (1,))), 1)
+
+
+def read_weights(encoder: Encoder, expected: dict[str, Tensor], files: dict[str, Path], weights: str, *,
+                 positive: int = 1) -> dict[str, Tensor]:
+    """Our name → float32 tensor, for every name of `expected` (on meta). Raises ModelError before memory is taken.
+
+    Of a classifier of two labels, the last layer gives the logit of the label `positive` less the other's.
+    """
+    sources = {"": Source(files, weights)}
     for folder in encoder.dense_folders:
         found = next((name for name in (f"{folder}.model.safetensors", f"{folder}.pytorch_model.bin") if name in files),
                      f"{folder}.model.safetensors")
-        sources[folder] = _Source(files, found)
+        sources[folder] = Source(files, found)
     taken: dict[str, set[str]] = {folder: set() for folder in sources}
-    places = {}
+    places, differences = {}, set()
     for ours, tensor in expected.items():
         folder, theirs = _named(ours, encoder, sources[""].names)
         source = sources[folder]
         if theirs not in source.shapes:
             raise ModelError(f"{source.file} has no {theirs!r}, which its settings ask for. Save the whole model "
                              "again.")
-        if source.shapes[theirs] != tuple(tensor.shape):
+        if ours.startswith("output.") and source.shapes[theirs][:1] != (1,):
+            shape = (2, *tensor.shape[1:])
+            if source.shapes[theirs] != shape:
+                raise ModelError(f"{source.file} scores {source.shapes[theirs][0]} labels; models of one score, or of "
+                                 "two labels, are read. Export the model to ONNX with the score you rank by.")
+            differences.add(ours)
+        elif source.shapes[theirs] != tuple(tensor.shape):
             raise ModelError(f"{theirs} in {source.file} has shape {_times(source.shapes[theirs])}; the settings ask "
                              f"for {_times(tensor.shape)}.")
         taken[folder].add(theirs)
@@ -58,48 +74,59 @@ def read_weights(encoder: Encoder, expected: dict[str, Tensor], files: dict[str,
         if strange:
             raise ModelError(f"{source.file} holds {', '.join(strange[:3])[:200]}, which no encoder of this family "
                              "has: its answers would be wrong. Export the model to ONNX.")
-    return {ours: source.tensor(theirs) for ours, (source, theirs) in places.items()}
+    found = {ours: source.tensor(theirs) for ours, (source, theirs) in places.items()}
+    return found | {ours: found[ours][positive:positive + 1] - found[ours][1 - positive:2 - positive]
+                    for ours in differences}
 
 
-class _Source:
-    """A file of weights: shapes from its header, tensors when they are asked for."""
+class Source:
+    """A file of weights, or all shards of one: shapes from the headers, tensors when they are asked for."""
 
     def __init__(self, files: dict[str, Path], file: str) -> None:
         if file not in files:
             raise ModelError(f"{file} was not uploaded. Upload the whole folder as a zip.")
         self.file = file
-        self.get: Callable[[str], Tensor]
-        if file.endswith(".safetensors"):
-            self._open_safetensors(files[file])
-        else:
-            from compression.importers.checkpoint.torch_file import read_torch_file, weights_of
-
-            state = weights_of(read_torch_file(files[file], file))
-            self.shapes, self.get = {name: tuple(one.shape) for name, one in state.items()}, state.__getitem__
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.kinds: dict[str, str] = {}
+        self._of: dict[str, Callable[[str], Tensor]] = {}
+        shards = shards_of(files, file)
+        said = re.search(r"-of-(\d{5})\.", file)
+        if said and len(shards) != int(said[1]):
+            raise ModelError(f"{file} is one of {int(said[1])} shards, of which {len(shards)} came. Upload all of "
+                             "them.")
+        for shard in shards:
+            (self._open_safetensors if shard.endswith(".safetensors") else self._open_checkpoint)(files[shard], shard)
         self.names = set(self.shapes)
 
-    def _open_safetensors(self, path: Path) -> None:
+    def _open_checkpoint(self, path: Path, name: str) -> None:
+        from compression.importers.checkpoint.torch_file import read_torch_file, weights_of
+
+        state = weights_of(read_torch_file(path, name))
+        self.shapes |= {key: tuple(one.shape) for key, one in state.items()}
+        self._of |= dict.fromkeys(state, state.__getitem__)
+
+    def _open_safetensors(self, path: Path, name: str) -> None:
         from safetensors import SafetensorError, safe_open
 
-        safetensors_metadata(path, self.file)
+        safetensors_metadata(path, name)
         try:
             opened = safe_open(path, framework="pt")
-            parts = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+            parts = {key: opened.get_slice(key) for key in opened.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise ModelError(f"{self.file} is not a whole safetensors file ({error}). It is truncated or of another "
+            raise ModelError(f"{name} is not a whole safetensors file ({error}). It is truncated or of another "
                              "format; save it again.") from None
-        self.shapes = {name: tuple(part.get_shape()) for name, part in parts.items()}
-        kinds = {name: part.get_dtype() for name, part in parts.items()}
+        self.shapes |= {key: tuple(part.get_shape()) for key, part in parts.items()}
+        self.kinds |= {key: part.get_dtype() for key, part in parts.items()}
+        self._of |= dict.fromkeys(parts, opened.get_tensor)
 
-        def get(name: str) -> Tensor:
-            if kinds[name] not in _TYPES:
-                raise ModelError(f"{name} in {self.file} is stored as {kinds[name]}; {', '.join(_TYPES)} are read.")
-            return opened.get_tensor(name)
-
-        self.get = get
+    def get(self, name: str) -> Tensor:
+        """A tensor as it is stored."""
+        return self._of[name](name)
 
     def tensor(self, name: str) -> Tensor:
         """A float32 tensor of its own memory. Raises ModelError for NaN and infinity."""
+        if self.kinds.get(name, "F32") not in _TYPES:
+            raise ModelError(f"{name} in {self.file} is stored as {self.kinds[name]}; {', '.join(_TYPES)} are read.")
         tensor = self.get(name)
         if not tensor.is_floating_point():
             raise ModelError(f"{name} in {self.file} holds {str(tensor.dtype).removeprefix('torch.')}; numbers are "

@@ -180,6 +180,21 @@ class SentenceEncoderParams(Params):
     scale: float = Field(20.0, gt=0, le=10_000)
 
 
+class StaticEncoderParams(Params):
+    """Static embeddings of tokens. output: a vector a text, or a score a pair of texts: `scale` times their cosine."""
+
+    embedding_dim: Width
+    length: Width
+    normalize: bool = False
+    output: Literal["vector", "pair"] = "vector"
+    scale: float = Field(20.0, gt=0, le=10_000)
+
+    @property
+    def type_rows(self) -> int:
+        """Tokens have no types."""
+        return 0
+
+
 class TextCNNParams(Params):
     """Convolutions over tokens, the largest or the mean answer of each filter, a chain to one score."""
 

@@ -6,28 +6,50 @@ the first token, as with padding behind the text. Legend: B texts, L tokens, D w
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compression.models.uploaded.blocks import blocks
 from compression.models.uploaded.chain import ACTIVATIONS, chain
-from compression.models.uploaded.params import SentenceEncoderParams
+from compression.models.uploaded.params import SentenceEncoderParams, StaticEncoderParams
 from compression.models.uploaded.sequence import FAR
 from compression.models.zoo.fields import RankingModel
 from compression.spec.errors import ModelError
 from compression.spec.records import Part
-from compression.spec.signature import Signature
+from compression.spec.signature import Input, Signature
 
 IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
 TEXTS = ("query_", "document_")  # before the names of a pair's inputs
 
 
-def input_names(params: SentenceEncoderParams) -> tuple[str, ...]:
+def input_names(params: SentenceEncoderParams | StaticEncoderParams) -> tuple[str, ...]:
     """Names of the inputs in their order. In a pair every token is of the first type."""
     if params.output == "pair":
         return tuple(f"{text}{name}" for text in TEXTS for name in (IDS, MASK))
     return (IDS, MASK, TYPES) if params.type_rows else (IDS, MASK)
+
+
+def ids_of(signature: Signature, params: SentenceEncoderParams | StaticEncoderParams) -> Input:
+    """The input that reads the table of tokens. Raises ModelError for a signature of other inputs."""
+    names = input_names(params)
+    if tuple(item.name for item in signature.inputs) != names:
+        raise ModelError(f"This encoder of texts has the inputs {', '.join(names)}; the signature names "
+                         f"{', '.join(item.name for item in signature.inputs)}.")
+    return next(item for item in signature.inputs if item.name.endswith(IDS))
+
+
+def pair_score(vector: Callable[[Tensor, Tensor], Tensor], batch: dict[str, Tensor]) -> Tensor:
+    """The cosine of the two texts of each row, (B,)."""
+    query, document = (F.normalize(vector(batch[text + IDS], batch[text + MASK]), dim=-1) for text in TEXTS)
+    return (query * document).sum(-1)
+
+
+def mean_of_tokens(x: Tensor, seen: Tensor) -> Tensor:
+    """x (B, L, D) and seen (B, L, 1) → (B, D): the mean over what is seen; zeros where nothing is."""
+    return (x * seen).sum(1) / seen.sum(1).clamp(min=1e-9)
 
 
 class SentenceEncoder(RankingModel):
@@ -35,17 +57,13 @@ class SentenceEncoder(RankingModel):
 
     def __init__(self, signature: Signature, params: SentenceEncoderParams) -> None:
         super().__init__()
-        names = input_names(params)
-        if tuple(item.name for item in signature.inputs) != names:
-            raise ModelError(f"This encoder of texts has the inputs {', '.join(names)}; the signature names "
-                             f"{', '.join(item.name for item in signature.inputs)}.")
-        ids, dim = next(item for item in signature.inputs if item.name.endswith(IDS)), params.embedding_dim
+        ids, dim = ids_of(signature, params), params.embedding_dim
         self.params, self.output_form = params, "vector" if params.output == "vector" else "logit"
         self.token, self.place = nn.Embedding(ids.cardinality, dim), nn.Embedding(params.place_rows, dim)
         self.table_inputs = {"token": ids.name}
         if params.type_rows:
             self.kind = nn.Embedding(params.type_rows, dim)
-            if TYPES in names:
+            if TYPES in input_names(params):
                 self.table_inputs["kind"] = TYPES
         self.embedding_norm = nn.LayerNorm(dim, eps=params.blocks.eps)
         self.blocks = blocks(dim, params.blocks)
@@ -61,9 +79,7 @@ class SentenceEncoder(RankingModel):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         if self.params.output == "pair":
-            query, document = (F.normalize(self.vector(batch[text + IDS], batch[text + MASK]), dim=-1)
-                               for text in TEXTS)
-            return self.params.scale * (query * document).sum(-1)
+            return self.params.scale * pair_score(self.vector, batch)
         vector = self.vector(batch[IDS], batch[MASK], batch.get(TYPES))
         return self.output(vector).squeeze(-1) if self.params.output == "score" else vector
 
@@ -88,4 +104,4 @@ class SentenceEncoder(RankingModel):
             return x[:, 0]
         if self.params.pool == "max":
             return (x + (1 - seen) * FAR).amax(1)
-        return (x * seen).sum(1) / seen.sum(1).clamp(min=1e-9)
+        return mean_of_tokens(x, seen)
