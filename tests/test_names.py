@@ -80,6 +80,7 @@ def table_upload(folder, table="emb.class.weight", given="ids"):
     return {"m.onnx": folder / "m.onnx"}, rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("table", "given"), [
     ("emb.class.weight", "ids"), ("class", "def"), ('emb."a".weight', "it's"), ("None.weight", "from"),
     ("emb.weight", "score"), ("score", "ids")])

@@ -190,6 +190,7 @@ def test_an_onnx_file_and_the_mappings_beside_it_are_looked_at_in_the_sandbox(tm
     assert look.mappings == {"user2idx": Mapping(3, 0)} and look.questions == ()
 
 
+@pytest.mark.slow
 def test_weights_are_looked_at_with_their_open_questions(tmp_path):
     torch.save(GMF().state_dict(), tmp_path / "gmf.pth")
     look = look_in_sandbox({"gmf.pth": tmp_path / "gmf.pth"})

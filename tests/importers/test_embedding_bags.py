@@ -59,6 +59,7 @@ def test_a_bag_of_a_program_gives_what_torch_gives(mode, padding, tmp_path):
         torch.testing.assert_close(module(IDS), model(IDS), atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_bags_of_a_free_length_are_read(tmp_path):
     model = Bag("mean", 0)
     path = exported(model, tmp_path / "up" / "m.pt2", second=torch.export.Dim.DYNAMIC)

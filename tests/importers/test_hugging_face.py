@@ -60,6 +60,7 @@ def answers(model, batch) -> torch.Tensor:
         return model(batch)
 
 
+@pytest.mark.slow
 def test_a_sentence_encoder_gives_the_vectors_of_its_files_and_is_exported(tmp_path):
     state = bert_state()
     folder = write_folder(tmp_path / "bert", state, modules=["Pooling", "Normalize"], length=12)
@@ -80,6 +81,7 @@ def test_a_sentence_encoder_gives_the_vectors_of_its_files_and_is_exported(tmp_p
         np.testing.assert_allclose(runtime.run(None, given)[0], ours.numpy(), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pooling", "expected"), [
     ("cls_token", lambda states: states[:, 0]),
     ("max_tokens", lambda states: states.masked_fill(MASK.unsqueeze(-1) == 0, -1e9).amax(1)),
@@ -93,6 +95,7 @@ def test_each_pooling_and_a_dense_layer_behind_it(pooling, expected, tmp_path):
     torch.testing.assert_close(answers(loaded.module, BATCH), vectors, **CLOSE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["distilbert", "roberta", "half", "checkpoint", "old names"])
 def test_other_families_and_forms_of_weights(form, tmp_path):
     config, state, types, place_from = CONFIG, bert_state(), None, 0
@@ -132,6 +135,7 @@ def classifier(state) -> dict[str, torch.Tensor]:
         "classifier.weight": torch.randn(1, DIM, generator=draw), "classifier.bias": torch.randn(1, generator=draw)}
 
 
+@pytest.mark.slow
 def test_a_cross_encoder_scores_rows_of_data_with_the_zeros_of_its_types_in_place(tmp_path):
     state = bert_state()
     whole = classifier(state)
@@ -159,6 +163,7 @@ def test_a_cross_encoder_scores_rows_of_data_with_the_zeros_of_its_types_in_plac
     np.testing.assert_allclose(scores, [known[tuple(row[:5].tolist())] for row in inputs["input_ids"]], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_pairs_of_texts_are_scored_by_their_cosine(tmp_path):
     state = bert_state()
     folder = write_folder(tmp_path / "bert", state, modules=["Pooling", "Normalize"])
@@ -191,6 +196,7 @@ def test_a_cross_encoder_gives_no_vectors_to_compare(tmp_path):
         imported(folder, tmp_path, PAIR)
 
 
+@pytest.mark.slow
 def test_methods_change_an_imported_encoder(tmp_path):
     folder = write_folder(tmp_path / "bert", bert_state(), modules=["Pooling", "Normalize"])
     _, loaded = imported(folder, tmp_path)
@@ -374,6 +380,7 @@ def test_minilm_gives_its_vectors_here_and_exported(minilm, tmp_path):
     np.testing.assert_allclose(found[0], expected.numpy(), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_folder_on_the_command_line_is_imported(tmp_path, capsys):
     from compression.__main__ import main
 

@@ -44,6 +44,7 @@ def same_weights(a: Path, b: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_a_zoo_model_comes_through_the_sandbox_as_it_was(saved, dataset, tmp_path):
     description = import_model({path.name: path for path in saved.iterdir()}, tmp_path / "model")
     assert description.architecture == "deepfm" and same_weights(saved, tmp_path / "model")
@@ -51,6 +52,7 @@ def test_a_zoo_model_comes_through_the_sandbox_as_it_was(saved, dataset, tmp_pat
     assert exported.size_bytes == description.size_bytes
 
 
+@pytest.mark.slow
 def test_config_and_vocabularies_may_lie_in_the_metadata(saved, tmp_path):
     metadata = {name: (saved / f"{name}.json").read_text() for name in ("config", "vocabularies")}
     alone = tmp_path / "weights.safetensors"
@@ -68,6 +70,7 @@ def test_nan_in_zoo_weights_is_a_sentence(saved, tmp_path):
         read_upload({path.name: path for path in saved.iterdir()}, tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_a_bundle_comes_back_with_its_signature_and_gives_the_same_scores(dataset, tmp_path):
     model = tiny_model("dcnv2", dataset)
     exported = export_onnx(model, dataset.signature, tmp_path / "out" / "model.onnx")
@@ -88,6 +91,7 @@ def test_a_bundle_comes_back_with_its_signature_and_gives_the_same_scores(datase
                                open_session(exported.path).score(rows.inputs), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_folder_whose_binding_is_broken_is_a_sentence(dataset, tmp_path):
     exported = export_onnx(tiny_model("lr", dataset), dataset.signature, tmp_path / "out" / "model.onnx")
     read_upload(files_of(exported.path), tmp_path / "model")

@@ -55,6 +55,7 @@ def logits(module: nn.Module, rows) -> torch.Tensor:
         return module({name: torch.from_numpy(values) for name, values in rows.inputs.items()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ZOO)
 def test_a_zoo_export_is_read_back_with_the_same_logits_and_leaves(zoo, dataset, key):
     model, exported, described, loaded = zoo[key]
@@ -68,6 +69,7 @@ def test_a_zoo_export_is_read_back_with_the_same_logits_and_leaves(zoo, dataset,
     assert described.notes == () and described.size_bytes == pytest.approx(exported.size_bytes, abs=600)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ZOO)
 def test_the_described_size_is_what_another_export_weighs(zoo, dataset, key, tmp_path):
     _, _, described, loaded = zoo[key]
@@ -86,6 +88,7 @@ STEPS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STEPS)
 def test_methods_change_an_imported_model_and_it_is_exported_again(zoo, dataset, name, tmp_path):
     loaded = zoo["deepfm"][3]
@@ -117,6 +120,7 @@ def test_an_imported_model_can_be_trained(zoo, dataset):
     assert all(not torch.equal(tensor, before[name]) for name, tensor in module.named_parameters() if tensor.dim() == 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["embed.quantize_rows", "quantize.dynamic", "quantize.static"])
 def test_a_quantised_export_is_kept_to_be_measured_as_it_is(zoo, dataset, step, tmp_path):
     loaded = zoo["deepfm"][3]
@@ -136,6 +140,7 @@ def test_a_quantised_export_is_kept_to_be_measured_as_it_is(zoo, dataset, step, 
                                   open_session(exported.path).score(rows.inputs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamo", [True, False])
 def test_a_shared_table_behind_a_wide_input_is_bound_by_the_data(tmp_path, dynamo):
     data = write_tiny_data(tmp_path / "data")
@@ -185,6 +190,7 @@ def test_opsets_of_long_ago_are_read(tmp_path, opset):
         assert torch.allclose(load_model(tmp_path / "imported").module(given), model(*given.values()), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_offsets_of_a_binding_shift_each_column_into_the_shared_table(tmp_path):
     data = write_tiny_data(tmp_path / "data")
     path = export(SharedTable(sizes=(31, 41), offsets=False), {"ids": torch.ones(5, 2, dtype=torch.int64)},
@@ -197,6 +203,7 @@ def test_offsets_of_a_binding_shift_each_column_into_the_shared_table(tmp_path):
     assert set(ids[:, 0]) == {0, 1} and set(ids[:, 1]) == {31, 32}
 
 
+@pytest.mark.slow
 def test_each_table_behind_a_wide_input_knows_its_column(tmp_path):
     data = write_tiny_data(tmp_path / "data")
     model = Columns(n_numbers=1)
@@ -258,6 +265,7 @@ def test_without_data_narrow_inputs_are_bound_by_name_and_wide_ones_are_asked_fo
     ({"output_form": "probability"}, r"gave scores outside \[0, 1\], but its output was said to be a probability"),
     ({"shape": 1}, r"A binding has inputs .* got shape"),
 ])
+@pytest.mark.slow
 def test_a_binding_that_does_not_fit_is_a_sentence(tmp_path, binding, sentence):
     data = write_tiny_data(tmp_path / "data")
     model = Columns(n_numbers=1)

@@ -60,6 +60,7 @@ def test_the_graph_gives_the_very_outputs_of_the_model(name, tmp_path):
         assert torch.equal(program.module(*arguments.values()), model(*arguments.values()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_it_is_imported_as_ordinary_layers_with_the_same_scores(name, tmp_path):
     make, arguments, binding = MODELS[name]
@@ -77,6 +78,7 @@ def test_it_is_imported_as_ordinary_layers_with_the_same_scores(name, tmp_path):
     assert described.size_bytes > 0 and described.architecture == "onnx"
 
 
+@pytest.mark.slow
 def test_a_method_works_on_an_imported_program(tmp_path):
     dataset = tiny_dataset()
     data = write_tiny_data(tmp_path / "data")

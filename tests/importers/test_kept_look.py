@@ -70,6 +70,7 @@ def test_a_refused_upload_is_not_kept(tmp_path):
     assert kept.look() is None and not list((tmp_path / LOOKS).iterdir())
 
 
+@pytest.mark.slow
 def test_an_import_job_reads_the_files_that_the_look_left(bundle, tmp_path, monkeypatch):
     files = Files(tmp_path / "home" / "files")
     spec = ImportModelSpec(files={"b.zip": files.put(bundle["b.zip"])}, name="a")
@@ -88,6 +89,7 @@ def test_an_import_job_reads_the_files_that_the_look_left(bundle, tmp_path, monk
     assert outcome.model.notes["upload"] == spec.files
 
 
+@pytest.mark.slow
 def test_an_empty_note_in_a_bundle_is_no_obstacle(tmp_path):
     path = tmp_path / "b.zip"
     path.write_bytes(zipped(INSIDE | {"notes.txt": b""}))

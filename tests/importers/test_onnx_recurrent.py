@@ -90,6 +90,7 @@ FORMS = [*((name, "TorchScript") for name in MODELS), ("wide GRU", "dynamo"), ("
          ("two-way LSTM of two layers", "pt2"), ("LSTM from a learned state", "pt2")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "form"), FORMS)
 def test_recurrent_layers_become_torch_s(name, form, tmp_path):
     torch.manual_seed(1)
@@ -102,6 +103,7 @@ def test_recurrent_layers_become_torch_s(name, form, tmp_path):
     assert expected.std() > 0.01, "scores that are all equal prove nothing"
 
 
+@pytest.mark.slow
 def test_an_imported_recurrent_model_is_kept_and_written_again(tmp_path):
     torch.manual_seed(1)
     model = Recurrent(nn.LSTM, bidirectional=True).eval()
@@ -118,6 +120,7 @@ def test_an_imported_recurrent_model_is_kept_and_written_again(tmp_path):
         assert torch.equal(read_snapshot(tmp_path / "kept")[0](HISTORY), loaded.module(HISTORY))
 
 
+@pytest.mark.slow
 def test_the_layer_has_the_weights_and_the_name_it_had_in_torch(tmp_path):
     torch.manual_seed(2)
     model = wide(nn.LSTM).eval()

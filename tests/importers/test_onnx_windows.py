@@ -101,6 +101,7 @@ def model():
     return made.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["dynamo", "TorchScript", "pt2"])
 def test_convolutions_become_torch_s_layers(model, form, tmp_path):
     path = tmp_path / "up" / ("m.pt2" if form == "pt2" else "m.onnx")

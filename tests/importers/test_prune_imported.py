@@ -65,6 +65,7 @@ def loaded(dataset, tmp_path_factory):
     return load_model(folder / "read")
 
 
+@pytest.mark.slow
 def test_feed_forward_channels_go_and_the_file_is_as_small_as_estimated(loaded, dataset, tmp_path):
     model = loaded.module
     given = apply("prune.channels", model, dataset, ratio=0.5, round_to=1)
@@ -93,6 +94,7 @@ def test_channels_that_say_nothing_go_first_and_no_score_changes(loaded, dataset
     torch.testing.assert_close(logits(only, dataset), logits(model, dataset), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_inputs_of_a_foreign_file_can_go(loaded, dataset, tmp_path):
     bound = replace(dataset, signature=loaded.signature)
     pruned = apply("prune.fields", loaded.module, bound, n_fields=2).model

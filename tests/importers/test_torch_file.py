@@ -76,6 +76,7 @@ def test_a_whole_module_that_was_saved_gives_its_state_dict(saved):
     assert all(torch.equal(found[name], tensor) for name, tensor in module.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_checkpoint_with_its_config_becomes_the_model_it_was(saved, tmp_path):
     dataset = tiny_dataset()
     model = tiny_model("deepfm", dataset)

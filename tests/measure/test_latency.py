@@ -79,6 +79,7 @@ def test_sixty_pairs_are_taken_even_if_time_is_up_and_no_more_then():
     assert len(timed(lambda: 1.0, lambda: 1.0, seconds=0.0).model) == 60
 
 
+@pytest.mark.slow
 def test_the_exported_model_against_itself_is_close_to_one(dataset, exported):
     target = Target(batch_sizes=(1, 64))
     own, base = measure_latency(exported, exported, dataset.splits["test"], target, seed=0, seconds=1.5,
@@ -95,6 +96,7 @@ def test_the_exported_model_against_itself_is_close_to_one(dataset, exported):
     assert (p50.runtime, p50.device, p50.threads) == ("onnxruntime", "cpu", 1) and p50.spread >= 0
 
 
+@pytest.mark.slow
 def test_a_wider_table_is_slower_than_a_narrow_one(tmp_path):
     (tmp_path / "wide").mkdir()
     wide = table_file(tmp_path / "wide" / "model.onnx", np.ones((2000, 512), np.float32))
@@ -121,6 +123,7 @@ def test_a_pool_of_huge_batches_stays_small_in_memory(monkeypatch):
     assert len(draw_batches(rows, 400, np.random.default_rng(0))["ids"]) == 3
 
 
+@pytest.mark.slow
 def test_progress_tells_pairs_rate_and_time_left(dataset, exported):
     told = []
     measure_latency(exported, exported, dataset.splits["test"], Target(batch_sizes=(256,)), seed=0, seconds=1.2,
@@ -134,6 +137,7 @@ def test_one_thread_is_timed_by_its_own_clock_and_several_by_the_wall():
     assert clock_of(Target(threads=2)) is clock_of(Target(device="cuda")) is time.perf_counter
 
 
+@pytest.mark.slow
 def test_every_round_is_a_process_of_its_own_and_both_files_come_first_in_half_of_them(dataset, exported, monkeypatch):
     processes, asked = [], []
     popen, real = latency.subprocess.Popen, latency.time_round

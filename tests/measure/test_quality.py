@@ -82,6 +82,7 @@ def test_delong_agrees_with_the_double_sum_of_its_definition():
         np.testing.assert_allclose(components.negative, wins.mean(0), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_delong_intervals_agree_with_a_brute_force_bootstrap():
     scores, other, rows = clicks(5, 1500)
     found = measured(other, scores, rows)["auc"]

@@ -81,6 +81,7 @@ def test_a_hit_rate_that_any_order_would_reach_is_absent():
     assert "hit_rate_10" not in measured(scores, None, rows) and "ndcg_10" in measured(scores, None, rows)
 
 
+@pytest.mark.slow
 def test_the_paired_interval_holds_the_difference_of_many_users_about_95_times_in_100():
     def difference(seed, users):
         scores, other, rows = candidates(seed, users=users)
@@ -116,6 +117,7 @@ def test_the_best_order_is_one_and_the_worst_is_zero():
     assert user_hits(1 - rows.label, rows.label, rows.user).tolist() == [0.0] * 60
 
 
+@pytest.mark.slow
 def test_a_million_rows_take_seconds():
     scores, _, rows = candidates(7, users=10_000, each=100)
     started = time.process_time()

@@ -32,6 +32,7 @@ def counted(path) -> WeightCount:
     return count_weights(path, read_graph(path))
 
 
+@pytest.mark.slow
 def test_size_is_what_the_files_weigh_together(dataset, exported):
     found = {item.metric: item for item in measure_size(exported, dataset.splits["test"], target=Target())}
     assert found["size_bytes"].value == sum(os.path.getsize(file) for file in exported.parent.iterdir())
@@ -78,6 +79,7 @@ def test_a_very_large_file_is_not_packed(exported, monkeypatch):
     assert "download_bytes" not in {item.metric for item in measure_size(exported, target=Target())}
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_rows_that_are_read_from_a_mapped_table(tmp_path):
     path = table_file(tmp_path / "model.onnx", np.ones((250_000, 16), np.float32))  # 16 MB
     few = resident_bytes(path, Rows({"ids": np.zeros(8, np.int64)}, np.zeros(8, np.float32), None), Target())
@@ -115,6 +117,7 @@ class OneTable(torch.nn.Module):
         return self.linear(self.table(batch["ids"])).squeeze(-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_bits", [8, 4, 2, 1])
 @pytest.mark.parametrize("width", [8, 5])
 def test_codes_are_counted_one_by_one_and_scales_are_not(tmp_path, n_bits, width):
@@ -131,6 +134,7 @@ def test_codes_are_counted_one_by_one_and_scales_are_not(tmp_path, n_bits, width
     assert counted(path) == WeightCount(30 * width + width + 1, 30 * width + width + 1 - zeros)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dynamic", "static"])
 def test_quantised_dense_layers_count_weights_and_biases(tmp_path, kind):
     linear = torch.nn.Linear(8, 1)
@@ -174,6 +178,7 @@ def test_four_bit_matrices_of_other_tools_count_two_to_a_byte(tmp_path):
     assert counted(path) == WeightCount(128, 1)
 
 
+@pytest.mark.slow
 def test_the_process_that_measures_memory_opens_the_file_on_the_target(dataset, exported, monkeypatch):
     opened, real = [], onnxruntime.InferenceSession
 

@@ -58,6 +58,7 @@ def opened(monkeypatch) -> dict[str, list[dict]]:
     return asked
 
 
+@pytest.mark.slow
 def test_a_run_on_cuda_checks_and_measures_everything_there(tmp_path, monkeypatch, opened):
     write_tiny_data(tmp_path / "data")
     dataset = load_dataset(tmp_path / "data")
@@ -92,6 +93,7 @@ def test_a_run_on_cuda_checks_and_measures_everything_there(tmp_path, monkeypatc
     assert opened["bundle"][1:] == [CUDA.session | {"device": "cpu"}]
 
 
+@pytest.mark.slow
 def test_layers_are_timed_on_the_target(opened):
     time_layers(torch.nn.Linear(4, 2), torch.nn.Linear(4, 2), 4, CUDA)
     assert opened == {"pairs": [CUDA.session] * 12}

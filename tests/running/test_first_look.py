@@ -58,6 +58,7 @@ def looked(made, tmp_path, binding, **extra):
     return first_look(tmp_path / "imported", data, scratch=tmp_path / "scratch", report=lambda progress: None)
 
 
+@pytest.mark.slow
 def test_a_model_bound_rightly_beats_both_and_raises_no_doubt(made, tmp_path):
     found = looked(made, tmp_path, BOTH)
     auc = {line.name: line.find("auc").value for line in found.lines}
@@ -68,12 +69,14 @@ def test_a_model_bound_rightly_beats_both_and_raises_no_doubt(made, tmp_path):
     assert keys[0] == "auc" and [row["On the test rows"] for row in rows] == list(auc)
 
 
+@pytest.mark.slow
 def test_a_model_of_swapped_columns_is_no_better_than_a_constant_and_that_is_said(made, tmp_path):
     swapped = {"inputs": {"a": {"column": "i"}, "b": {"column": "i"}}}
     found = looked(made, tmp_path, swapped)
     assert any("The binding is probably wrong: check which column" in hint for hint in found.hints), found
 
 
+@pytest.mark.slow
 def test_ids_beyond_the_table_are_a_sentence_and_the_model_is_kept(made, tmp_path):
     swapped = {"inputs": {"a": {"column": "i"}, "b": {"column": "u"}}}
     found = looked(made, tmp_path, swapped)
@@ -81,6 +84,7 @@ def test_ids_beyond_the_table_are_a_sentence_and_the_model_is_kept(made, tmp_pat
     assert "largest 39" in found.problem and (tmp_path / "imported" / "model.onnx").is_file()
 
 
+@pytest.mark.slow
 def test_a_mapping_from_an_uploaded_json_numbers_the_tables(made, tmp_path):
     mapping = tmp_path / "metadata.json"
     mapping.write_text(json.dumps({"n_users": USERS, "user2idx": {str(k): k for k in range(USERS)}}))

@@ -126,6 +126,7 @@ def test_the_cache_of_steps_tells_targets_apart_where_layers_are_timed(tmp_path)
     assert one._path(small, 1) == other._path(small, 1)
 
 
+@pytest.mark.slow
 def test_a_layer_of_four_times_the_work_really_measures_slower():
     old, new = nn.Linear(64, 64), nn.Sequential(nn.Linear(64, 1024), nn.Linear(1024, 64))
     (ratio,) = time_layers(old, new, 64, Target(batch_sizes=(64,))).values()

@@ -57,6 +57,7 @@ def test_an_empty_recipe_reproduces_the_baseline(folders: tuple[Path, Path], tmp
     assert result.changes == ()
 
 
+@pytest.mark.slow
 def test_int8_rows_make_the_file_smaller_and_the_stages_are_told(folders: tuple[Path, Path], tmp_path: Path) -> None:
     result, files, seen = run_recipe(folders, tmp_path, Step(method="embed.quantize_rows", params={"n_bits": 8}))
     assert value(result.measurements, "size_bytes").value < value(result.baseline, "size_bytes").value
@@ -66,6 +67,7 @@ def test_int8_rows_make_the_file_smaller_and_the_stages_are_told(folders: tuple[
     assert set(result.files) >= {"model.onnx", "recipe.yaml", "signature.json", "predict.py"}
 
 
+@pytest.mark.slow
 def test_the_bundle_s_bytes_are_those_of_the_files_that_serving_needs(
     folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -91,6 +93,7 @@ def test_a_broken_recipe_is_refused_with_its_step(folders: tuple[Path, Path], tm
         run_recipe(folders, tmp_path, Step(method="embed.quantize_rows", params={"n_bits": 7}))
 
 
+@pytest.mark.slow
 def test_the_command_line_runs_a_recipe_and_checks_its_bundle(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,6 +166,7 @@ def test_without_training_rows_a_step_that_learns_is_refused_with_a_sentence(tes
         run_recipe(test_rows_alone, tmp_path, Step(method=method))
 
 
+@pytest.mark.slow
 def test_without_training_rows_the_first_look_leaves_out_the_regression(test_rows_alone, tmp_path):
     model, data = test_rows_alone
     found = first_look(model, data, scratch=tmp_path, report=lambda progress: None)

@@ -80,6 +80,7 @@ def ran(folders: tuple[Path, Path], folder: Path, **options):
     return run(spec, model_folder=folders[0], data_folder=folders[1], folder=folder, **options)
 
 
+@pytest.mark.slow
 def test_a_step_is_lent_all_that_the_run_knows(folders, tmp_path, untimed, lent):
     def timer(*given):
         return {}
@@ -105,16 +106,19 @@ def test_the_teacher_is_the_uploaded_model_whatever_earlier_steps_made(folders, 
     assert all(context.teacher is loaded.module for context in lent)
 
 
+@pytest.mark.slow
 def test_hooks_reach_the_next_training_and_none_after_it(folders, tmp_path, untimed, lent):
     ran(folders, tmp_path, report=lambda progress: None)
     assert [len(context.hooks) for context in lent] == [0, 1, 0]
 
 
+@pytest.mark.slow
 def test_requests_for_the_latency_are_drawn_with_the_recipes_seed(folders, tmp_path, untimed):
     ran(folders, tmp_path, report=lambda progress: None, recipe=Recipe(seed=7))
     assert untimed == [7]
 
 
+@pytest.mark.slow
 def test_a_run_takes_its_steps_from_the_cache_that_it_is_given(folders, tmp_path, untimed, monkeypatch):
     monkeypatch.setattr("compression.running.step_cache.DISK_BYTES_PER_S", 1e12)  # tiny: worth keeping
     cache = StepCache(tmp_path / "steps", ("m", "d"))
@@ -123,6 +127,7 @@ def test_a_run_takes_its_steps_from_the_cache_that_it_is_given(folders, tmp_path
     assert (first.cached_steps, again.cached_steps) == (0, 1)
 
 
+@pytest.mark.slow
 def test_a_run_whose_file_disagrees_with_its_model_fails(folders, tmp_path, untimed, monkeypatch):
     export = running.export_onnx
 
@@ -146,6 +151,7 @@ def test_warnings_of_the_data_are_passed_on(tmp_path, untimed):
     assert [one.message[:4] for one in seen if one.stage == WARNING] == ["100%"]
 
 
+@pytest.mark.slow
 def test_scores_are_kept_with_the_user_and_the_label_of_each_row(folders, tmp_path, untimed):
     result, files = ran(folders, tmp_path, report=lambda progress: None, recipe=Recipe())
     rows = load_dataset(folders[1]).splits["test"]
@@ -155,6 +161,7 @@ def test_scores_are_kept_with_the_user_and_the_label_of_each_row(folders, tmp_pa
     assert memory.n == min(512, len(rows)) and memory.threads == TARGET.threads
 
 
+@pytest.mark.slow
 def test_ratings_are_measured_as_chances_in_a_run_and_in_the_first_look(tmp_path, untimed, monkeypatch):
     model, data = made(tmp_path, output_form="rating")
     loaded = load_model(model)

@@ -36,6 +36,7 @@ def seconds_of(call, *arguments) -> float:
     return time.thread_time() - start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parser", PARSERS, ids=lambda parser: parser.__name__)
 @pytest.mark.parametrize("text", SLOW_BEFORE.values(), ids=SLOW_BEFORE)
 def test_a_text_twenty_times_as_long_does_not_take_the_square_of_the_time(text, parser):

@@ -20,6 +20,7 @@ def other(database_url, tmp_path):
     opened.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jump_s", [HOUR_S, -HOUR_S, 24 * HOUR_S])
 def test_a_wall_clock_that_jumps_takes_no_job_from_a_worker_that_gives_signs(store, other, clock, monotonic, jump_s):
     job_id = store.submit(SampleSpec())
@@ -88,6 +89,7 @@ def test_a_silent_gpu_worker_no_longer_decides_where_an_equal_run_counts_as_done
         assert store._best_device(session) == "cpu"
 
 
+@pytest.mark.slow
 def test_a_worker_long_silent_is_forgotten_and_listed_again_when_it_comes_back(store, clock, monotonic):
     store.add_worker("w1", "cuda:0")
     store.add_worker("w2", "cpu")

@@ -111,6 +111,7 @@ def test_the_number_of_a_run_deleted_before_is_given_to_no_other(opened):
     assert opened.submit(spec, fresh=True) == OLD["counts"]["jobs"] + 1 > max(row["id"] for row in rows("jobs")) + 1
 
 
+@pytest.mark.slow
 def test_a_migrated_database_has_the_keys_and_columns_of_the_code(opened):
     # alembic's comparison, which another test makes for an empty database, looks at no primary key
     with opened.database.engine.connect() as connection:

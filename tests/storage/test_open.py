@@ -41,6 +41,7 @@ def test_the_migrations_make_the_tables_of_the_code(database_url, store):
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_once_migrate_once(database_url, tmp_path):
     code = "import sys; from storage.machine import open_machine; open_machine(sys.argv[1], sys.argv[2]).workers()"
     started = [run_python(code, database_url, str(tmp_path / "home")) for _ in range(3)]
@@ -85,6 +86,7 @@ def test_a_file_that_is_no_database_is_explained(tmp_path):
         open_store(LOCAL_ACCESS, f"sqlite:///{tmp_path / 'recpress.db'}", tmp_path)
 
 
+@pytest.mark.slow
 def test_processes_that_read_then_write_lose_no_update(database_url, store, tmp_path):
     store.set_setting("count", 0)
     code = """

@@ -25,6 +25,7 @@ def rename(home, path: str, name: str = "gone") -> None:
             assert changed > 0, f"no {path} is stored in {table}.{column}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", STORED_IN)
 def test_every_page_opens(ids, home, path):
     rename(home, path)
@@ -33,6 +34,7 @@ def test_every_page_opens(ids, home, path):
         assert not app.exception and len(texts(app)) > 20, (page, query, app.exception)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "query"), [("compare", {}), ("run", {"id": "int8 all"})])
 def test_a_run_whose_task_is_gone_is_judged_by_the_usual_one_and_says_so(ids, home, page, query):
     rename(home, "$.task")

@@ -42,6 +42,7 @@ def started(monkeypatch, tmp_path):
     gpu_count.cache_clear()
 
 
+@pytest.mark.slow
 def test_no_page_starts_a_child(home, started, monkeypatch):
     folder, found = home
     monkeypatch.setenv("RECPRESS_HOME", str(folder))

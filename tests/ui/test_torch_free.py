@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.ui.app import ROOT
 from tests.ui.filled import filled_home
 from ui.shared.pages import PAGES
@@ -19,6 +21,7 @@ assert not heavy, heavy
 """
 
 
+@pytest.mark.slow
 def test_every_page_is_drawn_without_torch(tmp_path):
     ids = filled_home(tmp_path)
     visits = [*((page.key, {}) for page in PAGES), ("models", {"add": "upload"}), ("models", {"add": "train"}),
@@ -29,6 +32,7 @@ def test_every_page_is_drawn_without_torch(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_the_first_visit_of_a_fresh_server_goes_through_the_router(tmp_path):
     told = "import app; from streamlit.runtime.pages_manager import PagesManager as P; print(P.uses_pages_directory)"
     done = subprocess.run([sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True, timeout=60,

@@ -107,6 +107,7 @@ def test_towers_may_have_batch_norms():
 
 # Two tables
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("compare", "score"), [
     ("distance", lambda user, item: -(user - item).norm(dim=1)),
     ("squared distance", lambda user, item: -(user - item).square().sum(1))])

@@ -35,6 +35,7 @@ def made(kind: str, **options) -> Model:
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["LR", "FM", "DeepFM", "WideDeep", "DCNv2", "DCNv2 stacked"])
 def test_scores_are_those_of_fuxictr_and_unseen_ids_read_its_row_for_them(kind, tmp_path):
     model = made(kind)
@@ -48,6 +49,7 @@ def test_scores_are_those_of_fuxictr_and_unseen_ids_read_its_row_for_them(kind, 
     assert all(one.decided_by == "file" for one in description.questions)
 
 
+@pytest.mark.slow
 def test_without_a_vocabulary_ids_are_the_rows_of_fuxictr(tmp_path):
     model = made("DeepFM")
     files = fuxictr_files(model)
@@ -64,6 +66,7 @@ def test_a_value_that_stands_twice_in_the_vocabulary_is_refused(tmp_path):
         read(files, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_experiment_of_the_name_of_the_weights_is_chosen(tmp_path):
     model = made("DeepFM", activation=nn.Sigmoid)
     files = fuxictr_files(model, hidden_activations=["sigmoid", "Sigmoid"])
@@ -73,6 +76,7 @@ def test_the_experiment_of_the_name_of_the_weights_is_chosen(tmp_path):
     assert loaded.config["mlp"]["activation"] == "sigmoid" and loaded.config["mlp"]["dropout"] == 0.1
 
 
+@pytest.mark.slow
 def test_an_activation_that_no_file_says_is_asked(tmp_path):
     files = fuxictr_files(made("DeepFM"))
     del files["model_config.yaml"]
@@ -80,6 +84,7 @@ def test_an_activation_that_no_file_says_is_asked(tmp_path):
     assert [(one.key, one.decided_by) for one in description.questions] == [("mlp.activation", "guess")]
 
 
+@pytest.mark.slow
 def test_lists_may_be_added_up_and_features_left_unused(tmp_path):
     features = copy.deepcopy(FEATURES)
     features["tags"]["feature_encoder"] = "layers.MaskedSumPooling()"
@@ -120,6 +125,7 @@ def test_parts_that_are_known_by_no_name_are_named(tmp_path):
         read(fuxictr_files(model), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vocabulary", [{"user": {"a": 99}}, {"user": {"a": "b"}}, {"user": ["a"]}, {"user": {"a": -1}},
                                         {"user": {"__PAD__": 0, "__OOV__": 11}}, {"stranger": VOCABULARY["user"]}, {}])
 def test_a_vocabulary_that_does_not_fit_the_table_leaves_its_rows_as_they_are(vocabulary, tmp_path):

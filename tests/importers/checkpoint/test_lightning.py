@@ -35,6 +35,7 @@ def score(model: nn.ModuleDict, activation) -> object:
     return expected
 
 
+@pytest.mark.slow
 def test_heads_from_a_namespace_and_a_loss_beside_the_model(tmp_path):
     model, content = lightning_sasrec()
     loaded, decided = read(content, tmp_path, binding={"answers": {"padding": "front"}})
@@ -43,6 +44,7 @@ def test_heads_from_a_namespace_and_a_loss_beside_the_model(tmp_path):
     assert apart(loaded, model, history, item) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attribute", ["model", "net", "ranker"])
 @pytest.mark.parametrize(("said", "activation"), [("Tanh", torch.tanh), (nn.GELU, nn.functional.gelu),
                                                   ("torch.nn.LeakyReLU", nn.functional.leaky_relu)])
@@ -74,6 +76,7 @@ def test_rows_of_fields_in_one_table_are_told_by_field_dims(tmp_path):
     assert torch.equal(loaded.module.tables["item"].weight, state["embedding"].weight[20:30])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hyper", [
     {"num_heads": 5, "dropout": "much", "activation": ["relu"], "max_len": -3}, {"num_heads": [3]}, ["num_heads"], 7,
     {"field_dims": [1, 2], "norm_first": "yes", "nested": {"deep": {"deeper": {"still": {"more": {"n": {}}}}}}}])

@@ -47,6 +47,7 @@ def context(model: str, **settings) -> tuple[Context, bytes]:
     return made.eval(), recbole_checkpoint(model, made.state_dict(), CONTEXT | {"structure": "parallel"} | settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["LR", "FM", "DeepFM", "WideDeep", "DCNV2"])
 def test_a_click_model_scores_as_recbole_with_the_fields_of_its_dataset(model, tmp_path):
     made, content = context(model)
@@ -59,6 +60,7 @@ def test_a_click_model_scores_as_recbole_with_the_fields_of_its_dataset(model, t
     assert {one.ids for one in loaded.signature.inputs if one.kind != "number"} == {"vocabulary"}
 
 
+@pytest.mark.slow
 def test_vectors_that_an_lr_never_reads_and_first_orders_that_a_dcn_never_reads_are_left_out(tmp_path):
     shapes = {model: {layer.name for layer in read(context(model)[1], tmp_path, DATASET)[1].layers}
               for model in ("LR", "DCNV2")}
@@ -66,6 +68,7 @@ def test_vectors_that_an_lr_never_reads_and_first_orders_that_a_dcn_never_reads_
     assert not any(name.startswith("first_order") for name in shapes["DCNV2"])
 
 
+@pytest.mark.slow
 def test_rows_of_fields_are_told_by_vocabularies_or_by_the_person(tmp_path):
     made, content = context("FM")
     loaded, _ = read(content, tmp_path, {"vocabularies.json": json.dumps(WORDS).encode()})
@@ -75,6 +78,7 @@ def test_rows_of_fields_are_told_by_vocabularies_or_by_the_person(tmp_path):
     assert apart(loaded, made, *context_rows()) < 1e-5
 
 
+@pytest.mark.slow
 def test_rows_of_fields_are_told_by_the_data(tmp_path):
     made, content = context("DCNV2", structure="parallel")
     draw = torch.Generator().manual_seed(0)
@@ -155,6 +159,7 @@ def test_the_half_of_a_neumf_that_was_switched_off_is_left_out(part, tmp_path):
     assert apart(loaded, expected, torch.arange(9), torch.arange(9) % 15) < 1e-5
 
 
+@pytest.mark.slow
 def test_the_items_of_a_history_are_those_of_the_candidate(tmp_path):
     state = {"item_embedding.weight": torch.randn(15, 8), "gru_layers.weight_ih_l0": torch.randn(30, 8),
              "gru_layers.weight_hh_l0": torch.randn(30, 10), "dense.weight": torch.randn(8, 10),
@@ -184,6 +189,7 @@ def test_a_value_that_stands_twice_in_the_dataset_is_refused(tmp_path):
         read(context("FM")[1], tmp_path, {"made-Dataset.pth": recbole_dataset(KINDS, twice)})
 
 
+@pytest.mark.slow
 def test_names_of_another_tool_go_on_being_recognised_by_shapes(tmp_path):
     model = NCF().eval()
     torch.save({"config": {"model": "Caser"}, "state_dict": model.state_dict()}, tmp_path / "m")

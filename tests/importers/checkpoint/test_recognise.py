@@ -115,6 +115,7 @@ def test_a_wrong_answer_is_refused_with_what_is_allowed(answers, said):
         imported(NCF().state_dict(), answers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".pth", ".safetensors"])
 def test_an_upload_says_what_was_recognised_and_guessed(ending, tmp_path):
     from safetensors.torch import save_file

@@ -128,6 +128,7 @@ def test_a_row_of_unnamed_norms_is_read_from_either_end():
     assert imported(state)[1]["spare_norm"].decided_by == "guess"
 
 
+@pytest.mark.slow
 def test_heads_of_s3recs_first_training_are_left_out_and_named(tmp_path):
     model = Encoder()
     state = renamed(model, S3REC, ("item_embeddings", "position_embeddings"), "item_encoder.layer")

@@ -178,6 +178,7 @@ def test_one_table_of_users_and_items_is_no_machine_of_one_field(extra, tmp_path
     assert "comes from the values in the data: user 20, item 30" in " ".join(description.notes)
 
 
+@pytest.mark.slow
 def test_a_rating_is_asked_for_and_no_sigmoid_is_put_behind_it(tmp_path):
     state = tables() | {"user_bias.weight": drawn(USERS, 1), "item_bias.weight": drawn(GOODS, 1),
                         "mean": torch.tensor(3.5)}
@@ -254,6 +255,7 @@ def test_mappings_beside_the_weights_number_the_rows(tmp_path):
     assert {name: one.count for name, one in look.mappings.items()} == {"u2i": USERS, "idx2movie": GOODS}
 
 
+@pytest.mark.slow
 def test_a_mapping_that_fits_no_column_is_named_and_can_be_chosen(tmp_path):
     content = {"state_dict": tables(), "user2id": {f"u{row}": row for row in range(USERS)}}
     (tmp_path / "m").write_bytes(saved(content))

@@ -182,6 +182,7 @@ def test_broken_files_are_refused_with_a_sentence(files, said, tmp_path):
         read(files, tmp_path)
 
 
+@pytest.mark.slow
 def test_it_is_read_in_the_sandbox(tmp_path):
     (tmp_path / "up").write_bytes(FORMS["packed"](*two_fields())["m.keras"])
     description = import_model({"m.keras": tmp_path / "up"}, tmp_path / "model")

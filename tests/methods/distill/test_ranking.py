@@ -85,6 +85,7 @@ def agreement(student, teacher, dataset, *, by_user: bool) -> float:
     return float(same[pairs.triu(1)].double().mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", [{"form": "top_k"}, {"form": "top_k", "lists": "user"}, {"form": "softmax"},
                                     {"form": "softmax", "lists": "user"}], ids=str)
 def test_a_small_student_comes_to_order_rows_as_its_teacher_does(params, teacher, dataset):

@@ -92,6 +92,7 @@ def test_rows_count_by_their_frequency():
     assert error(decompose(weight, shape, counts)) < 0.95 * error(decompose(weight, shape))
 
 
+@pytest.mark.slow
 def test_the_cores_learn_in_fine_tuning_and_no_input_names_them():
     dataset = ordered_dataset()
     model = tiny_model("deepfm", dataset, trained=True)
@@ -106,6 +107,7 @@ def test_the_cores_learn_in_fine_tuning_and_no_input_names_them():
     assert apart[1] < 0.7 * apart[0]
 
 
+@pytest.mark.slow
 def test_the_exported_digits_are_whole_numbers(tmp_path):
     class OneTable(torch.nn.Module):
         def __init__(self, table: torch.nn.Module) -> None:

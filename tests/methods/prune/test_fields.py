@@ -63,6 +63,7 @@ def test_an_input_the_model_does_not_listen_to_has_importance_zero_and_goes_firs
     torch.testing.assert_close(after, before, atol=2e-5, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", TINY_CONFIG)
 @pytest.mark.parametrize("n_fields", [1, 3])
 def test_the_exported_file_has_fewer_inputs_and_agrees_with_torch(architecture, n_fields, dataset, tmp_path):
@@ -140,6 +141,7 @@ def test_a_limit_on_the_loss_ends_the_dropping(dataset):
     assert len(getattr(few, "dropped_inputs", ())) < 3
 
 
+@pytest.mark.slow
 def test_inputs_go_in_two_steps_after_rows_were_pruned_and_live_through_training_and_the_cache(dataset, tmp_path):
     model = tiny_model("deepfm", dataset, trained=True)
     steps = [("embed.prune_rows", {"min_rows": 2, "keep": 0.3}), (KEY, {}), (KEY, {}),
@@ -154,6 +156,7 @@ def test_inputs_go_in_two_steps_after_rows_were_pruned_and_live_through_training
     assert check_parity(read, dataset.signature, path, dataset.splits["test"], target=Target()) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_run_measures_and_bundles_a_file_that_asks_for_no_dropped_column(tmp_path):
     data, stored = write_tiny_data(tmp_path / "data"), tmp_path / "model"
     loaded = load_dataset(data)

@@ -58,6 +58,7 @@ def test_gaps_longer_than_a_byte_take_padding_zeros():
     assert len(gaps) <= most_gap_entries(2000, 4)
 
 
+@pytest.mark.slow
 def test_scores_are_the_same_to_the_bit_and_the_file_weighs_values_and_indices(model, dataset, tmp_path):
     pruned = apply_all(model, dataset, PRUNED)
     given = apply(KEY, pruned, dataset)

@@ -78,6 +78,7 @@ def test_fine_tuning_moves_signs(model, dataset):
     assert torch.isfinite(logits(tuned, dataset)).all()
 
 
+@pytest.mark.slow
 def test_the_file_shrinks_and_the_loaded_model_does_not(model, dataset, tmp_path):
     """What the card says of memory: ONNX Runtime unpacks the weights when it loads the file."""
     given = apply("quantize.binary", model, dataset, min_features=32)

@@ -76,6 +76,7 @@ def operators(path) -> Counter:
     return Counter(node.op_type for node in onnx.load(path, load_external_data=False).graph.node)
 
 
+@pytest.mark.slow
 def test_the_file_loses_an_operator_and_sixteen_bytes_a_unit_and_no_score_moves(dataset, tmp_path):
     model = tiny_model("deepfm", dataset, trained=True)
     new = apply("reparam.fold", model, dataset).model
@@ -101,6 +102,7 @@ class Named(nn.Module):
         return torch.sigmoid(self.top(torch.relu(self.bn2(between)) + between).squeeze(-1))
 
 
+@pytest.mark.slow
 def test_in_a_graph_that_was_read_only_a_norm_alone_with_its_layer_is_folded(dataset, tmp_path):
     torch.manual_seed(0)
     arguments = {name: torch.from_numpy(dataset.splits["test"].inputs[name][:3]) for name in ("item", "age")}

@@ -89,6 +89,7 @@ def test_training_ends_where_the_expanded_model_stood(dataset):
     torch.testing.assert_close(logits(model, dataset), before, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_with_the_same_parts(dataset, tmp_path):
     from compression.train.loop import train
     from compression.train.params import TrainParams

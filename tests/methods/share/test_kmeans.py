@@ -33,6 +33,7 @@ def best_error(values: np.ndarray, centroids: int) -> float:
     return float(best[n] / n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("centroids", "n_values", "margin"), [(2, 300, 1.01), (4, 300, 1.01), (16, 2000, 1.1)])
 def test_the_codebook_is_close_to_the_best_there_is(centroids, n_values, margin):
     """Many cells over few values end in a local optimum: 16 over 300 were up to 1.21 times the least error."""

@@ -122,6 +122,7 @@ def test_a_comparison_of_an_address_whose_runs_are_partly_gone_is_saved_with_tho
     assert set(saved.runs) == {ids["int8"], ids["student"]}
 
 
+@pytest.mark.slow
 def test_runs_of_an_address_that_are_gone_are_named(ids):
     app = open_page("compare", runs=f"{ids['int8']},999")
     assert "1 of 2 runs of this address are not here" in texts(app) and "#999" in texts(app)

@@ -96,6 +96,7 @@ def reopened(app):
     return open_page("experiment", **query)
 
 
+@pytest.mark.slow
 def test_the_address_of_experiment_follows_its_edits_so_that_a_reload_keeps_them(home):
     add_subject(store_at(home))
     app = open_page("experiment")

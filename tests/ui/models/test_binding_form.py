@@ -203,6 +203,7 @@ def test_corrections_of_the_table_become_lines():
     assert json.loads(line.model_dump_json())["offset"] == 0
 
 
+@pytest.mark.slow
 def test_a_dataset_of_test_rows_alone_asks_for_answers_and_offers_a_guess(store, tmp_path):
     folder = tmp_path / "test-only"
     folder.mkdir()

@@ -74,6 +74,7 @@ def test_a_link_to_something_deleted_says_so_and_leads_back(home, page, words):
     assert words in texts(app)
 
 
+@pytest.mark.slow
 def test_a_model_is_renamed(store):
     model, _ = add_subject(store)
     app = open_page("models", id=model)

@@ -57,6 +57,7 @@ def running_app(home: Path) -> Iterator[tuple[int, int]]:
             server.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
 @pytest.mark.parametrize(("size", "most"), [
     (160_000_000, 80_000_000), pytest.param(2_000_000_000, 200_000_000, marks=pytest.mark.slow)])
