@@ -140,7 +140,7 @@ def test_the_contract_of_every_runtime_holds_for_it(project):
 
 
 def test_a_run_targets_it_by_name(project, tmp_path):
-    write_tiny_data(tmp_path / "data", rows=400)
+    write_tiny_data(tmp_path / "data", rows=200)
     (tmp_path / "recipe.yaml").write_text(
         "version: 1\nname: half\nsteps: [{method: quantize.half, params: {}}]\n", encoding="utf-8")
     data, model = str(tmp_path / "data"), tmp_path / "model"

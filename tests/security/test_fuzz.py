@@ -17,7 +17,7 @@ from tests.security.sound import SOUND
 pytestmark = [pytest.mark.security, pytest.mark.slow, pytest.mark.timeout(1800),
               pytest.mark.skipif(sys.platform == "win32", reason="forks a child for every upload")]
 ROOT = Path(__file__).resolve().parents[2]
-SEEDS = 40
+SEEDS = 12
 
 
 @pytest.fixture(scope="module")
