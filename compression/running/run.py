@@ -51,7 +51,7 @@ from compression.spec.records import (
 )
 from compression.spec.runtime import RUNTIMES
 from compression.train.loop import train
-from compression.train.params import TrainParams
+from compression.train.starting import ReferenceParams, starting_settings
 
 SCORED_SPLIT = "test"
 
@@ -269,12 +269,14 @@ def train_reference(
     from its checkpoint in `folder`. Settings are checked before the data is read.
     Raises RecipeError, ModelError, DataError or ExportError.
     """
-    params = parsed_params(TrainParams, spec.training, owner="training")
+    parsed_params(ReferenceParams, spec.training, owner="training")
     zoo.parse_config(spec.architecture, spec.config)
     report(Progress(stage="load"))
     dataset = load_dataset(data_folder)
     _warn(dataset, report)
-    model = zoo.build(spec.architecture, dataset.signature, spec.config, seed=spec.seed)
+    params = reference_params(spec, dataset)
+    model = zoo.build(spec.architecture, dataset.signature, spec.config, seed=spec.seed,
+                      embedding_std=params.embedding_std)
     outcome = train(
         model,
         dataset,
@@ -296,7 +298,17 @@ def train_reference(
     report(Progress(stage="save"))
     model_folder = folder / "trained"
     save_model(model_folder, loaded)
-    return model_folder, describe_model(loaded, folder / "baseline"), outcome.as_notes()
+    notes = outcome.as_notes() | {"settings": params.model_dump(mode="json")}
+    return model_folder, describe_model(loaded, folder / "baseline"), notes
+
+
+def reference_params(spec: TrainSpec, dataset: Dataset) -> ReferenceParams:
+    """The settings that were given; the others start by the size of the data and its tables."""
+    settings = zoo.parse_config(spec.architecture, spec.config)
+    start = starting_settings(n_rows=len(dataset.splits["train"]),
+                              n_ids=sum(item.cardinality or 0 for item in dataset.signature.inputs),
+                              embedding_dim=getattr(settings, "embedding_dim", 1))
+    return parsed_params(ReferenceParams, start | spec.training, owner="training")
 
 
 def training_sentence(notes: dict[str, Any]) -> str:
@@ -305,7 +317,13 @@ def training_sentence(notes: dict[str, Any]) -> str:
     best = notes["history"][kept - 1] if kept else notes["start"]
     metric = notes["metric"]
     return (f"epoch {kept} of {len(notes['history'])} kept, validation {METRICS[metric].title} "
-            f"{best[f'valid_{metric}']:.4f}, {notes['seconds']:.1f} s")
+            f"{best[f'valid_{metric}']:.4f}, {notes['seconds']:.1f} s"
+            + ("; still improving at the last epoch, so more epochs may do better" if still_improving(notes) else ""))
+
+
+def still_improving(notes: dict[str, Any]) -> bool:
+    """Whether the best epoch of a training was the last that its settings allowed."""
+    return not notes["stopped_early"] and notes["best_epoch"] == len(notes["history"])
 
 
 def describe_model(loaded: LoadedModel, folder: Path) -> ModelDescription:

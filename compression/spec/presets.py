@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS
@@ -15,6 +16,10 @@ from compression.spec.recipe import fine_tune_step, trains
 from compression.spec.records import ModelDescription, Part, Recipe, Step
 
 MAX_NAME_CHARS = 80
+
+# What a new fine-tuning starts from. It repairs: its steps follow the scale of the tables as they are and fade out.
+FINE_TUNING: dict[str, Any] = {"table_optimizer": "adam", "embedding_rate": "relative",
+                               "embedding_learning_rate": 0.01, "schedule": "cosine"}
 
 
 class Goal(StrEnum):
@@ -110,7 +115,8 @@ def _preset(key: str, goal: Goal, suits: Suits, name: str, summary: str, when: s
 
 
 def _tuned(epochs: int) -> tuple[str, dict]:
-    step = fine_tune_step(epochs=epochs)
+    """Trains on in steps that follow the scale of the weights and fade out."""
+    step = fine_tune_step(epochs=epochs, **FINE_TUNING)
     return step.method, step.params
 
 
@@ -242,6 +248,11 @@ def presets_for(description: ModelDescription | None, goal: Goal | None = None) 
     """The presets of a goal that suit a model; without a model all of the goal, without a goal of every one."""
     return [one for one in PRESETS.values()
             if goal in (None, one.goal) and (description is None or one.suits(description))]
+
+
+def new_step(method: str) -> Step:
+    """A step as somebody adds it to a recipe: of defaults, and one that trains with the settings of a fine-tuning."""
+    return fine_tune_step(**FINE_TUNING) if METHODS[method].trains else Step(method=method)
 
 
 def step_name(step: Step) -> str:

@@ -17,6 +17,8 @@ TINY_CONFIG = {
     "fm": {"embedding_dim": 4},
     "widedeep": {"embedding_dim": 4, "n_layers": 2, "width": 16, "batch_norm": True},
     "deepfm": {"embedding_dim": 4, "n_layers": 2, "width": 16, "batch_norm": True},
+    "dnn": {"embedding_dim": 4, "n_layers": 2, "width": 16, "batch_norm": True},
+    "finalmlp": {"embedding_dim": 4, "n_layers": 2, "width": 16, "batch_norm": True, "n_heads": 2},
     "dcnv2": {"embedding_dim": 4, "n_layers": 2, "width": 16, "batch_norm": True, "n_cross_layers": 2},
     "fieldconv": {
         "embedding_dim": 4, "n_layers": 2, "width": 16, "batch_norm": True, "n_conv_layers": 2, "channels": 8,

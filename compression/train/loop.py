@@ -32,6 +32,7 @@ from compression.train.losses import task_loss
 from compression.train.optimisers import Optimisers, sparse_gradients
 from compression.train.outcome import EpochScore, Position, TrainOutcome
 from compression.train.params import TrainParams
+from compression.train.schedules import rate_factor
 from compression.train.validation import validation_scores
 
 REPORT_SECONDS = 0.5
@@ -50,7 +51,7 @@ def train(model: nn.Module, dataset: Dataset, params: TrainParams, *, hooks: Seq
     DataError for a split without rows; what `report` raises passes through.
     """
     rows, valid = _split(dataset, "train", device), _split(dataset, "valid", device)
-    with _determinism(device, seed), sparse_gradients(model):
+    with _determinism(device, seed), sparse_gradients(model, rows=params.table_rows):
         model.to(device)
         session = Session(model, rows, valid, params, tuple(hooks), device, seed, report, checkpoint,
                           task, stage, checkpoint_seconds, clock)
@@ -144,7 +145,9 @@ class Session:
         for hook in self.hooks:
             loss = hook.loss(batch, logits, label, loss)
         loss.backward()
-        self.optimisers.step()
+        place, params = self.position, self.params
+        self.optimisers.step(rate_factor(params.schedule, (place.epoch - 1) * self.steps + place.step,
+                                         self.total_steps, warmup=params.warmup, reductions=place.reductions))
 
     def _end_epoch(self, train_loss: float) -> None:
         """Validate, remember the best weights, decide whether to go on."""
@@ -155,6 +158,7 @@ class Session:
         last = place.epoch >= self.params.epochs
         if self._settled(place.epoch * self.steps):
             place.stale = 0 if value > place.best_value else place.stale + 1
+            place.reductions += value <= place.best_value
             if value > place.best_value:
                 self._keep(place.epoch, value)
             place.stopped_early = place.stale >= self.params.patience and not last

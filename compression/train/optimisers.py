@@ -1,10 +1,4 @@
-"""Two optimisers for two kinds of weights: fused Adam for dense layers, row-wise Adagrad for tables.
-
-A table of a million rows sees a few thousand of them in a step. Its gradient stays a list of (row, gradient), so
-the cost of a step follows the batch and not the table.
-
-Legend: V vocabulary rows, D embedding dim, N ids in a batch, U unique ids among them.
-"""
+"""Two optimisers for two kinds of weights: fused Adam for dense layers, one of the two of tables for tables."""
 
 from __future__ import annotations
 
@@ -17,89 +11,82 @@ import torch
 from torch import Tensor, nn
 
 from compression.train.params import TrainParams
+from compression.train.table_optimisers import RowAdam, RowGradients, RowwiseAdagrad, row_gradients, squared_norm
 
-EPS = 1e-8
-
-
-def sum_by_row(ids: Tensor, values: Tensor, groups: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-    """ids (N,), values (N, D) → (rows (U,) sorted, sums (U, D)). `groups` are torch.unique's answer, if known."""
-    rows, inverse = groups if groups is not None else torch.unique(ids, return_inverse=True)
-    sums = torch.zeros((len(rows), values.shape[1]), dtype=values.dtype, device=values.device)
-    return rows, sums.index_add_(0, inverse, values)
-
-
-class RowwiseAdagrad:
-    """Adagrad with one accumulator for each row of a table.
-
-    s[row] += mean(g²); w[row] ← (1 − lr · decay) · w[row] − lr · g / (√s[row] + 1e-8). Rows outside the batch are not
-    touched, by the decay neither. State: (V,) float32 a table. Source: Duchi et al. 2011, JMLR 12; row-wise as in
-    Naumov et al. 2019, arXiv:1906.00091. Here: decay is decoupled, because Adagrad would scale it up like any gradient.
-    """
-
-    def __init__(self, tables: dict[str, nn.Parameter], *, learning_rate: float, decay: float = 0.0) -> None:
-        self.tables = tables
-        self.learning_rate = learning_rate
-        self.decay = decay
-        self.sums = {name: torch.zeros(len(weight), device=weight.device) for name, weight in tables.items()}
-
-    @torch.no_grad()
-    def step(self) -> None:
-        """Move every row that has a gradient, and forget the gradients."""
-        known: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}  # tables that read the same ids share the sorting
-        for name, weight in self.tables.items():
-            if weight.grad is None:
-                continue
-            ids, values = weight.grad._indices()[0], weight.grad._values()
-            key = (ids.data_ptr(), len(ids))
-            if key not in known:
-                known[key] = torch.unique(ids, return_inverse=True)
-            rows, gradient = sum_by_row(ids, values, known[key])
-            self._move(weight, self.sums[name], rows, gradient)
-        for weight in self.tables.values():  # only now: a freed gradient's address could be taken by another's ids
-            weight.grad = None
-
-    def _move(self, weight: Tensor, sums: Tensor, rows: Tensor, gradient: Tensor) -> None:
-        current = weight.index_select(0, rows)  # (U, D)
-        total = sums.index_select(0, rows) + gradient.square().mean(1)
-        sums.index_copy_(0, rows, total)
-        step = gradient / (total.sqrt() + EPS).unsqueeze(1)
-        kept = 1.0 - self.learning_rate * self.decay
-        weight.index_copy_(0, rows, current.mul_(kept).sub_(step, alpha=self.learning_rate))
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return dict(self.sums)
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        for name, sums in self.sums.items():
-            sums.copy_(state[name])
+LEAST_SCALE = 1e-3  # of a table that starts at zero, where rates follow the weights
 
 
 class Optimisers:
-    """Row-wise Adagrad over the tables and fused Adam over everything else that is trainable."""
+    """Adam or row-wise Adagrad over the tables, and fused Adam over everything else that is trainable.
+
+    Adam over whole tables is PyTorch's, with L2 as its `weight_decay`: the cost of a step follows the table.
+    """
 
     def __init__(self, model: nn.Module, params: TrainParams) -> None:
-        tables = sparse_tables(model)
-        weights = {id(table.weight) for table in tables.values()}
+        tables = {name: table.weight for name, table in sparse_tables(model).items()}
+        weights = {id(weight) for weight in tables.values()}
         dense = [weight for weight in model.parameters() if weight.requires_grad and id(weight) not in weights]
         self.n_trained = len(dense) + len(tables)
-        self.rowwise = RowwiseAdagrad({name: table.weight for name, table in tables.items()},
-                                      learning_rate=params.embedding_learning_rate, decay=params.embedding_decay)
-        self.dense = torch.optim.AdamW(dense, lr=params.learning_rate, weight_decay=params.weight_decay,
-                                       fused=True) if dense else None
+        self.clip_norm = params.clip_norm
+        relative = params.embedding_rate == "relative"
+        scales = {name: _scale(weight) for name, weight in tables.items() if relative}
+        self.dense, self.whole, self.tables = [], [], None
+        if dense:
+            self.dense.append(torch.optim.AdamW(dense, lr=params.learning_rate, weight_decay=params.weight_decay,
+                                                fused=True))
+        if params.table_optimizer == "adam" and params.table_rows == "all" and tables:
+            self.whole = list(tables.values())
+            self.dense.append(torch.optim.Adam(
+                [{"params": [weight], "lr": params.embedding_learning_rate * scales.get(name, 1.0)}
+                 for name, weight in tables.items()], weight_decay=params.embedding_l2, fused=True))
+        else:
+            kind = RowAdam if params.table_optimizer == "adam" else RowwiseAdagrad
+            self.tables = kind(tables, learning_rate=params.embedding_learning_rate, decay=params.embedding_decay,
+                               l2=params.embedding_l2, scales=scales)
+        self.decay = params.embedding_decay
+        self.rates = [[group["lr"] for group in one.param_groups] for one in self.dense]
 
-    def step(self) -> None:
-        self.rowwise.step()
-        if self.dense:
-            self.dense.step()
-            self.dense.zero_grad(set_to_none=True)
+    @torch.no_grad()
+    def step(self, factor: float = 1.0) -> None:
+        """Move the weights by their gradients, `factor` being the schedule's, and forget the gradients."""
+        rows = row_gradients(self.tables.tables) if self.tables else {}
+        if self.clip_norm:
+            self._clip(rows)
+        if self.tables:
+            self.tables.step(factor, rows)
+        for optimiser, rates in zip(self.dense, self.rates, strict=True):
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+        if self.decay and self.whole:
+            for group in self.dense[-1].param_groups:
+                group["params"][0].mul_(1.0 - group["lr"] * self.decay)
+        for optimiser in self.dense:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+
+    def _clip(self, rows: RowGradients) -> None:
+        """Scale all gradients so that their norm is at most `clip_norm`; nothing waits for a GPU."""
+        found = [weight.grad for one in self.dense for group in one.param_groups for weight in group["params"]
+                 if weight.grad is not None] + [gradient for _, gradient in rows.values()]
+        if found:
+            scale = (self.clip_norm / (squared_norm(found).sqrt() + 1e-6)).clamp(max=1.0)
+            for gradient in found:
+                gradient.mul_(scale)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rowwise": self.rowwise.state_dict(), "dense": self.dense.state_dict() if self.dense else None}
+        return {"tables": self.tables.state_dict() if self.tables else None,
+                "dense": [one.state_dict() for one in self.dense]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.rowwise.load_state_dict(state["rowwise"])
-        if self.dense:
-            self.dense.load_state_dict(state["dense"])
+        if self.tables:
+            self.tables.load_state_dict(state["tables"])
+        for optimiser, known in zip(self.dense, state["dense"], strict=True):
+            optimiser.load_state_dict(known)
+
+
+def _scale(weight: Tensor) -> float:
+    """Root mean square of a table's weights, not under LEAST_SCALE."""
+    return max(LEAST_SCALE, float(weight.detach().double().square().mean().sqrt()))
 
 
 def sparse_tables(model: nn.Module) -> dict[str, nn.Embedding]:
@@ -112,9 +99,12 @@ def sparse_tables(model: nn.Module) -> dict[str, nn.Embedding]:
 
 
 @contextmanager
-def sparse_gradients(model: nn.Module) -> Iterator[None]:
-    """Within, the tables of `sparse_tables` give sparse gradients; afterwards they are as they were."""
-    changed = [table for table in sparse_tables(model).values() if not table.sparse]
+def sparse_gradients(model: nn.Module, *, rows: str = "read") -> Iterator[None]:
+    """Within, the tables of `sparse_tables` give sparse gradients; afterwards they are as they were.
+
+    Where all rows move in each step, gradients are dense, as they would be anyway.
+    """
+    changed = [table for table in sparse_tables(model).values() if not table.sparse] if rows == "read" else []
     for table in changed:
         table.sparse = True
     try:

@@ -75,6 +75,7 @@ class Position:
     best_epoch: int = 0
     best_value: float = -math.inf
     stale: int = 0  # settled epochs since the best
+    reductions: int = 0  # settled epochs that were no better than the best before them
     stopped_early: bool = False
     finished: bool = False
     history: list[EpochScore] = field(default_factory=list)

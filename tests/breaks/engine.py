@@ -254,7 +254,7 @@ ENGINE = (
     Break(
         "rowwise-state", "A resumed training forgets Adagrad's sums.",
         "compression/train/optimisers.py",
-        'self.rowwise.load_state_dict(state["rowwise"])',
+        'self.tables.load_state_dict(state["tables"])',
         "pass",
         ("tests/train/test_optimisers.py", "tests/train/test_loop.py")),
     Break(

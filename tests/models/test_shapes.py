@@ -12,6 +12,9 @@ OTHERS = [("dcnv2", {"structure": "stacked", "n_cross_layers": 1}), ("dcnv2", {"
           ("dlrm", {"n_bottom_layers": 1}),
           ("dlrm", {"n_bottom_layers": 4, "width": 64}), ("widedeep", {"batch_norm": False, "dropout": 0.0}),
           ("deepfm", {"n_layers": 1, "width": 8}), ("deepfm", {"embedding_dim": 1}), ("fm", {"embedding_dim": 7}),
+          ("deepfm", {"first_order": False}), ("dnn", {}), ("dnn", {"n_layers": 1, "batch_norm": False}),
+          ("finalmlp", {}), ("finalmlp", {"gates": False, "n_heads": 4, "width": 16, "dropout": 0.0}),
+          ("finalmlp", {"n_layers": 1, "batch_norm": True}),
           ("fieldconv", {"n_conv_layers": 4, "kernel_size": 7, "channels": 16})]
 
 

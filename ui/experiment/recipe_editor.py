@@ -14,7 +14,7 @@ import streamlit as st
 from compression.spec.catalogue import by_family, family_title
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS, Gain, Problem
-from compression.spec.presets import GOAL_WORDS, PRESETS, Goal, presets_for, recipe_name
+from compression.spec.presets import GOAL_WORDS, PRESETS, Goal, new_step, presets_for, recipe_name
 from compression.spec.recipe import check, estimate
 from compression.spec.records import ModelDescription, Recipe, Step
 from compression.tasks.units import format_change, human_bytes
@@ -48,7 +48,7 @@ def set_steps(steps: tuple[Step, ...]) -> None:
 
 def add_step(method: str) -> None:
     """Put a step behind the last one that has to come before it: fine-tuning stays at the end of what it trains."""
-    edited_steps().append(EditedStep(_next_id(), method, {}))
+    edited_steps().append(EditedStep(_next_id(), method, dict(new_step(method).params)))
 
 
 def move_step(step_id: int, by: int) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 from compression.models.zoo import ARCHITECTURES
+from compression.spec.data_description import Role
 from compression.spec.errors import RecPressError
 from compression.spec.records import TrainSpec
-from compression.train.params import TrainParams
+from compression.train.starting import ReferenceParams, starting_settings
 from jobs.submit import submit
+from storage.records import DataRow
 from storage.store import Store
 from ui.shared.dataset_choice import choose_data
 from ui.shared.escape import escaped
 from ui.shared.params_form import params_form
 from ui.shared.shell import draw_back, empty_state, page_title
 from ui.shared.state import open_page, say_later
+
+ID_ROLES = (Role.USER, Role.ITEM, Role.CATEGORY, Role.MULTI)  # those whose values have rows in a table
 
 
 def draw_train(store: Store) -> None:
@@ -41,14 +47,15 @@ def draw_train(store: Store) -> None:
         if not config:
             st.caption(chosen.params.__doc__)
         st.header("Training", anchor=False)
-        training = params_form(TrainParams, "models.train.params")
-    row = next(one for one in datasets if one.id == data)
+        row = next(one for one in datasets if one.id == data)
+        training = params_form(ReferenceParams, f"models.train.params.{data}", values=_start(row))
+        st.caption("Chosen by the number of rows and ids of the dataset; every value is yours to change.")
     name = st.text_input("Name", value=f"{chosen.title} on {row.name}", key=f"models.train.name.{key}.{data}",
                          max_chars=200, width=520)
     if st.button("Train", type="primary", disabled=not name.strip()):
         try:
             spec = TrainSpec(data=data, architecture=key, config=chosen.params(**config).model_dump(mode="json"),
-                             training=TrainParams(**training).model_dump(mode="json"), name=name)
+                             training=ReferenceParams(**training).model_dump(mode="json"), name=name)
         except ValueError as error:
             st.error(f"These settings don't go together: {escaped(error)}")
             return
@@ -59,3 +66,11 @@ def draw_train(store: Store) -> None:
             return
         say_later(f"{name} is queued.")
         open_page("models")
+
+
+def _start(row: DataRow) -> dict[str, Any]:
+    """Settings of a training by the size of the dataset, from what its summary counts."""
+    rows = row.summary.get("rows") or {}
+    ids = sum(column.get("cardinality") or 0 for column in row.summary.get("columns") or ()
+              if column.get("role") in ID_ROLES)
+    return starting_settings(n_rows=rows.get("train", 0), n_ids=ids)

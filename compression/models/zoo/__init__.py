@@ -15,7 +15,9 @@ from compression.models.zoo.params import (
     DCNv2Params,
     DeepFMParams,
     DLRMParams,
+    DNNParams,
     FieldConvParams,
+    FinalMLPParams,
     FMParams,
     LRParams,
     WideDeepParams,
@@ -53,6 +55,12 @@ ARCHITECTURES: dict[str, Architecture] = {item.key: item for item in (
     Architecture("widedeep", "WideDeep", "Wide & Deep",
                  "A linear part that remembers ids beside a deep part that generalises.",
                  WideDeepParams, "Cheng et al. 2016, arXiv:1606.07792"),
+    Architecture("finalmlp", "FinalMLP", "FinalMLP",
+                 "Two deep networks over the same vectors, whose outputs are multiplied.",
+                 FinalMLPParams, "Mao et al. 2023, arXiv:2304.00902"),
+    Architecture("dnn", "DNN", "DNN",
+                 "A plain deep network over the vectors of all fields.",
+                 DNNParams, "Covington et al. 2016, RecSys"),
     Architecture("fieldconv", "FieldConv", "Field convolutions",
                  "Filters slide over neighbouring fields, and a deep network reads what they find.",
                  FieldConvParams, "Liu et al. 2015, CIKM; Kim 2014, arXiv:1408.5882"),
@@ -76,11 +84,13 @@ def parse_config(key: str, config: dict[str, Any]) -> Params:
         raise ModelError(" ".join(_sentence(key, params, item) for item in error.errors())) from None
 
 
-def build(key: str, signature: Signature, config: dict[str, Any] | None = None, *, seed: int = 0) -> nn.Module:
+def build(key: str, signature: Signature, config: dict[str, Any] | None = None, *, seed: int = 0,
+          embedding_std: float | None = None) -> nn.Module:
     """A fresh model: forward({input: tensor}) → (B,) logits. Same seed, same weights; it knows its `config`.
 
-    The global generator is left as it was. Raises ModelError for an unknown architecture, a setting out of
-    bounds, or a signature without inputs.
+    `embedding_std`: standard deviation of the vectors and weights of ids, 0.01 unless given. The global generator is
+    left as it was. Raises ModelError for an unknown architecture, a setting out of bounds, or a signature without
+    inputs.
     """
     params = parse_config(key, config or {})
     if not signature.inputs:
@@ -93,6 +103,8 @@ def build(key: str, signature: Signature, config: dict[str, Any] | None = None, 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = model_class(signature, params)
+    if embedding_std is not None:
+        model.rescale_tables(embedding_std)
     model.architecture, model.config = key, params.model_dump(mode="json")
     return model
 

@@ -21,12 +21,14 @@ class DeepFM(RankingModel):
     def __init__(self, signature: Signature, params: DeepFMParams) -> None:
         super().__init__()
         self.tables = Fields(signature, params.embedding_dim)
-        self.first_order = Fields(signature, 1)
+        self.has_first_order = params.first_order
+        if params.first_order:
+            self.first_order = Fields(signature, 1)
         self.mlp = mlp(len(self.tables.read) * params.embedding_dim, (params.width,) * params.n_layers, 1,
                        dropout=params.dropout, batch_norm=params.batch_norm)
         self.declare()
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         vectors = self.tables(batch)  # F × (B, D)
-        first = torch.cat(self.first_order(batch), 1).sum(1)
-        return first + pairwise(vectors) + self.mlp(self.tables.joined(vectors)).squeeze(-1)
+        deep = pairwise(vectors) + self.mlp(self.tables.joined(vectors)).squeeze(-1)
+        return torch.cat(self.first_order(batch), 1).sum(1) + deep if self.has_first_order else deep

@@ -166,6 +166,14 @@ class RankingModel(nn.Module):
                 if isinstance(module[last], nn.Linear) and module[last].out_features == 1:
                     self.parts[f"{name}.{last}"] = Part.OUTPUT
 
+    @torch.no_grad()
+    def rescale_tables(self, std: float) -> None:
+        """Give fresh vectors and weights of ids and numbers this standard deviation."""
+        for fields in self.children():
+            if isinstance(fields, Fields):
+                for weight in fields.parameters():
+                    weight.mul_(std / EMBEDDING_STD)
+
 
 def pairwise(vectors: list[Tensor]) -> Tensor:
     """Sum of the dot products of all pairs: F × (B, D) → (B,), in time linear in F.

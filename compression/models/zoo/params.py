@@ -30,8 +30,22 @@ class WideDeepParams(Params):
     batch_norm: bool = Field(False, description="Standardise each hidden layer over the batch.")
 
 
+class DNNParams(WideDeepParams):
+    """A plain deep network over the vectors of all fields."""
+
+
 class DeepFMParams(WideDeepParams):
     """DeepFM: a factorisation machine beside a deep part, over the same vectors."""
+
+    first_order: bool = Field(True, description="Give each id a weight of its own beside its vector.")
+
+
+class FinalMLPParams(WideDeepParams):
+    """FinalMLP: two deep networks whose outputs are multiplied."""
+
+    n_heads: Literal[1, 2, 4, 8] = Field(
+        1, description="Parts in which the two outputs are multiplied; more parts have fewer weights.")
+    gates: bool = Field(True, description="Let each network weigh the vectors' columns for itself.")
 
 
 class DCNv2Params(WideDeepParams):

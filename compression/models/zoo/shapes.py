@@ -46,7 +46,12 @@ def layers_of(architecture: str, config: dict[str, Any], fields: tuple[FieldShap
     if architecture == "fm":
         return (*tables, *first_order, _bias())
     if architecture in ("deepfm", "widedeep"):
-        return (*tables, *first_order, *_mlp("mlp", len(fields) * dim, settings))
+        weights = first_order if getattr(settings, "first_order", True) else []
+        return (*tables, *weights, *_mlp("mlp", len(fields) * dim, settings))
+    if architecture == "dnn":
+        return (*tables, *_mlp("deep", len(fields) * dim, settings))
+    if architecture == "finalmlp":
+        return (*tables, *_final_mlp(len(fields) * dim, settings))
     if architecture == "fieldconv":
         return (*tables, *_convs(settings), *_mlp("mlp", len(fields) * settings.channels, settings))
     if architecture == "dcnv2":
@@ -69,8 +74,15 @@ def settings_of(layers: Layers) -> Settings | None:
     fields = tuple(FieldShape(layer.name.split(".")[1], layer.shape[0] if layer.kind == "Embedding" else None,
                               layer.field, layer.ordered) for layer in vectors)
     config: dict[str, Any] = {"embedding_dim": vectors[0].shape[-1]} if "tables" in groups and vectors else {}
-    if "mlp" in groups:
-        config |= _mlp_settings(groups["mlp"])
+    for group in ("mlp", "deep"):
+        if group in groups:
+            config |= _mlp_settings(groups[group])
+    if architecture == "finalmlp":
+        config |= _final_mlp_settings(groups)
+    if architecture == "dlrm" and set(groups) == {"tables", "mlp"} and groups["mlp"][0].shape[1] == sum(
+            layer.shape[-1] for layer in vectors) and len(vectors) > 1:
+        architecture = "deepfm"  # no products beside the vectors
+        config["first_order"] = False
     if "cross" in groups:
         config |= _cross_settings(groups["cross"])
         config["structure"] = "parallel" if "cross_output" in groups else "stacked"
@@ -88,6 +100,9 @@ def settings_of(layers: Layers) -> Settings | None:
 _ARCHITECTURES = {frozenset(groups): key for key, groups in (
     ("lr", ("first_order", "bias")), ("fm", ("tables", "first_order", "bias")),
     ("deepfm", ("tables", "first_order", "mlp")), ("fieldconv", ("tables", "convs", "mlp")),
+    ("dnn", ("tables", "deep")),
+    *(("finalmlp", ("tables", *gates, "first", "second", "first_output", "second_output", "products"))
+      for gates in ((), ("gates",))),
     ("dcnv2", ("tables", "cross", "mlp")), ("dcnv2", ("tables", "cross", "mlp", "cross_output")),
     ("dlrm", ("tables", "mlp")), ("dlrm", ("tables", "bottom", "mlp")), ("dlrm", ("bottom", "mlp")))}
 
@@ -98,6 +113,15 @@ def _mlp_settings(layers: list[Layer]) -> dict[str, Any]:
     plain = 2 + batch_norm  # modules a hidden layer takes without dropout
     return {"n_layers": len(places) - 1, "width": layers[0].shape[0], "batch_norm": batch_norm,
             "dropout": 0.2 if places[1] - places[0] > plain else 0.0}
+
+
+def _final_mlp_settings(groups: dict[str, list[Layer]]) -> dict[str, Any]:
+    linear = [layer for layer in groups["first"] if layer.kind == "Linear"]
+    batch_norm = len(groups["first"]) > len(linear)
+    places = [int(layer.name.split(".")[1]) for layer in linear]
+    dropped = len(places) == 1 or places[1] - places[0] > 2 + batch_norm  # of one layer nothing tells it
+    return {"n_layers": len(linear), "width": linear[0].shape[0], "batch_norm": batch_norm,
+            "dropout": 0.2 if dropped else 0.0, "n_heads": len(groups["products"]), "gates": "gates" in groups}
 
 
 def _cross_settings(layers: list[Layer]) -> dict[str, Any]:
@@ -126,6 +150,18 @@ def _mlp(group: str, n_in: int, settings: Any) -> Iterator[Layer]:
         place += 2 + (settings.dropout > 0)
         n_in = settings.width
     yield _linear(f"{group}.{place}", n_in, 1, part=Part.OUTPUT)
+
+
+def _final_mlp(n_in: int, settings: Any) -> Iterator[Layer]:
+    for place in range(2 * settings.gates):
+        yield _layer(f"gates.{place}", "Gate", Part.INTERACTION, (n_in,))
+    for group in ("first", "second"):
+        yield from [*_mlp(group, n_in, settings)][:-1]
+    yield _linear("first_output", settings.width, 1, part=Part.OUTPUT)
+    yield _linear("second_output", settings.width, 1, part=Part.OUTPUT, bias=False)
+    part = settings.width // settings.n_heads
+    for place in range(settings.n_heads):
+        yield _linear(f"products.{place}", part, part, part=Part.INTERACTION, bias=False)
 
 
 def _bottom(n_numbers: int, settings: Any) -> Iterator[Layer]:
