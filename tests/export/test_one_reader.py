@@ -37,6 +37,11 @@ DRAW = np.random.default_rng(5)
 ROLES = {"label": "label", "user": "user", "item": "item", "age": "number", "tags": "multi"}
 
 
+def ran(scored: "Scored", rows: Path) -> subprocess.CompletedProcess[str]:
+    """What the bundle's script says of rows."""
+    return subprocess.run([sys.executable, scored.bundle / "predict.py", rows], capture_output=True, text=True)
+
+
 class Scored:
     """A dataset, a model of it in an unpacked bundle, and the scores of its test rows as they are measured."""
 
@@ -350,8 +355,7 @@ def with_history(folder: Path) -> Path:
 def test_a_history_is_read_where_the_rows_have_it_and_else_said_to_be_missing(tmp_path, capsys):
     scored = Scored(with_history(tmp_path / "data"), tmp_path)
     scored.check(export_split_csv(scored.folder, "test", tmp_path / "test.csv"), capsys)
-    done = subprocess.run([sys.executable, scored.bundle / "predict.py", scored.folder / "test-rows"],
-                          capture_output=True, text=True)
+    done = ran(scored, scored.folder / "test-rows")
     assert done.returncode == 2 and "It is the last 3 items that the user chose before the row" in done.stderr
 
 
@@ -373,8 +377,7 @@ def plain(tmp_path) -> Scored:
 ])
 def test_what_the_measured_run_would_refuse_is_refused_in_a_sentence(text, said, plain, tmp_path):
     (tmp_path / "rows.csv").write_text(text)
-    done = subprocess.run([sys.executable, plain.bundle / "predict.py", tmp_path / "rows.csv"], capture_output=True,
-                          text=True)
+    done = ran(plain, tmp_path / "rows.csv")
     assert done.returncode == 2 and said in done.stderr and not done.stdout and "Traceback" not in done.stderr
 
 
@@ -397,6 +400,5 @@ def test_ids_beyond_the_table_are_refused_and_not_read_from_its_end(tmp_path):
     scored = Scored(tmp_path / "data", tmp_path, Signature(inputs=(item,)))
     for cell, said in (("-1", "1 of 2 values lie outside 0 to 2"), ("3", "outside 0 to 2"), ("1.5", "holds fractions")):
         (tmp_path / "rows.csv").write_text(f"user\n1\n{cell}\n")
-        done = subprocess.run([sys.executable, scored.bundle / "predict.py", tmp_path / "rows.csv"],
-                              capture_output=True, text=True)
+        done = ran(scored, tmp_path / "rows.csv")
         assert done.returncode == 2 and said in done.stderr and not done.stdout

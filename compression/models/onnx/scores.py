@@ -1,6 +1,6 @@
 """Which number of a graph's outputs is the score: an output, a column of one, or one of two classes. Loads no torch.
 
-A choice is written as text: "ctr" is an output of one number a row, "probabilities[1]" a column of a wide one, and
+A choice is written as text: "clicked" is an output of one number a row, "probabilities[1]" a column of a wide one, and
 "logits[1]-[0]" the logit of the second of two classes, as a softmax over both would have it.
 """
 
