@@ -5,6 +5,7 @@ What the table says becomes a description by `edited_description`, which knows n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,15 +27,19 @@ SPLIT_TITLES = {"time": "By time", "user_time": "By time within user", "leave_on
 SPLIT_HELP = ("By time: train on the past, test on what came after, as in production. Within user: each person's "
               "latest rows. Leave one out: what each person did last. By user: test on people the model has not seen.")
 MOST_EXAMPLES = 3
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 NUMERIC = (Role.NUMBER, Role.LABEL, Role.WEIGHT)
 
 
 def editor_rows(description: DataDescription, examples: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
-    """One row for each column: name, role, separator, the first values."""
+    """One row for each column: name, role, separator, the first values; the decimal sign where commas may be one."""
+    shown = {one.name: list(examples.get(one.name, ()))[:MOST_EXAMPLES] for one in description.columns}
+    has_commas = description.is_text_table and any(
+        one.decimal == "," or any(DECIMAL_COMMA.fullmatch(cell.strip()) for cell in shown[one.name])
+        for one in description.columns)
     return [{"Column": one.name, "Role": one.role.value, "Separator": one.separator if one.role is Role.MULTI else "",
-             "Decimal": one.decimal if description.is_text_table and one.role in NUMERIC else "",
-             "First values": ", ".join(list(examples.get(one.name, ()))[:MOST_EXAMPLES])}
-            for one in description.columns]
+             **({"Decimal": one.decimal if one.role in NUMERIC else ""} if has_commas else {}),
+             "First values": ", ".join(shown[one.name])} for one in description.columns]
 
 
 def edited_description(description: DataDescription, rows: Sequence[Mapping[str, Any]], *,

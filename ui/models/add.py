@@ -100,6 +100,8 @@ def _draw_form(store: Store, brought: Brought, look: Look) -> None:
         elif look.reads:
             st.caption(f"Its own signature says what it reads, and {escaped(row.name)} has all of it.")
     filled = Filled(filled.binding | score.binding, filled.problem or score.problem)
+    if score.problem:
+        st.caption(escaped(score.problem))
     label = "Import it again" if brought.replaces else "Import the model"
     if st.button(label, type="primary", disabled=bool(filled.problem) or not name.strip()):
         _queue(store, ImportModelSpec(files=brought.files, name=name, data=data or None, binding=filled.binding,

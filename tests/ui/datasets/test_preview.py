@@ -100,8 +100,15 @@ def base() -> DataDescription:
 
 def test_the_table_without_a_change_gives_the_same_description():
     rows = editor_rows(base(), {"u": ["a", "b", "c", "d"]})
-    assert rows[1] == {"Column": "u", "Role": "user", "Separator": "", "Decimal": "", "First values": "a, b, c"}
+    assert rows[1] == {"Column": "u", "Role": "user", "Separator": "", "First values": "a, b, c"}
     assert edited_description(base(), rows, at_least=1.0) == base()
+
+
+def test_the_decimal_sign_is_asked_where_a_comma_may_be_one():
+    rows = editor_rows(base(), {"t": ["1,5", "2"]})
+    assert [row["Decimal"] for row in rows] == [".", "", "", ""]
+    rows[0]["Decimal"] = ","
+    assert edited_description(base(), rows, at_least=1.0).columns[0].decimal == ","
 
 
 def test_the_column_made_label_is_the_label():
