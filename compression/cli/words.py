@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from compression.spec.metrics import METRICS
-from compression.spec.records import Measurement, Result
+from compression.spec.records import Measurement, Result, Skip
 
 
 def result_text(result: Result) -> str:
@@ -13,7 +15,17 @@ def result_text(result: Result) -> str:
     for item in result.measurements:
         before = base.get((item.metric, item.batch_size))
         lines.append(measurement_text(item) + (f"   baseline {before:.6g}" if before is not None else ""))
-    return "\n".join(lines)
+    return "\n".join([*lines, *skipped_lines(result.skipped)])
+
+
+def skipped_lines(skipped: Iterable[Skip]) -> list[str]:
+    """Why layers were left alone, one line for each reason of a step."""
+    layers: dict[tuple[int, str, str], list[str]] = {}
+    for skip in skipped:
+        layers.setdefault((skip.step, skip.method, skip.reason), []).append(skip.module)
+    return [f"  left alone by step {step + 1} ({method}): {', '.join(paths[:3])}"
+            f"{f' and {len(paths) - 3} more' if len(paths) > 3 else ''}: {reason}"
+            for (step, method, reason), paths in layers.items()]
 
 
 def measurement_text(item: Measurement) -> str:
