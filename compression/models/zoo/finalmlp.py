@@ -45,7 +45,7 @@ class FinalMLP(RankingModel):
         for layer in (self.first_output, self.second_output, *self.products):
             nn.init.xavier_normal_(layer.weight)
         nn.init.zeros_(self.first_output.bias)
-        self.declare(gates=Part.INTERACTION, products=Part.INTERACTION, first_output=Part.OUTPUT,
+        self.declare(gates=Part.INTERACTION, products=Part.OUTPUT, first_output=Part.OUTPUT,
                      second_output=Part.OUTPUT)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
