@@ -41,8 +41,10 @@ class FinalMLP(RankingModel):
                                        batch_norm=params.batch_norm) for _ in range(2))
         self.first_output, self.second_output = nn.Linear(width, 1), nn.Linear(width, 1, bias=False)
         part = width // params.n_heads
-        self.products = nn.ModuleList(nn.Linear(part, part, bias=False) for _ in range(params.n_heads))
-        for layer in (self.first_output, self.second_output, *self.products):
+        # by name, not by number: layers side by side are no chain
+        self.products = nn.ModuleDict({f"head_{head}": nn.Linear(part, part, bias=False)
+                                       for head in range(params.n_heads)})
+        for layer in (self.first_output, self.second_output, *self.products.values()):
             nn.init.xavier_normal_(layer.weight)
         nn.init.zeros_(self.first_output.bias)
         self.declare(gates=Part.INTERACTION, products=Part.OUTPUT, first_output=Part.OUTPUT,
@@ -54,6 +56,6 @@ class FinalMLP(RankingModel):
         x, y = self.first(gated[0]), self.second(gated[1])
         logits = (self.first_output(x) + self.second_output(y)).squeeze(-1)
         size = x.shape[1] // len(self.products)
-        for product, left, right in zip(self.products, x.split(size, 1), y.split(size, 1), strict=True):
+        for product, left, right in zip(self.products.values(), x.split(size, 1), y.split(size, 1), strict=True):
             logits = logits + (product(left) * right).sum(1)
         return logits

@@ -161,7 +161,7 @@ def _final_mlp(n_in: int, settings: Any) -> Iterator[Layer]:
     yield _linear("second_output", settings.width, 1, part=Part.OUTPUT, bias=False)
     part = settings.width // settings.n_heads
     for place in range(settings.n_heads):
-        yield _linear(f"products.{place}", part, part, part=Part.OUTPUT, bias=False)
+        yield _linear(f"products.head_{place}", part, part, part=Part.OUTPUT, bias=False)
 
 
 def _bottom(n_numbers: int, settings: Any) -> Iterator[Layer]:
