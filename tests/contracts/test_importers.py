@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,14 +91,16 @@ def test_a_format_that_opens_into_itself_comes_to_an_end(add, tmp_path):
         look_at(write({"m.thing": b"thing"}, tmp_path / "upload"), tmp_path / "model")
 
 
-def test_what_a_format_has_to_admit_is_not_taken_from_a_zip(add, tmp_path):
-    add(key="a", endings=(".thing",), admits={".thing": lambda path: True})
-    add(key="b", endings=(".plain",), look=lambda upload: upload.name)
-    inside = zipped({"m.thing": b"thing", "notes.txt": b"a"})
-    with pytest.raises(ModelError, match=r"Upload one model at a time: .* Got: notes\.txt"):
-        look_at(write({"b.zip": inside}, tmp_path / "a" / "upload"), tmp_path / "model")
-    inside = zipped({"m.plain": b"plain", "notes.txt": b"a"})
-    assert look_at(write({"b.zip": inside}, tmp_path / "b" / "upload"), tmp_path / "model") == "m.plain"
+def test_what_a_format_has_to_admit_is_asked_of_files_out_of_a_zip_too(add, tmp_path):
+    data = pickle.dumps([1])
+    asked = []
+    add(key="a", endings=(".thing",), admits={".thing": lambda path: asked.append(path.name) or len(asked) == 1},
+        look=lambda upload: upload.name)
+    inside = zipped({"m.thing": data, "notes.txt": b"a"})
+    assert look_at(write({"a.zip": inside}, tmp_path / "a" / "upload"), tmp_path / "model") == "m.thing"
+    with pytest.raises(ModelError, match=r"m\.thing"):
+        look_at(write({"b.zip": inside}, tmp_path / "b" / "upload"), tmp_path / "model")
+    assert asked == ["m.thing"] * 2
 
 
 @pytest.mark.parametrize(("declared", "sentence"), [

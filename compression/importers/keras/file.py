@@ -30,13 +30,13 @@ class KerasModel:
 def read_keras(files: dict[str, Path], name: str, scratch: Path) -> KerasModel:
     """The model in `name`; weights alone need the JSON of model.to_json() among the files. Raises ModelError."""
     if name.lower().endswith(".keras"):
+        inside = unpack(files[name], name, scratch)  # first: it says what is wrong with a broken zip
         with zipfile.ZipFile(files[name]) as archive:
             strangers = sorted({Path(member).name for member in archive.namelist()} - {CONFIG, METADATA, WEIGHTS, ""})
         if strangers:
             raise ModelError(f"{name} holds {strangers[0]!r}; read are {CONFIG}, {METADATA} and {WEIGHTS}. Layers that "
                              "keep vocabularies of their own (StringLookup, TextVectorization) are not read: leave "
                              "them out of the model.")
-        inside = unpack(files[name], name, scratch)
         if CONFIG not in inside or WEIGHTS not in inside:
             raise ModelError(f"{name} lacks {CONFIG if CONFIG not in inside else WEIGHTS}. Save the model again.")
         with open_weights(inside[WEIGHTS], name) as file:
