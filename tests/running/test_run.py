@@ -78,7 +78,7 @@ def test_the_bundle_s_bytes_are_those_of_the_files_that_serving_needs(
             held = {entry.filename: entry.file_size for entry in archive.infolist()}
             card = archive.read("README.md").decode()
         counted = {"model.onnx", "model.onnx.data", "signature.json", "vocabularies.json", "predict.py", "cells.py",
-                   "text_file.py"}
+                   "text_file.py", "json_text.py", "text_form.py"}
         assert set(held) - counted == {"recipe.yaml", "measurements.json", "README.md", "SHA256SUMS"}
         expected = sum(size for name, size in held.items() if name in counted)
         assert value(result.measurements, "bundle_bytes").value == expected
