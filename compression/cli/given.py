@@ -42,10 +42,16 @@ def model_folder(path: Path, scratch: Path, data: Path | None, *, output: str | 
 
 def _imported(files: dict[str, Path], scratch: Path, data: Path | None, output: str | None) -> Path:
     from compression.importers import import_model
-    from compression.importers.proposed import proposed_binding
+    from compression.importers.beside import signature_beside
+    from compression.importers.proposed import proposed_binding, proposed_words
 
     folder = scratch / "imported"
-    files, binding = proposed_binding(files, data, scratch) if data else (files, {})
+    binding = said = signature_beside(files)
+    if data:
+        files, binding = proposed_binding(files, data, scratch)
+        if binding.get("inputs") and not said.get("inputs"):
+            print(f"{proposed_words(binding)} If that is wrong, say it in a binding.json beside the file.",
+                  file=sys.stderr)
     import_model(files, folder, data_folder=data, binding=binding | ({"output": output} if output else {}) or None)
     return folder
 
@@ -56,7 +62,8 @@ def _belongs(other: Path, model: Path) -> bool:
         return False
     if model.suffix == ".safetensors":
         return other.name in ("config.json", "vocabularies.json")
-    return model.suffix == ".onnx" and (other.name == "binding.json" or other.name.startswith(model.name + "."))
+    return model.suffix == ".onnx" and (other.name.startswith(model.name + ".") or other.name in (
+        "binding.json", "signature.json", "vocabularies.json"))
 
 
 def assignments(pairs: Sequence[str]) -> dict[str, Any]:
