@@ -55,7 +55,7 @@ def rows_in(path):
             plain = Path(folder) / path.name
             with gzip.open(path, "rb") as source, plain.open("wb") as out:
                 shutil.copyfileobj(source, out)
-        encoding = SAVED["encoding"] if is_encoded(plain) else None
+        encoding = SAVED["encoding"] if SAVED["encoding"] and is_encoded(plain) else None
         with text_form.plain_text(plain, encoding=encoding, folder=folder) as (lines, _):
             if json_text.kind_of(lines):
                 yield from json_rows(lines)
@@ -184,6 +184,18 @@ INPUTS = SAVED["signature"]["inputs"]
 READ = {single["column"] for item in INPUTS for single in item["parts"] or [item]}
 
 
+def trimmed(inputs):
+    """Lists under a mask as long as the longest of these rows, as they were when the model was measured."""
+    multi = {item["name"]: item for item in INPUTS if item["kind"] == "multi"}
+    for text in {item["length_of"] for item in multi.values()} & set(multi):
+        group = [name for name, item in multi.items() if text in (name, item["length_of"])]
+        if not any(multi[name]["fixed_length"] for name in group):
+            places = np.flatnonzero(np.any([(inputs[name] != 0).any(0) for name in group], 0))
+            longest = max(1, *(places[-1:] + 1))
+            inputs |= {name: np.ascontiguousarray(inputs[name][:, :longest]) for name in group}
+    return inputs
+
+
 def main(path):
     known, session, row = vocabularies(), opened(), 1
     columns = [[Column(single, known.get(single["column"])) for single in item["parts"] or [item]] for item in INPUTS]
@@ -193,7 +205,7 @@ def main(path):
         for item, singles in zip(INPUTS, columns, strict=True):
             arrays = [single.encode(batch, row) for single in singles]
             inputs[item["name"]] = np.stack(arrays, axis=1).astype(item["dtype"]) if item["parts"] else arrays[0]
-        print(*session.run([SAVED["signature"]["output"]], inputs)[0].ravel(), sep="\n")
+        print(*session.run([SAVED["signature"]["output"]], trimmed(inputs))[0].ravel(), sep="\n")
         row += len(batch)
     for one in itertools.chain(*columns):
         if one.unknown > MOST * one.seen:
