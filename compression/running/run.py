@@ -51,6 +51,7 @@ from compression.spec.records import (
 )
 from compression.spec.runtime import RUNTIMES
 from compression.train.loop import train
+from compression.train.outcome import STILL_IMPROVING, still_improving
 from compression.train.starting import ReferenceParams, starting_settings
 
 SCORED_SPLIT = "test"
@@ -318,12 +319,7 @@ def training_sentence(notes: dict[str, Any]) -> str:
     metric = notes["metric"]
     return (f"epoch {kept} of {len(notes['history'])} kept, validation {METRICS[metric].title} "
             f"{best[f'valid_{metric}']:.4f}, {notes['seconds']:.1f} s"
-            + ("; still improving at the last epoch, so more epochs may do better" if still_improving(notes) else ""))
-
-
-def still_improving(notes: dict[str, Any]) -> bool:
-    """Whether the best epoch of a training was the last that its settings allowed."""
-    return not notes["stopped_early"] and notes["best_epoch"] == len(notes["history"])
+            + (f"; {STILL_IMPROVING}" if still_improving(notes) else ""))
 
 
 def describe_model(loaded: LoadedModel, folder: Path) -> ModelDescription:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from compression.spec.metrics import METRICS
+
+STILL_IMPROVING = "still improving at the last epoch, so more epochs may do better"
 
 
 @dataclass(frozen=True)
@@ -79,3 +82,8 @@ class Position:
     stopped_early: bool = False
     finished: bool = False
     history: list[EpochScore] = field(default_factory=list)
+
+
+def still_improving(notes: Mapping[str, Any]) -> bool:
+    """Whether the best epoch of a training, by its notes, was the last that its settings allowed."""
+    return not notes["stopped_early"] and notes["best_epoch"] == len(notes["history"])

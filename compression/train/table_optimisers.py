@@ -8,6 +8,7 @@ Legend: V vocabulary rows, D embedding dim, N ids in a batch, U unique ids among
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -46,7 +47,7 @@ def row_gradients(tables: Mapping[str, nn.Parameter]) -> RowGradients:
     return found
 
 
-class TableOptimiser:
+class TableOptimiser(ABC):
     """What both have: rates, decay, and L2 over whole tables that is caught up with when a row is read.
 
     The gradient of a row read after k steps gets k · l2 · w, which is what the steps between would have added.
@@ -90,11 +91,13 @@ class TableOptimiser:
             direction = self._direction(name, rows, gradient, gap)
             weight.index_copy_(0, rows, current.mul_(1.0 - rate * self.decay).sub_(direction, alpha=rate))
 
+    @abstractmethod
     def _direction(self, name: str, rows: Tensor, gradient: Tensor, gap: Tensor | None) -> Tensor:
-        raise NotImplementedError
+        """(U, D): what is taken from the rows (U,), times their rate. `gap` (U, 1): steps since each was read."""
 
+    @abstractmethod
     def _own_state(self) -> dict[str, dict[str, Tensor]]:
-        raise NotImplementedError
+        """What the kind remembers: its name → table → tensor."""
 
     def state_dict(self) -> dict[str, object]:
         return {"n_steps": self.n_steps, "last": dict(self.last)} | {

@@ -15,6 +15,7 @@ from compression.spec.signature import Signature
 from compression.spec.task import DEFAULT_TASK, TASKS
 from compression.spec.values import Value, point_key, whole
 from compression.tasks.verdict import largest_batch_key
+from compression.train.outcome import STILL_IMPROVING, still_improving
 from plots.treemap import bytes_sentence, draw_treemap, parameter_count, treemap_tiles
 from storage.records import DataRow, ModelRow
 from storage.store import Store
@@ -156,7 +157,8 @@ def training_words(row: ModelRow) -> str:
         return ""
     metric = row.notes.get("metric", TASKS[DEFAULT_TASK].primary_metric)  # trainings once had no other
     value = history[epoch - 1].get(f"valid_{metric}")
-    return (f"Validation {metric_title(metric)} in training: {value:.4f} (epoch {epoch} of {len(history)}). "
+    said = f", {STILL_IMPROVING}" if still_improving({"stopped_early": True} | row.notes) else ""
+    return (f"Validation {metric_title(metric)} in training: {value:.4f} (epoch {epoch} of {len(history)}{said}). "
             if value else "")
 
 

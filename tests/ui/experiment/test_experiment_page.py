@@ -3,9 +3,10 @@
 import pytest
 
 from compression.spec.link import pack
+from compression.spec.presets import FINE_TUNING
 from compression.spec.records import Recipe
 from storage.records import NewData
-from tests.ui.app import open_page, texts
+from tests.ui.app import open_page, press, texts
 from tests.ui.filled import add_subject, data_description, store_at
 
 
@@ -39,6 +40,15 @@ def test_a_cloned_run_brings_its_recipe_and_remembers_its_parent(ids, home):
     next(button for button in app.button if button.label == "Queue run").click().run()
     newest = store_at(home).jobs().items[0]
     assert newest.parent == ids["student"]
+
+
+def test_a_fine_tuning_that_is_added_follows_the_scale_of_the_tables(home):
+    add_subject(store_at(home))
+    app = open_page("experiment")
+    app.selectbox(key="experiment.add").set_value("train.fine_tune").run()
+    app = press(app, "Queue run")
+    (job,) = store_at(home).jobs().items
+    assert FINE_TUNING.items() <= job.spec.recipe.steps[0].params.items()
 
 
 def test_a_sweep_queues_one_run_for_each_value(ids, home):

@@ -7,9 +7,12 @@ import pytest
 from compression.data.summary import ColumnSummary, DataSummary, ProfilePoint, ValueCount
 from compression.spec.records import Failure, ImportDataSpec, ImportModelSpec, TrainSpec
 from compression.testing.tiny import write_tiny_data
+from compression.train.starting import starting_settings
 from storage.records import NewData, NewModel
 from tests.ui.app import open_page, press, texts, upload_page, uploaded
 from tests.ui.filled import WORKER, add_subject, data_description, description, fill
+from ui.models.train import ID_ROLES
+from ui.models.view import training_words
 
 
 def tables(app) -> str:
@@ -125,7 +128,10 @@ def test_a_reference_model_is_trained_with_the_settings_of_the_form(store):
     (job,) = store.jobs().items
     assert isinstance(job.spec, TrainSpec)
     assert (job.spec.data, job.spec.architecture, job.spec.name) == (data, "lr", "Logistic regression on Clicks")
-    assert job.spec.training["batch_size"] > 0
+    row = store.dataset(data)
+    ids = sum(one["cardinality"] or 0 for one in row.summary["columns"] if one["role"] in ID_ROLES)
+    start = starting_settings(n_rows=row.summary["rows"]["train"], n_ids=ids)
+    assert {key: job.spec.training[key] for key in start} == start and start["schedule"] == "one_cycle"
 
 
 def test_training_without_a_dataset_leads_to_adding_one(home):
@@ -264,3 +270,13 @@ def test_tables_of_one_dataset_give_it_the_name_they_share(tables, name):
     from ui.datasets.add import suggested_name
 
     assert suggested_name(tables) == name
+
+
+@pytest.mark.parametrize(("notes", "improving"), [
+    ({}, True), ({"best_epoch": 1}, False), ({"stopped_early": True}, False)])
+def test_a_training_that_was_best_at_its_end_says_so(store, notes, improving):
+    history = [{"epoch": 1, "valid_auc": 0.7}, {"epoch": 2, "valid_auc": 0.8}]
+    model, _ = add_subject(store)
+    row = store.model(model).model_copy(update={"notes": {
+        "best_epoch": 2, "history": history, "metric": "auc", "stopped_early": False} | notes})
+    assert ("more epochs may do better" in training_words(row)) is improving
