@@ -24,29 +24,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> Answer:
     """What the command found or made."""
-    from compression.data.description import FILE_NAME, check_description, dump_description
+    from compression.data.description import FILE_NAME, dump_description
     from compression.data.guess import guess_description
     from compression.data.propose import notes_on, with_history, with_negatives
 
     found = guess_description(options.file, options.name or options.file.name.split(".")[0], encoding=options.encoding)
-    if options.negatives:
+    if options.negatives is not None:
         found = with_negatives(found, per_positive=options.negatives, by=options.by)
-    if options.history:
+    if options.history is not None:
         found = with_history(found, last=options.history)
     out = options.out or options.file.with_name(FILE_NAME)
     if out.exists():
         raise DataError(f"{out} is there already and was left as it is. Remove it, or name another file with --out.")
-    notes = [*notes_on(found), *_open_question(found, check_description)]
+    notes = [" ".join(note.split()) for note in (*notes_on(found), *_open_question(found))]  # a line each
     text = dump_description(found, unset_left_out=True)
     out.write_text("".join(f"# {note}\n" for note in notes) + text, encoding="utf-8")
     return ({"file": str(out), "description": found.model_dump(mode="json"), "notes": notes},
             "\n".join([text, *notes, f"Written to {out}. Read it through, and correct what was guessed wrong."]))
 
 
-def _open_question(found: DataDescription, check: typing.Callable) -> list[str]:
+def _open_question(found: DataDescription) -> list[str]:
     """What has to be answered before the description can be used."""
+    from compression.data.description import check_description
+
     try:
-        check(found)
+        check_description(found)
     except DataError as error:
         return [f"To be completed: {error}"]
     return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from compression.data.column_names import is_of_weights
 from compression.spec.data_description import Column, DataDescription, History, Label, Negatives, Role
 from compression.spec.errors import DataError
+from compression.spec.names import free_name
 
 HISTORY, DRAWN = "history", "label"
 
@@ -16,7 +17,7 @@ def with_negatives(description: DataDescription, *, per_positive: int, by: str) 
     columns = description.columns
     name = description.label.column
     if not name:
-        name = free_name(DRAWN, columns)
+        name = free_name(DRAWN, [column.name for column in columns])
         columns = (Column(name=name, role=Role.LABEL), *columns)
     return description.model_copy(update={"columns": columns, "label": Label(column=name),
                                           "negatives": Negatives(per_positive=per_positive, by=by)})
@@ -26,15 +27,9 @@ def with_history(description: DataDescription, *, last: int) -> DataDescription:
     """With a column of each user's last items. Raises DataError."""
     if not 1 <= last <= 1000:
         raise DataError(f"The length of a history must be in [1, 1000]; got {last}.")
-    name = free_name(HISTORY, description.columns)
+    name = free_name(HISTORY, [column.name for column in description.columns])
     return description.model_copy(update={"columns": (*description.columns, Column(name=name, role=Role.MULTI)),
                                           "history": History(column=name, last=last)})
-
-
-def free_name(name: str, columns: tuple[Column, ...]) -> str:
-    """The name, or with a number where a column has it already."""
-    taken = {column.name for column in columns}
-    return next(one for one in (name, *(f"{name}_{k}" for k in range(2, len(taken) + 3))) if one not in taken)
 
 
 def notes_on(description: DataDescription) -> list[str]:

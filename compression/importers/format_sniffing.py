@@ -84,23 +84,13 @@ def is_torch_file(path: Path) -> bool:
     """Whether the file is one that torch.save writes: a zip around one data.pkl, or the older row of pickles."""
     head = _head(path)
     if head.startswith(b"PK"):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                return any(is_root_pickle(name) for name in archive.namelist())
-        except (zipfile.BadZipFile, OSError, RuntimeError, ValueError):
-            return False
+        return any(map(is_root_pickle, _members(path)))
     return head.startswith(b"\x80\x02\x8a\x0a" + LEGACY_MAGIC.to_bytes(10, "little"))
 
 
 def is_torchscript(path: Path) -> bool:
     """Whether the file is a zip with the code and constants that torch.jit.save writes."""
-    if not _head(path).startswith(b"PK"):
-        return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, RuntimeError, ValueError):
-        return False
+    names = _members(path) if _head(path).startswith(b"PK") else []
     return any(name.endswith("/constants.pkl") for name in names) and any("/code/" in name for name in names)
 
 
@@ -117,23 +107,22 @@ def is_checkpoint_file(path: Path) -> bool:
 
 def is_keras_file(path: Path) -> bool:
     """Whether the file is HDF5, or a zip with the members that Keras 3 writes."""
-    if _head(path).startswith(_HDF5):
-        return True
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {"config.json", "model.weights.h5"} <= set(archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError):
-        return False
+    return _head(path).startswith(_HDF5) or {"config.json", "model.weights.h5"} <= set(_members(path))
 
 
 def is_pt2_file(path: Path) -> bool:
     """Whether the file is a zip with the members of an exported program, as torch.export.save writes it."""
+    names = _members(path)
+    return any(name.endswith("/archive_format") for name in names) and any("/models/" in name for name in names)
+
+
+def _members(path: Path) -> list[str]:
+    """Names in a zip; none where the file is no whole zip."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+            return archive.namelist()
     except (zipfile.BadZipFile, OSError, RuntimeError, ValueError):
-        return False
-    return any(name.endswith("/archive_format") for name in names) and any("/models/" in name for name in names)
+        return []
 
 
 def is_root_pickle(member: str) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
+from compression.data.formats.lines import check_lines, lines_of
 from compression.spec.data_description import Column, DataDescription, Label, Role, Split
 from compression.spec.errors import DataError
 
@@ -46,14 +47,9 @@ def describe(lines: list[str], file: str, name: str) -> DataDescription:
 
 def read(path: Path, description: DataDescription) -> pl.DataFrame:
     """The described columns. Raises DataError with the first line that is not of the format."""
-    text = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    lines = pl.Series("line", text, dtype=pl.String).str.strip_chars()
-    lines = lines.filter(lines != "")
-    wrong = ~lines.str.contains(rf"^[-+.\deE]+(\s+{PAIR})+$")
-    if wrong.any():
-        at = int(wrong.arg_true()[0])
-        raise DataError(f"{path.name}: row {at + 1:,} is no label with field:index:value ({lines[at][:60]!r}). Every "
-                        "line is like '1 0:28:1 1:60:0.5'.")
+    lines = lines_of(path)
+    check_lines(lines, rf"^[-+.\deE]+(\s+{PAIR})+$", path, is_none="label with field:index:value",
+                like="1 0:28:1 1:60:0.5")
     return pl.DataFrame([_column(lines, column, path) for column in description.columns])
 
 

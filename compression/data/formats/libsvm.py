@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from compression.data.formats.lines import check_lines, lines_of
 from compression.spec.data_description import Column, DataDescription, Label, Role, Split
 from compression.spec.errors import DataError
 
@@ -52,14 +53,10 @@ def describe(lines: list[str], file: str, name: str) -> DataDescription:
 
 def read(path: Path, description: DataDescription) -> pl.DataFrame:
     """The described columns. Raises DataError with the first line that is not of the format."""
-    lines = pl.Series("line", path.read_text(encoding="utf-8", errors="replace").splitlines(), dtype=pl.String)
-    lines = lines.str.replace(r"\s*#.*$", "").str.strip_chars()
+    lines = lines_of(path).str.replace(r"\s*#.*$", "")
     lines = lines.filter(lines != "")
-    wrong = ~lines.str.contains(r"^[-+.\deE]+( qid:\d+)?( +\d+:[-+.\deE]+)*$")
-    if wrong.any():
-        at = int(wrong.arg_true()[0])
-        raise DataError(f"{path.name}: row {at + 1:,} is no label with index:value pairs ({lines[at][:60]!r}). "
-                        "Every line is like '1 3:1 10:1'.")
+    check_lines(lines, r"^[-+.\deE]+( qid:\d+)?( +\d+:[-+.\deE]+)*$", path, is_none="label with index:value pairs",
+                like="1 3:1 10:1")
     frame = lines.to_frame().select(
         label=pl.col("line").str.extract(r"^(\S+)").cast(pl.Float64, strict=False),
         group=pl.col("line").str.extract(r" qid:(\d+)"),

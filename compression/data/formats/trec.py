@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from compression.data.formats.lines import check_lines, lines_of
 from compression.spec.data_description import Column, DataDescription, Label, Negatives, Role, Split
 from compression.spec.errors import DataError
 
@@ -40,14 +41,8 @@ def describe(lines: list[str], file: str, name: str) -> DataDescription:
 
 def read(path: Path, description: DataDescription) -> pl.DataFrame:
     """query, document, relevance. Raises DataError with the first line that is not of the format."""
-    lines = pl.Series("line", path.read_text(encoding="utf-8", errors="replace").split("\n"), dtype=pl.String)
-    lines = lines.str.strip_chars()
-    lines = lines.filter(lines != "")
-    wrong = ~lines.str.contains(PATTERN)
-    if wrong.any():
-        at = int(wrong.arg_true()[0])
-        raise DataError(f"{path.name}: row {at + 1:,} is no judgement ({lines[at][:60]!r}). Every line is like "
-                        "'query 0 document 1'.")
+    lines = lines_of(path)
+    check_lines(lines, PATTERN, path, is_none="judgement", like="query 0 document 1")
     frame = pl.DataFrame({name: lines.str.extract(PATTERN, place)
                           for place, name in enumerate(("query", "document", "relevance"), 1)})
     unknown = [column.name for column in description.columns if column.name not in frame.columns]

@@ -51,7 +51,7 @@ def fixed_batch(inputs: list[ValueInfoProto]) -> int | None:
 
 
 def with_free_batch(model: ModelProto, batch: int) -> ModelProto:
-    """The model with a free first axis: in its inputs, and in the shapes that Reshape and Expand are given."""
+    """The model with a free first axis: in its inputs, in the shapes that Reshape is given, and in Flatten."""
     kept = ModelProto()
     kept.CopyFrom(model)
     graph = kept.graph
