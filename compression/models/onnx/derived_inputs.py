@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from compression.models.onnx.names import names_in
 from compression.spec.names import free_name
 
 MASK, PADDING, LENGTH = "mask", "padding", "length"
@@ -21,8 +22,7 @@ def with_derived_inputs(model: ModelProto, derived: dict[str, tuple[str, str]]) 
     kept.CopyFrom(model)
     graph = kept.graph
     opset = next(item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
-    taken = {name for node in graph.node for name in (*node.input, *node.output)}
-    taken |= {one.name for one in (*graph.initializer, *graph.input)}
+    taken = names_in(graph)
     kinds = {value.name: value.type.tensor_type for value in graph.input}
     nodes = []
 

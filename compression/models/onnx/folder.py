@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from compression.models.folder import ONNX, VOCABULARIES, LoadedModel, read_vocabularies
 from compression.models.onnx.check import graph_inputs, read_checked
+from compression.models.onnx.names import names_in
 from compression.models.onnx.values import Unsupported
 from compression.spec.errors import ModelError
 from compression.spec.names import free_name
@@ -59,7 +60,7 @@ def with_one_score(model: ModelProto, output: str, *, is_probability: bool) -> M
     wanted, kept = output, ModelProto()
     kept.CopyFrom(model)
     graph = kept.graph
-    taken = {name for node in graph.node for name in (*node.input, *node.output)} | {v.name for v in graph.input}
+    taken = names_in(graph)
     if name in taken and (output != name or not is_probability):  # an inner value of that name steps aside
         aside = free_name(name, taken)
         for node in graph.node:

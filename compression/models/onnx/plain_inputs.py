@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from compression.models.onnx.names import names_in
 from compression.spec.names import free_name
 
 BATCH = "batch"
@@ -25,9 +26,8 @@ def with_plain_types(model: ModelProto) -> ModelProto:
         return model
     kept = ModelProto()
     kept.CopyFrom(model)
-    taken = {name for node in model.graph.node for name in (*node.input, *node.output)} | filled
-    inner = {value.name: free_name(f"{value.name}_cast", taken | {other.name for other in model.graph.input})
-             for value in odd}
+    taken = names_in(model.graph)
+    inner = {value.name: free_name(f"{value.name}_cast", taken) for value in odd}
     for node in kept.graph.node:
         node.input[:] = [inner.get(name, name) for name in node.input]
     casts = []
@@ -84,6 +84,6 @@ def _freed(graph: object, tensor: TensorProto, name: str, batch: int) -> str:
         return name
     sizes = sizes.copy()
     sizes[0] = 0 if (sizes[1:] == -1).any() else -1  # 0 takes the length over
-    made = free_name(f"{name}_free", {other.name for other in graph.initializer})
+    made = free_name(f"{name}_free", names_in(graph))
     graph.initializer.append(numpy_helper.from_array(sizes, made))
     return made

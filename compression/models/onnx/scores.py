@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper, shape_inference
 
+from compression.models.onnx.names import names_in
 from compression.spec.errors import ModelError
 from compression.spec.names import free_name
 from compression.spec.signature import OUTPUT
@@ -79,8 +80,7 @@ def with_chosen(model: ModelProto, choice: str) -> tuple[ModelProto, str]:
     kept = ModelProto()
     kept.CopyFrom(model)
     graph = kept.graph
-    taken = {name for node in graph.node for name in (*node.input, *node.output)}
-    taken |= {one.name for one in (*graph.initializer, *graph.input)}
+    taken = names_in(graph)
 
     def column_of(place: int) -> str:
         name, index = (free_name(f"{source}_{what}_{place}", taken) for what in ("column", "place"))
