@@ -39,4 +39,4 @@ def test_compare_starts_with_it_and_recommends_by_it(ids):
 
 def test_home_and_the_list_of_runs_name_it(ids):
     assert "Log loss" in next(one.value for one in open_page("home").markdown if "**Recommended**" in one.value)
-    assert "Log loss +0.0003" in set(open_page("runs").dataframe[0].value["AUC"])
+    assert "Log loss +0.0003" in set(open_page("runs").dataframe[0].value["Quality"])

@@ -20,7 +20,7 @@ from ui.shared.tasks import known_task
 from ui.shared.ticks import draw_ticks
 
 PER_PAGE = 25
-FOUND = ("Size", metric_title(TASKS[DEFAULT_TASK].primary_metric), "Time")
+FOUND = ("Size", "Quality", "Time")
 KINDS = {"run": "runs", "train": "trainings", "sample": "samples", "import_model": "model imports",
          "import_data": "data imports"}
 WRITTEN, MOVED = "runs.written", "runs.moved"
@@ -101,7 +101,7 @@ def headline(_store: Store, place: tuple[str, str], job_id: int, task: str) -> t
     size, quality = values.get("size_bytes"), values.get(first)
     words = MISSING if quality is None or quality.difference is None else signed(quality.difference)
     return (format_difference("size_bytes", size.value, size.baseline) if size else MISSING,
-            words if metric_title(first) == FOUND[1] else f"{metric_title(first)} {words}", time_words(values, sizes))
+            f"{metric_title(first)} {words}", time_words(values, sizes))
 
 
 def time_words(values: Values, sizes: Sequence[int]) -> str:
@@ -132,7 +132,7 @@ def draw_table(store: Store, page: Page[Job]) -> list[Job]:
         "#": st.column_config.NumberColumn(format="%d", width=56),
         "Name": st.column_config.TextColumn(width=230),
         "Size": st.column_config.TextColumn(help="Size on disk against the baseline."),
-        FOUND[1]: st.column_config.TextColumn(help="Paired difference to the baseline."),
+        FOUND[1]: st.column_config.TextColumn(help="The first metric of its task: paired difference to the baseline."),
         "Time": st.column_config.TextColumn(
             help="Latency ratio to the baseline at the largest batch size, and wherever the run is slower."),
         "Note": st.column_config.TextColumn(width=220, help="How far it is, or why it failed.")})
