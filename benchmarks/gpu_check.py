@@ -17,7 +17,8 @@ from pathlib import Path
 from benchmarks import report
 from benchmarks.peers import find, quiet
 from compression.data.samples import fetch_sample, generate_click_log
-from compression.running.run import run, train_reference, training_sentence
+from compression.running.reference import train_reference, training_sentence
+from compression.running.run import run
 from compression.spec.errors import RecPressError
 from compression.spec.records import Recipe, RunSpec, Step, Target, TrainSpec
 

@@ -28,7 +28,8 @@ from compression.data.description import dump_description
 from compression.data.encode import load_dataset
 from compression.data.samples import fetch_sample
 from compression.models.files import load_model
-from compression.running.run import export_baseline, measure, run, train_reference, training_sentence
+from compression.running.reference import train_reference, training_sentence
+from compression.running.run import export_baseline, measure, run
 from compression.spec.data_description import Column, DataDescription, Label, Role, Split
 from compression.spec.records import Measurement, Recipe, RunSpec, Step, Target, TrainSpec
 from compression.spec.task import DEFAULT_TASK

@@ -52,7 +52,7 @@ def perform_run(assignment: Assignment, spec: RunSpec, files: Files, report: Rep
 def perform_train(assignment: Assignment, spec: TrainSpec, files: Files, report: Report) -> Outcome:
     """Train a reference model."""
     from compression.models.zoo import ARCHITECTURES
-    from compression.running.run import train_reference
+    from compression.running.reference import train_reference
 
     folder, description, notes = train_reference(spec, data_folder=_data_folder(assignment, files),
                                                  folder=assignment.work, report=report)

@@ -20,7 +20,8 @@ from compression.importers.reader import read_upload
 from compression.models.files import load_model
 from compression.models.structure import leaves
 from compression.models.zoo.fields import safe_keys
-from compression.running.run import run, train_reference
+from compression.running.reference import train_reference
+from compression.running.run import run
 from compression.spec.names import attribute_name, free_name
 from compression.spec.records import Recipe, RunSpec, Step, Target, TrainSpec
 from compression.spec.signature import Input, Signature

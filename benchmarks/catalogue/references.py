@@ -28,7 +28,8 @@ from compression.data.encode import load_dataset
 from compression.data.samples import fetch_sample
 from compression.models.files import load_model
 from compression.models.folder import LoadedModel
-from compression.running.run import export_baseline, train_reference, training_sentence
+from compression.running.reference import train_reference, training_sentence
+from compression.running.run import export_baseline
 from compression.spec.data_description import Column, DataDescription, Label, Role, Split
 from compression.spec.records import Target, TrainSpec
 from compression.spec.runtime import RUNTIMES

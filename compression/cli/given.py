@@ -13,6 +13,7 @@ from compression.spec.plain_text import TextError, read_yaml
 from compression.spec.records import WARNING, Progress
 
 Answer = tuple[Any, str]  # what --json prints, and what a person reads
+FEW_UNITS = 200  # epochs, steps or trainings that get a line each; rows and pairs are more
 
 
 def data_folder(path: Path) -> Path:
@@ -81,15 +82,19 @@ def assignments(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def progress_of(options: argparse.Namespace) -> Callable[[Progress], None]:
-    """Progress as one line a stage on standard error, with --json only warnings."""
-    last = ""
+    """Progress on standard error: a line for each stage, and for each unit of those that have few; with --json only
+    warnings."""
+    last: tuple[str, int] | None = None
 
     def report(progress: Progress) -> None:
         nonlocal last
         if progress.stage == WARNING:
             print(f"Warning: {progress.message}", file=sys.stderr)
-        elif not options.json and progress.stage != last:
-            last = progress.stage
+            return
+        few = progress.total is not None and progress.total <= FEW_UNITS
+        place = progress.stage, int(progress.done) if few else 0
+        if not options.json and place != last:
+            last = place
             print(f"… {progress.stage} {progress.message}".rstrip(), file=sys.stderr)
 
     return report

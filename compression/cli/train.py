@@ -17,13 +17,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--config", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the architecture")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the training")
+    parser.add_argument("--tune", type=int, nargs="?", const=8, default=0, metavar="N",
+                        help="first choose rate, decay and dropout by N short trainings (8) on validation rows")
     parser.add_argument("--seed", type=int, default=0)
 
 
 def execute(options: argparse.Namespace) -> Answer:
     """What the command found or made."""
     from compression.models.zoo import ARCHITECTURES
-    from compression.running.run import train_reference, training_sentence
+    from compression.running.reference import train_reference, training_sentence
 
     if options.architecture not in ARCHITECTURES:
         raise ModelError(
@@ -34,11 +36,16 @@ def execute(options: argparse.Namespace) -> Answer:
         architecture=options.architecture,
         config=assignments(options.config),
         training=assignments(options.set),
+        tune=options.tune,
         seed=options.seed,
     )
     options.out.mkdir(parents=True, exist_ok=True)
     folder, description, notes = train_reference(
         spec, data_folder=data_folder(options.data), folder=options.out, report=progress_of(options)
     )
-    answer = {"model": str(folder), "size_bytes": description.size_bytes, "training": notes}
-    return answer, f"The model is in {folder}: {description.size_bytes:,} bytes exported; {training_sentence(notes)}"
+    look = notes["first_look"]
+    answer = {"model": str(folder), "size_bytes": description.size_bytes, "training": notes | {
+        "first_look": look.model_dump(mode="json")}}
+    told = [f"The model is in {folder}: {description.size_bytes:,} bytes exported; {training_sentence(notes)}",
+            notes.get("tuned", ""), notes["test_quality"], *look.hints]
+    return answer, "\n".join(filter(None, told))

@@ -6,6 +6,7 @@ otherwise. Said at once, in words, before anybody compresses it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -61,7 +62,7 @@ class FirstLook(Record):
 
 
 def first_look(model_folder: Path, data_folder: Path, *, scratch: Path, report: Report, seed: int = 0) -> FirstLook:
-    """Score the test rows with the model, a constant and a quickly trained logistic regression.
+    """Score the test rows with an imported model, a constant and a quickly trained logistic regression.
 
     Never raises for what the binding can mend: data that doesn't fit the model becomes `problem`.
     """
@@ -69,22 +70,60 @@ def first_look(model_folder: Path, data_folder: Path, *, scratch: Path, report: 
     loaded = load_model(model_folder)
     try:
         dataset = load_dataset(data_folder, signature=loaded.signature, vocabularies=loaded.vocabularies)
-        rows = dataset.splits[SCORED_SPLIT].take(slice(0, MOST_ROWS))
+        rows = _scored(dataset)
         scores = as_chances(score(loaded, rows, scratch), loaded.signature, dataset.description)
         own = _measured(MODEL, scores, rows, dataset)
     except (DataError, MeasureError) as error:
         return FirstLook(problem=str(error))
-    known = dataset.splits["train"].label if len(dataset.splits["train"]) else rows.label
-    counted = dataset.splits["train"].weight if len(dataset.splits["train"]) else rows.weight
-    mean = float(np.average(known, weights=counted))
-    lines = [own, _measured(CONSTANT, np.full(len(rows), mean), rows, dataset)]
-    if len(dataset.splits["train"]):
-        report(Progress(stage="train", message="a logistic regression to compare with"))
-        lines.append(_measured(REGRESSION, regression_scores(loaded.signature, data_folder, dataset.description,
-                                                             len(rows), scratch, seed), rows, dataset))
+
+    def as_read() -> Dataset:
+        return load_dataset(data_folder, description=described_as_read(loaded.signature, dataset.description))
+
+    lines = [own, *_beside(dataset, as_read, scratch=scratch, report=report, seed=seed)]
     hints = [*doubts(lines, TASKS[dataset.description.task]),
              *_unknown_words(loaded, data_folder, dataset.description)]
     return FirstLook(rows=len(rows), lines=tuple(lines), hints=tuple(hints))
+
+
+def look_at_trained(loaded: LoadedModel, dataset: Dataset, *, scratch: Path, report: Report,
+                    seed: int = 0) -> FirstLook:
+    """The same of a model that was trained here, whose columns nobody has to doubt."""
+    report(Progress(stage="measure quality"))
+    rows = _scored(dataset)
+    try:
+        own = _measured(MODEL, score(loaded, rows, scratch), rows, dataset)
+    except MeasureError as error:
+        return FirstLook(problem=str(error))
+    lines = [own, *_beside(dataset, lambda: dataset, scratch=scratch, report=report, seed=seed)]
+    return FirstLook(rows=len(rows), lines=tuple(lines),
+                     hints=tuple(too_little_learned(lines, TASKS[dataset.description.task])))
+
+
+def look_sentence(look: FirstLook, task: Task) -> str:
+    """ "Test AUC 0.8038 (constant 0.5000, logistic regression 0.7712)." Of a problem, the problem."""
+    metric = task.primary_metric
+    values = {line.name: found.value for line in look.lines if (found := line.find(metric))}
+    if MODEL not in values:
+        return look.problem
+    others = ", ".join(f"{name.lower()} {values[name]:.4f}" for name in (CONSTANT, REGRESSION) if name in values)
+    return f"Test {metric_title(metric)} {values[MODEL]:.4f}" + (f" ({others})." if others else ".")
+
+
+def _scored(dataset: Dataset) -> Rows:
+    return dataset.splits[SCORED_SPLIT].take(slice(0, MOST_ROWS))
+
+
+def _beside(dataset: Dataset, as_read: Callable[[], Dataset], *, scratch: Path, report: Report,
+            seed: int) -> list[Line]:
+    """A constant and, where there are rows to train on, a logistic regression over the columns of `as_read()`."""
+    rows, train_rows = _scored(dataset), dataset.splits["train"]
+    known = train_rows if len(train_rows) else rows
+    mean = float(np.average(known.label, weights=known.weight))
+    lines = [_measured(CONSTANT, np.full(len(rows), mean), rows, dataset)]
+    if len(train_rows):
+        report(Progress(stage="train", message="a logistic regression to compare with"))
+        lines.append(_measured(REGRESSION, regression_scores(as_read(), len(rows), scratch, seed), rows, dataset))
+    return lines
 
 
 def score(loaded: LoadedModel, rows: Rows, scratch: Path) -> np.ndarray:
@@ -94,15 +133,13 @@ def score(loaded: LoadedModel, rows: Rows, scratch: Path) -> np.ndarray:
         return session.score(rows.inputs)
 
 
-def regression_scores(signature: Signature, data_folder: Path, description: DataDescription, n_rows: int,
-                      scratch: Path, seed: int) -> np.ndarray:
-    """Probabilities (N,) of a logistic regression over the columns that the model reads."""
-    dataset = load_dataset(data_folder, description=described_as_read(signature, description))
+def regression_scores(dataset: Dataset, n_rows: int, scratch: Path, seed: int) -> np.ndarray:
+    """Probabilities (N,) of a logistic regression over the dataset's columns."""
     few = np.sort(np.random.default_rng(seed).permutation(len(dataset.splits["train"]))[:TRAIN_ROWS])
     splits = dataset.splits | {"train": dataset.splits["train"].take(few)}
     dataset = Dataset(dataset.description, dataset.signature, dataset.vocabularies, splits)
     model = zoo.build("lr", dataset.signature, {}, seed=seed)
-    train(model, dataset, TrainParams(epochs=EPOCHS), device=compute_device(), seed=seed, task=description.task)
+    train(model, dataset, TrainParams(epochs=EPOCHS), device=compute_device(), seed=seed, task=dataset.description.task)
     loaded = LoadedModel(model.cpu().eval(), dataset.signature, dataset.vocabularies, "lr", model.config)
     return score(loaded, dataset.splits[SCORED_SPLIT].take(slice(0, n_rows)), scratch / "lr")
 
@@ -165,6 +202,22 @@ def doubts(lines: list[Line], task: Task) -> list[str]:
                     "a constant's): the model was trained on another label or another share of positives. "
                     f"{title} and ranks are sound.")
     return told
+
+
+def too_little_learned(lines: list[Line], task: Task) -> list[str]:
+    """What the task's first metric says of a model that was trained here; empty where it learned enough."""
+    metric = task.primary_metric
+    own, title, blind = lines[0].find(metric), metric_title(metric), METRICS[metric].blind
+    if own is None or blind is None or own.ci_low is None or own.ci_high is None:
+        return []
+    if own.ci_low <= blind:
+        return [f"No better than a constant ({title} {own.value:.4f}, interval from {own.ci_low:.4f}): the columns say "
+                "little about the label, or the training has too few rows or other settings are needed."]
+    regression = next((line.find(metric) for line in lines if line.name == REGRESSION), None)
+    if regression and regression.ci_low is not None and regression.ci_low > own.ci_high:
+        return [f"A logistic regression on the same columns does better ({title} {regression.value:.4f} against "
+                f"{own.value:.4f}). Let a tuning choose the settings, or train a logistic regression."]
+    return []
 
 
 def _unknown_words(loaded: LoadedModel, data_folder: Path, description: DataDescription) -> list[str]:

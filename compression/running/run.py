@@ -24,16 +24,14 @@ from compression.measure.latency import measure_latency
 from compression.measure.quality import measure_quality
 from compression.measure.ratings import as_chances
 from compression.measure.size import measure_size
-from compression.models import zoo
-from compression.models.files import load_model, save_model
+from compression.models.files import load_model
 from compression.models.folder import LoadedModel
 from compression.models.structure import describe, read_signature, table_readers
 from compression.running.gate import apply_gated
 from compression.running.machine import compute_device, environment
 from compression.running.step_cache import Kept, StepCache, taken_sentence
 from compression.spec.errors import RecipeError
-from compression.spec.method import Context, TimeLayers, parsed_params
-from compression.spec.metrics import METRICS
+from compression.spec.method import Context, TimeLayers
 from compression.spec.recipe import check, dump_recipe, parse_step, without_training_rows
 from compression.spec.records import (
     WARNING,
@@ -47,12 +45,8 @@ from compression.spec.records import (
     RunSpec,
     Skip,
     Target,
-    TrainSpec,
 )
 from compression.spec.runtime import RUNTIMES
-from compression.train.loop import train
-from compression.train.outcome import STILL_IMPROVING, still_improving
-from compression.train.starting import ReferenceParams, starting_settings
 
 SCORED_SPLIT = "test"
 
@@ -81,7 +75,7 @@ def run(
     report(Progress(stage="load"))
     loaded = load_model(model_folder)
     dataset = load_dataset(data_folder, signature=loaded.signature, vocabularies=loaded.vocabularies)
-    _warn(dataset, report)
+    warn(dataset, report)
     rows = dataset.splits[SCORED_SPLIT]
     if dataset.description.is_test_only and (problem := without_training_rows(spec.recipe, dataset.description.name)):
         raise RecipeError(problem)
@@ -261,67 +255,6 @@ def measure(
     return measurements + latency, baseline + baseline_latency, scores
 
 
-def train_reference(
-    spec: TrainSpec, *, data_folder: Path, folder: Path, report: Report
-) -> tuple[Path, ModelDescription, dict[str, Any]]:
-    """Train a model of the zoo on a dataset, with early stopping on validation.
-
-    Gives the model's folder, its description, and notes on the training. A killed training goes on
-    from its checkpoint in `folder`. Settings are checked before the data is read.
-    Raises RecipeError, ModelError, DataError or ExportError.
-    """
-    parsed_params(ReferenceParams, spec.training, owner="training")
-    zoo.parse_config(spec.architecture, spec.config)
-    report(Progress(stage="load"))
-    dataset = load_dataset(data_folder)
-    _warn(dataset, report)
-    params = reference_params(spec, dataset)
-    model = zoo.build(spec.architecture, dataset.signature, spec.config, seed=spec.seed,
-                      embedding_std=params.embedding_std)
-    outcome = train(
-        model,
-        dataset,
-        params,
-        device=compute_device(),
-        seed=spec.seed,
-        report=report,
-        checkpoint=folder / "train.ckpt",
-        task=dataset.description.task,
-    )
-    model = model.cpu().eval()
-    loaded = LoadedModel(
-        module=model,
-        signature=dataset.signature,
-        vocabularies=dataset.vocabularies,
-        architecture=spec.architecture,
-        config=model.config,
-    )
-    report(Progress(stage="save"))
-    model_folder = folder / "trained"
-    save_model(model_folder, loaded)
-    notes = outcome.as_notes() | {"settings": params.model_dump(mode="json")}
-    return model_folder, describe_model(loaded, folder / "baseline"), notes
-
-
-def reference_params(spec: TrainSpec, dataset: Dataset) -> ReferenceParams:
-    """The settings that were given; the others start by the size of the data and its tables."""
-    settings = zoo.parse_config(spec.architecture, spec.config)
-    start = starting_settings(n_rows=len(dataset.splits["train"]),
-                              n_ids=sum(item.cardinality or 0 for item in dataset.signature.inputs),
-                              embedding_dim=getattr(settings, "embedding_dim", 1))
-    return parsed_params(ReferenceParams, start | spec.training, owner="training")
-
-
-def training_sentence(notes: dict[str, Any]) -> str:
-    """Notes of train_reference in words: which epoch was kept, its validation score, how long it took."""
-    kept = notes["best_epoch"]
-    best = notes["history"][kept - 1] if kept else notes["start"]
-    metric = notes["metric"]
-    return (f"epoch {kept} of {len(notes['history'])} kept, validation {METRICS[metric].title} "
-            f"{best[f'valid_{metric}']:.4f}, {notes['seconds']:.1f} s"
-            + (f"; {STILL_IMPROVING}" if still_improving(notes) else ""))
-
-
 def describe_model(loaded: LoadedModel, folder: Path) -> ModelDescription:
     """The description of a model, with the bytes its exported graph adds to the weights."""
     if loaded.module is None:
@@ -330,7 +263,7 @@ def describe_model(loaded: LoadedModel, folder: Path) -> ModelDescription:
     return describe(loaded.module, loaded.signature, architecture=loaded.architecture, graph_bytes=exported.graph_bytes)
 
 
-def _warn(dataset: Dataset, report: Report) -> None:
+def warn(dataset: Dataset, report: Report) -> None:
     if dataset.warnings:
         report(Progress(stage=WARNING, message=" ".join(dataset.warnings)))
 

@@ -85,7 +85,8 @@ class TrainSpec(Record):
     data: str
     architecture: str
     config: dict[str, Any] = Field(default_factory=dict)  # the architecture's Params
-    training: dict[str, Any] = Field(default_factory=dict)  # TrainParams
+    training: dict[str, Any] = Field(default_factory=dict)  # ReferenceParams
+    tune: int = Field(0, ge=0, le=10)  # short trainings that choose rate, decay and dropout first; 0: none
     seed: int = Field(0, ge=0, le=2**31 - 1)
     name: str = ""
 

@@ -96,7 +96,7 @@ ENGINE = (
     Break(
         "run-warnings", "Warnings of the data are not passed on in a run.",
         "compression/running/run.py",
-        "    _warn(dataset, report)\n    rows =",
+        "    warn(dataset, report)\n    rows =",
         "    rows =",
         ("tests/running/test_run_wiring.py::test_warnings_of_the_data_are_passed_on",)),
     Break(
@@ -113,16 +113,41 @@ ENGINE = (
         ("tests/running/test_run_wiring.py::test_scores_are_kept_with_the_user_and_the_label_of_each_row",)),
     Break(
         "train-seed", "A reference model is trained with seed 0 whatever was asked.",
-        "compression/running/run.py",
+        "compression/running/reference.py",
         "seed=spec.seed,\n        report=report,",
         "seed=0,\n        report=report,",
         ("tests/running/test_run_wiring.py::test_a_reference_model_is_trained_with_what_was_asked_and_keeps_its_"
          "checkpoint",)),
     Break(
         "train-checkpoint", "The training of a reference model keeps no checkpoint.",
-        "compression/running/run.py",
+        "compression/running/reference.py",
         'checkpoint=folder / "train.ckpt",',
         "checkpoint=None,",
+        ("tests/running/test_run_wiring.py::test_a_reference_model_is_trained_with_what_was_asked_and_keeps_its_"
+         "checkpoint",)),
+    Break(
+        "tune-luck", "A tuning takes every lead, however small.",
+        "compression/running/tuning.py",
+        "taken=lead > error)",
+        "taken=lead > 0)",
+        ("tests/running/test_tuning.py::test_a_lead_within_its_standard_error_is_luck_and_a_larger_one_is_not",)),
+    Break(
+        "tune-direction", "A tuning takes a larger log loss for a better one.",
+        "compression/running/tuning.py",
+        "lead = found.difference if METRICS[trial.metric].higher_is_better else -found.difference",
+        "lead = found.difference",
+        ("tests/running/test_tuning.py::test_a_worse_log_loss_is_no_lead_though_its_number_is_larger",)),
+    Break(
+        "tune-forgotten", "A training doesn't use what its tuning chose.",
+        "compression/running/reference.py",
+        "params, config = params.model_copy(update=found.training), config | found.config",
+        "pass",
+        ("tests/running/test_tuning.py::test_rates_that_cannot_learn_are_left_and_the_choice_is_noted",)),
+    Break(
+        "trained-look", "A trained model is not measured on its test rows.",
+        "compression/running/reference.py",
+        '"settings": params.model_dump(mode="json"), "first_look": look,',
+        '"settings": params.model_dump(mode="json"),',
         ("tests/running/test_run_wiring.py::test_a_reference_model_is_trained_with_what_was_asked_and_keeps_its_"
          "checkpoint",)),
     Break(

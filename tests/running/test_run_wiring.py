@@ -15,10 +15,12 @@ from compression.models import zoo
 from compression.models.files import load_model, save_model
 from compression.models.folder import LoadedModel
 from compression.running import first_look as looking
+from compression.running import reference
 from compression.running import run as running
 from compression.running.first_look import first_look
 from compression.running.machine import cache_origin
-from compression.running.run import apply_recipe, run, train_reference
+from compression.running.reference import train_reference
+from compression.running.run import apply_recipe, run
 from compression.running.step_cache import StepCache
 from compression.spec.errors import ExportError
 from compression.spec.hook import Hook
@@ -183,18 +185,21 @@ def test_ratings_are_measured_as_chances_in_a_run_and_in_the_first_look(tmp_path
 
 
 def test_a_reference_model_is_trained_with_what_was_asked_and_keeps_its_checkpoint(folders, tmp_path, monkeypatch):
-    given, real = [], running.train
+    given, real = [], reference.train
 
     def noted(model: nn.Module, dataset, params, **options):
         given.append(options | {"params": params})
         return real(model, dataset, params, **options)
 
-    monkeypatch.setattr(running, "train", noted)
+    monkeypatch.setattr(reference, "train", noted)
     spec = TrainSpec(data="d", architecture="lr", training={"epochs": 1}, seed=5)
-    train_reference(spec, data_folder=folders[1], folder=tmp_path, report=print)
+    _, _, notes = train_reference(spec, data_folder=folders[1], folder=tmp_path, report=print)
     (asked,) = given
     assert (asked["seed"], asked["task"], asked["params"].epochs, asked["report"]) == (5, "ctr", 1, print)
     assert asked["checkpoint"].parent == tmp_path and asked["checkpoint"].exists()
+    look = notes["first_look"]
+    assert [line.name for line in look.lines] == ["This model", "Constant", "Logistic regression"] and look.rows
+    assert f"{look.lines[0].find('auc').value:.4f}" in notes["test_quality"]
 
 
 def test_what_computes_a_step_decides_whether_the_cache_may_give_it(monkeypatch):

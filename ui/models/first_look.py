@@ -13,19 +13,22 @@ from ui.shared.format import MISSING, format_value
 from ui.shared.table import draw_dataframe
 
 LEFT_OUT = "calibration_error"  # the noise of its bins says nothing about a binding
-HELP = {"This model": "the file as it was uploaded", "Constant": "the same score for every row: what knowing nothing "
-        "gives", "Logistic regression": "trained here in seconds on the same columns"}
+HELP = {"This model": "the exported file as it came in",
+        "Constant": "the same score for every row: what knowing nothing gives",
+        "Logistic regression": "trained here in seconds on the same columns"}
 
 
-def draw_first_look(found: dict[str, Any] | None, *, guesses: Sequence[str] = ()) -> None:
-    """A sentence, a small table with intervals, and one warning where the binding is in doubt.
+def draw_first_look(found: dict[str, Any] | None, *, guesses: Sequence[str] = (), trained: bool = False) -> None:
+    """A sentence, a small table with intervals, and one warning where the scores are in doubt.
 
     Nothing where nothing was measured. `guesses`: settings nobody said, worth a thought where scores are in doubt.
+    `trained`: the model was trained here, so that nobody bound it.
     """
     if not found:
         return
     if found.get("problem"):
-        st.error(f"**The model doesn't fit its dataset as bound.** {escaped(found['problem'])}")
+        told = "The test rows could not be measured." if trained else "The model doesn't fit its dataset as bound."
+        st.error(f"**{told}** {escaped(found['problem'])}")
         return
     st.markdown(escaped(headline(found)))
     doubts = list(found.get("hints", ()))
@@ -38,7 +41,7 @@ def draw_first_look(found: dict[str, Any] | None, *, guesses: Sequence[str] = ()
         METRICS[key].title: st.column_config.TextColumn(help=f"{METRICS[key].help} In brackets the 95 % interval.")
         for key in keys} | {"On the test rows": st.column_config.TextColumn(
             help=" · ".join(f"{name}: {text}" for name, text in HELP.items()))})
-    st.caption(f"Measured when it was imported, over {found['rows']:,} test rows.")
+    st.caption(f"Measured when it was {'trained' if trained else 'imported'}, over {found['rows']:,} test rows.")
 
 
 def headline(found: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from storage.records import ModelRow
+from ui.models.training import NOTES as TRAINING_NOTES
 from ui.shared.escape import escaped
 from ui.shared.format import MISSING
 from ui.shared.table import draw_dataframe
@@ -37,10 +38,11 @@ def draw_notes(row: ModelRow) -> None:
 
 
 def _draw_rest(row: ModelRow) -> None:
+    notes = {key: value for key, value in row.notes.items() if key not in TRAINING_NOTES}
     plain = [{"Note": key.replace("_", " "), "Value": ", ".join(map(str, value)) if isinstance(value, list) else
-              str(value)} for key, value in row.notes.items() if not isinstance(value, dict) and
+              str(value)} for key, value in notes.items() if not isinstance(value, dict) and
              not (isinstance(value, list) and value and isinstance(value[0], dict | list))]
-    tables = {key: value for key, value in row.notes.items()
+    tables = {key: value for key, value in notes.items()
               if isinstance(value, list) and value and isinstance(value[0], dict)}
     if not plain and not tables and not row.description.notes:
         st.caption("Nothing was noted when this model came in.")

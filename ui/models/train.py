@@ -20,6 +20,9 @@ from ui.shared.params_form import params_form
 from ui.shared.shell import draw_back, empty_state, page_title
 from ui.shared.state import open_page, say_later
 
+TRIALS = 8
+TUNE_HELP = (f"Up to {TRIALS} short trainings choose rate, L2 of the tables and dropout on the validation rows, "
+             "starting from the settings above. They take about four times as long as the training itself.")
 ID_ROLES = (Role.USER, Role.ITEM, Role.CATEGORY, Role.MULTI)  # those whose values have rows in a table
 
 
@@ -50,12 +53,13 @@ def draw_train(store: Store) -> None:
         row = next(one for one in datasets if one.id == data)
         training = params_form(ReferenceParams, f"models.train.params.{data}", values=_start(row))
         st.caption("Chosen by the number of rows and ids of the dataset; every value is yours to change.")
+        tune = TRIALS if st.toggle("Tune first", key="models.train.tune", help=TUNE_HELP) else 0
     name = st.text_input("Name", value=f"{chosen.title} on {row.name}", key=f"models.train.name.{key}.{data}",
                          max_chars=200, width=520)
     if st.button("Train", type="primary", disabled=not name.strip()):
         try:
             spec = TrainSpec(data=data, architecture=key, config=chosen.params(**config).model_dump(mode="json"),
-                             training=ReferenceParams(**training).model_dump(mode="json"), name=name)
+                             training=ReferenceParams(**training).model_dump(mode="json"), tune=tune, name=name)
         except ValueError as error:
             st.error(f"These settings don't go together: {escaped(error)}")
             return

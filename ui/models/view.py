@@ -21,6 +21,7 @@ from storage.records import DataRow, ModelRow
 from storage.store import Store
 from ui.models.first_look import draw_first_look
 from ui.models.notes import draw_notes, guesses
+from ui.models.training import draw_training, was_trained
 from ui.shared.chart import draw_chart
 from ui.shared.collection import draw_delete, draw_head, draw_openable, draw_rename
 from ui.shared.escape import escaped
@@ -71,12 +72,13 @@ def draw_model(store: Store, row: ModelRow) -> None:
     """One model: figures, where its bytes are, its layers, what it reads, its files."""
     _draw_head(store, row)
     _draw_figures(store, row)
-    draw_first_look(row.notes.get("first_look"), guesses=guesses(row))
+    draw_first_look(row.notes.get("first_look"), guesses=guesses(row), trained=was_trained(row))
     _draw_next(store, row)
     sentence = bytes_sentence(row.description)
     if sentence:
         st.markdown(escaped(sentence))
-    tabs = st.tabs(["Where the bytes are", "Layers", "Inputs", "Notes", "Files"])
+    trained = ["Training"] if was_trained(row) else []
+    tabs = st.tabs(["Where the bytes are", "Layers", "Inputs", *trained, "Notes", "Files"])
     with tabs[0]:
         tiles = treemap_tiles(row.description)
         if tiles:
@@ -90,9 +92,12 @@ def draw_model(store: Store, row: ModelRow) -> None:
             "Parameters": st.column_config.NumberColumn(format="localized")})
     with tabs[2]:
         _draw_inputs(store, row)
-    with tabs[3]:
+    if trained:
+        with tabs[3]:
+            draw_training(row)
+    with tabs[-2]:
         draw_notes(row)
-    with tabs[4]:
+    with tabs[-1]:
         draw_files(store, row.manifest, lambda name: model_file_url(row.id, name))
 
 
