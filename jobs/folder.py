@@ -11,6 +11,7 @@ from pathlib import Path
 ASSIGNMENT, OUTCOME = "assignment.json", "outcome.json"
 LOG = "log.txt"  # as `Store.log_path` names it
 WORK, INPUTS = "work", "inputs"
+EVENTS = "tensorboard"
 
 
 def clean(folder: Path) -> None:

@@ -43,7 +43,7 @@ def perform_run(assignment: Assignment, spec: RunSpec, files: Files, report: Rep
     cache = (StepCache(assignment.cache, origin, assignment.cache_bytes, spec.target)
              if assignment.cache_bytes else None)
     result, kept = run(spec, model_folder=_model_folder(assignment, files), data_folder=_data_folder(assignment, files),
-                       folder=assignment.work, report=report, cache=cache)
+                       folder=assignment.work, report=report, cache=cache, events=assignment.events)
     report(Progress(stage="store"))
     manifest = {name: files.put(path) for name, path in kept.items()}
     return Outcome(result=result.model_copy(update={"files": manifest}))
@@ -55,7 +55,7 @@ def perform_train(assignment: Assignment, spec: TrainSpec, files: Files, report:
     from compression.running.reference import train_reference
 
     folder, description, notes = train_reference(spec, data_folder=_data_folder(assignment, files),
-                                                 folder=assignment.work, report=report)
+                                                 folder=assignment.work, report=report, events=assignment.events)
     report(Progress(stage="store"))
     title = ARCHITECTURES[spec.architecture].title
     return Outcome(model=NewModel(

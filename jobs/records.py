@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from compression.spec.records import Failure, JobSpec, Progress, Record
-from jobs.folder import INPUTS, LOG, OUTCOME, WORK
+from jobs.folder import EVENTS, INPUTS, LOG, OUTCOME, WORK
 
 CACHE_BYTES = "step_cache_bytes"  # setting: how much the cache of steps may weigh
 
@@ -39,6 +39,11 @@ class Assignment(Record):
     @property
     def log(self) -> Path:
         return Path(self.folder) / LOG
+
+    @property
+    def events(self) -> Path:
+        """TensorBoard's, of the trainings of this job; they stay with its log."""
+        return Path(self.folder) / EVENTS
 
     @property
     def cache(self) -> Path:

@@ -182,3 +182,24 @@ def test_describe_says_what_is_still_open_and_reads_an_encoding(tmp_path, capsys
     answer = json.loads(capsys.readouterr().out)
     assert answer["description"]["encoding"] == "latin-1"
     assert any("no column has the role label" in note and "set negatives" in note for note in answer["notes"])
+
+
+@pytest.mark.slow
+def test_recipes_that_begin_alike_share_a_cache_until_the_data_or_the_model_changes(place, tmp_path, capsys):
+    data, model = (shutil.copytree(place / name, tmp_path / name) for name in ("data", "model"))
+    (tmp_path / "tune.yaml").write_text("version: 1\nsteps: [{method: train.fine_tune, params: {epochs: 1}}]\n")
+
+    def run() -> str:
+        words = ["run", "--model", model, "--data", data, "--recipe", tmp_path / "tune.yaml", "--out", tmp_path / "out",
+                 "--batch-sizes", "1", "--cache", tmp_path / "cache"]
+        assert command_line.main([str(word) for word in words]) == 0
+        return capsys.readouterr().out
+
+    taken = "Step 1 was taken from the cache"
+    assert taken not in run()
+    assert taken in run()
+    rows = next(path for path in data.iterdir() if path.suffix == ".csv")
+    rows.write_text(rows.read_text().rstrip("\n").rsplit("\n", 1)[0] + "\n")
+    assert taken not in run(), "another dataset"
+    (model / "note.txt").write_text("x")
+    assert taken not in run(), "another model"

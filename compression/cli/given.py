@@ -81,6 +81,20 @@ def assignments(pairs: Sequence[str]) -> dict[str, Any]:
     return answer
 
 
+def add_events(parser: argparse.ArgumentParser) -> None:
+    """The word of commands that train."""
+    parser.add_argument("--tensorboard", type=Path, metavar="FOLDER", help="write each epoch there for TensorBoard")
+
+
+def events_folder(options: argparse.Namespace) -> Path | None:
+    """Where TensorBoard's events go. Raises ModelError where it isn't installed, so that nobody waits for them."""
+    from compression.train.events import is_installed
+
+    if options.tensorboard and not is_installed():
+        raise ModelError("TensorBoard is not installed: pip install tensorboard, or leave --tensorboard out.")
+    return options.tensorboard
+
+
 def progress_of(options: argparse.Namespace) -> Callable[[Progress], None]:
     """Progress on standard error: a line for each stage, and for each unit of those that have few; with --json only
     warnings."""

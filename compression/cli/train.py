@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from compression.cli.given import Answer, assignments, data_folder, progress_of
+from compression.cli.given import Answer, add_events, assignments, data_folder, events_folder, progress_of
 from compression.spec.errors import ModelError
 from compression.spec.records import TrainSpec
 
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of the training")
     parser.add_argument("--tune", type=int, nargs="?", const=8, default=0, metavar="N",
                         help="first choose rate, decay and dropout by N short trainings (8) on validation rows")
+    add_events(parser)
     parser.add_argument("--seed", type=int, default=0)
 
 
@@ -41,7 +42,8 @@ def execute(options: argparse.Namespace) -> Answer:
     )
     options.out.mkdir(parents=True, exist_ok=True)
     folder, description, notes = train_reference(
-        spec, data_folder=data_folder(options.data), folder=options.out, report=progress_of(options)
+        spec, data_folder=data_folder(options.data), folder=options.out, report=progress_of(options),
+        events=events_folder(options),
     )
     look = notes["first_look"]
     answer = {"model": str(folder), "size_bytes": description.size_bytes, "training": notes | {

@@ -24,13 +24,13 @@ from compression.train.starting import ReferenceParams, starting_settings
 
 
 def train_reference(
-    spec: TrainSpec, *, data_folder: Path, folder: Path, report: Report
+    spec: TrainSpec, *, data_folder: Path, folder: Path, report: Report, events: Path | None = None
 ) -> tuple[Path, ModelDescription, dict[str, Any]]:
     """Train a model of the zoo on a dataset, with early stopping on validation.
 
     Gives the model's folder, its description, and notes on the training: every epoch, the settings, what a tuning
     tried, the quality of the test rows beside a constant and a logistic regression. A killed training goes on from
-    its checkpoint in `folder`. Settings are checked before the data is read.
+    its checkpoint in `folder`. Settings are checked before the data is read. `events`: a folder for TensorBoard.
     Raises RecipeError, ModelError, DataError or ExportError.
     """
     parsed_params(ReferenceParams, spec.training, owner="training")
@@ -54,6 +54,7 @@ def train_reference(
         seed=spec.seed,
         report=report,
         checkpoint=folder / "train.ckpt",
+        events=events,
         task=dataset.description.task,
     )
     model = model.cpu().eval()

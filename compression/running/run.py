@@ -60,12 +60,14 @@ def run(
     report: Report,
     cache: StepCache | None = None,
     time_layers: TimeLayers | None = layer_latency.time_layers,
+    events: Path | None = None,
 ) -> tuple[Result, dict[str, Path]]:
     """Compress a model, export it and measure the file.
 
     `folder` is scratch that survives a retry; fine-tuning keeps its checkpoints there. With a `cache`, whose origin
     names the model and the data, steps that an earlier run began with are taken from it. Layers of methods that claim
     speed are timed by `time_layers`, and stay as they were where they are slower; with None nothing is timed.
+    `events`: a folder for TensorBoard, which a fine-tuning writes its epochs to.
     Gives the result and the files to keep: the bundle and the per-row scores.
     Raises RecipeError, ModelError, DataError, ExportError (parity included) or MeasureError.
     """
@@ -81,7 +83,7 @@ def run(
         raise RecipeError(problem)
 
     outcome = apply_recipe(loaded, spec.recipe, dataset, folder=folder, report=report, cache=cache, target=spec.target,
-                           time_layers=time_layers)
+                           time_layers=time_layers, events=events)
     report(Progress(stage="export"))
     baseline = export_baseline(loaded, folder / "baseline")
     exported = _export(loaded, outcome.model, folder / "model") if spec.recipe.steps else baseline
@@ -154,6 +156,7 @@ def apply_recipe(
     cache: StepCache | None = None,
     target: Target | None = None,
     time_layers: TimeLayers | None = None,
+    events: Path | None = None,
 ) -> Outcome:
     """Apply the steps in order; hooks of earlier steps live until the next fine-tuning.
 
@@ -188,6 +191,7 @@ def apply_recipe(
             hooks=hooks,
             report=report,
             folder=scratch,
+            events=events,
             target=target or Target(),
             time_layers=time_layers,
         )

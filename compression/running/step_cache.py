@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,6 +121,15 @@ def evict(folder: Path, limit_bytes: int) -> int:
         file.unlink(missing_ok=True)
         total, gone = total - size, gone + 1
     return gone
+
+
+def digest_of_files(files: Iterable[Path]) -> str:
+    """sha256 over the names and bytes of some files, for an origin whose model or data is in no store."""
+    told = []
+    for path in sorted(files):
+        with path.open("rb") as file:
+            told.append([path.name, hashlib.file_digest(file, "sha256").hexdigest()])
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def taken_sentence(cached_steps: int) -> str:

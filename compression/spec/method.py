@@ -117,6 +117,7 @@ class Context:
     hooks: list["Hook"] = field(default_factory=list)  # of earlier steps, for the next fine-tuning
     report: Report = lambda progress: None
     folder: Path | None = None  # scratch and checkpoints of this step; kept over a retry
+    events: Path | None = None  # folder for TensorBoard's events of trainings; None: none are written
     target: Target = field(default_factory=Target)  # where the result has to be fast
     time_layers: "TimeLayers | None" = None  # measures a new dense layer beside the old one; None: nothing is timed
 

@@ -27,6 +27,7 @@ from compression.spec.hook import Hook
 from compression.spec.records import Progress, Report
 from compression.spec.task import DEFAULT_TASK, TASKS
 from compression.train.checkpoint import read_checkpoint, write_checkpoint
+from compression.train.events import epoch_events
 from compression.train.identity import fingerprint
 from compression.train.losses import task_loss
 from compression.train.optimisers import Optimisers, sparse_gradients
@@ -40,21 +41,22 @@ REPORT_SECONDS = 0.5
 
 def train(model: nn.Module, dataset: Dataset, params: TrainParams, *, hooks: Sequence[Hook] = (), device: str = "cpu",
           seed: int = 0, report: Report = lambda progress: None, checkpoint: Path | None = None,
-          task: str = DEFAULT_TASK, stage: str = "train", checkpoint_seconds: float = 20.0,
-          clock: Callable[[], float] = time.monotonic) -> TrainOutcome:
+          task: str = DEFAULT_TASK, stage: str = "train", events: Path | None = None,
+          checkpoint_seconds: float = 20.0, clock: Callable[[], float] = time.monotonic) -> TrainOutcome:
     """Train `model` in place on the train split, and leave it in eval mode on the CPU with its best weights.
 
     The best epoch has the best validation score, by the first of the task's metrics of stopping that the split allows,
-    among those in which every hook is settled; epoch 0 is the model as it came.
+    among those in which every hook is settled; epoch 0 is the model as it came. `events`: a folder for TensorBoard.
 
     Raises ModelError when the loss is no longer finite or nothing can be trained,
     DataError for a split without rows; what `report` raises passes through.
     """
     rows, valid = _split(dataset, "train", device), _split(dataset, "valid", device)
-    with _determinism(device, seed), sparse_gradients(model, rows=params.table_rows):
+    with (_determinism(device, seed), sparse_gradients(model, rows=params.table_rows),
+          epoch_events(events, stage) as write_event):
         model.to(device)
         session = Session(model, rows, valid, params, tuple(hooks), device, seed, report, checkpoint,
-                          task, stage, checkpoint_seconds, clock)
+                          task, stage, write_event, checkpoint_seconds, clock)
         outcome = session.run()
     model.to("cpu").eval()
     return outcome
@@ -65,10 +67,11 @@ class Session:
 
     def __init__(self, model: nn.Module, rows: DeviceRows, valid: DeviceRows, params: TrainParams,
                  hooks: tuple[Hook, ...], device: str, seed: int, report: Report, checkpoint: Path | None,
-                 task: str, stage: str, checkpoint_seconds: float, clock: Callable[[], float]) -> None:
+                 task: str, stage: str, write_event: Callable[[EpochScore], None], checkpoint_seconds: float,
+                 clock: Callable[[], float]) -> None:
         self.model, self.rows, self.valid, self.params, self.hooks = model, rows, valid, params, hooks
         self.device, self.seed, self.stage = device, seed, stage
-        self.report, self.clock = report, clock
+        self.report, self.write_event, self.clock = report, write_event, clock
         self.checkpoint, self.checkpoint_seconds = checkpoint, checkpoint_seconds
         self.loss, self.stopping = task_loss(task), TASKS[task].stopping
         self.valid_label = valid.label.cpu().numpy()
@@ -183,7 +186,9 @@ class Session:
         if not all(math.isfinite(value) for value in scores.values() if value is not None):
             raise ModelError(self._diverged() if epoch else "The model gives scores that are not finite numbers before "
                              "training begins: its weights, or a number column of the dataset, hold extreme values.")
-        return EpochScore(epoch, train_loss, scores)
+        score = EpochScore(epoch, train_loss, scores)
+        self.write_event(score)
+        return score
 
     def _settled(self, step: int) -> bool:
         return all(hook.settled(step, self.total_steps) for hook in self.hooks)

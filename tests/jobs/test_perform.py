@@ -118,6 +118,23 @@ def test_the_cache_of_a_run_s_steps_belongs_to_its_target(store, tmp_path, monke
     assert cache.target == target and cache.limit_bytes == 10**6 and cache.folder == given.cache
 
 
+@pytest.mark.parametrize(("spec", "place"), [
+    (RunSpec(model="m", data="d", recipe={"name": "none"}), "compression.running.run.run"),
+    (TrainSpec(data="d", architecture="lr"), "compression.running.reference.train_reference")])
+def test_trainings_write_their_events_into_the_folder_of_the_job(store, monkeypatch, spec, place):
+    class Asked(Exception):
+        pass
+
+    def asked(spec, *, events, **others):
+        raise Asked(events)
+
+    monkeypatch.setattr(place, asked)
+    given = assigned(store, spec, model_manifest={}, data_manifest={}, data_name="d")
+    with pytest.raises(Asked) as caught:
+        perform(given, lambda progress: None)
+    assert caught.value.args == (Path(given.folder) / "tensorboard",)
+
+
 @pytest.mark.slow
 def test_a_run_takes_the_steps_it_shares_with_an_earlier_one_from_the_cache(store, upload):
     files, description = upload

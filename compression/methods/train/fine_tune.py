@@ -42,7 +42,7 @@ def fine_tune(model: "nn.Module", params: TrainParams, ctx: Context) -> Applied:
     outcome = train(
         model, ctx.dataset, params, hooks=ctx.hooks, device=ctx.device, seed=ctx.seed, report=ctx.report,
         checkpoint=ctx.folder / "fine-tune.ckpt" if ctx.folder else None, task=ctx.dataset.description.task,
-        stage="fine-tune",
+        stage="fine-tune", events=ctx.events and ctx.events / f"step-{ctx.step}",
     )
     detail = f"best after epoch {outcome.best_epoch} of {len(outcome.history)}, {outcome.best.words}"
     applied = Applied(model)
