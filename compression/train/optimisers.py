@@ -29,6 +29,8 @@ class Optimisers:
         self.n_trained = len(dense) + len(tables)
         self.clip_norm = params.clip_norm
         relative = params.embedding_rate == "relative"
+        l2 = {name: params.embedding_l2 * (params.first_order_l2 if weight.shape[1] == 1 else 1.0)
+              for name, weight in tables.items()}
         scales = {name: _scale(weight) for name, weight in tables.items() if relative}
         self.dense, self.whole, self.tables = [], [], None
         if dense:
@@ -37,12 +39,12 @@ class Optimisers:
         if params.table_optimizer == "adam" and params.table_rows == "all" and tables:
             self.whole = list(tables.values())
             self.dense.append(torch.optim.Adam(
-                [{"params": [weight], "lr": params.embedding_learning_rate * scales.get(name, 1.0)}
-                 for name, weight in tables.items()], weight_decay=params.embedding_l2, fused=True))
+                [{"params": [weight], "lr": params.embedding_learning_rate * scales.get(name, 1.0),
+                  "weight_decay": l2[name]} for name, weight in tables.items()], fused=True))
         else:
             kind = RowAdam if params.table_optimizer == "adam" else RowwiseAdagrad
             self.tables = kind(tables, learning_rate=params.embedding_learning_rate, decay=params.embedding_decay,
-                               l2=params.embedding_l2, scales=scales)
+                               l2=l2, scales=scales)
         self.decay = params.embedding_decay
         self.rates = [[group["lr"] for group in one.param_groups] for one in self.dense]
 

@@ -46,6 +46,9 @@ class TrainParams(Params):
     embedding_l2: Annotated[float, LATER] = Field(
         0.0, ge=0, le=1, description="L2 penalty on the tables, as a part of the loss: half of this times the sum of "
                                      "squares. Rows that a batch doesn't read are caught up with when they are read.")
+    first_order_l2: Annotated[float, LATER] = Field(
+        1.0, ge=0, le=10, description="Share of that penalty for tables of one column, whose weights are added to the "
+                                      "score as they are.")
     embedding_rate: Annotated[Literal["absolute", "relative"], LATER] = Field(
         "absolute", description="Step size of the tables as it is, or times the root mean square of each table's "
                                 "weights at the start.")

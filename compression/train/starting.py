@@ -22,6 +22,7 @@ EPOCHS_FOR_ONE_ROW_AN_ID = 4.0
 MOST_ROWS_SEEN = 20_000_000  # over all epochs, as far as three epochs allow
 L2_ROWS = 80  # a penalty that weighs as much as this many rows, for weights of size 1
 MOST_L2 = 0.02
+FIRST_ORDER_L2 = 0.1  # weights that are added to a logit are larger than those of vectors that are multiplied
 WHOLE_TABLES = 4_000_000  # numbers in all tables, up to which every step moves whole tables
 
 
@@ -47,5 +48,5 @@ def starting_settings(*, n_rows: int, n_ids: int, embedding_dim: int = 16) -> di
             "learning_rate": 1e-3, "embedding_learning_rate": 0.01, "schedule": "one_cycle", "warmup": 0.3,
             "table_optimizer": "adam", "table_rows": "all" if whole else "read",
             "embedding_l2": float(f"{min(MOST_L2, L2_ROWS / max(1, n_rows)):.1g}"),
-            "embedding_std": 1e-4}
+            "first_order_l2": FIRST_ORDER_L2, "embedding_std": 1e-4}
 

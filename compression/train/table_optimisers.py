@@ -52,14 +52,14 @@ class TableOptimiser(ABC):
 
     The gradient of a row read after k steps gets k · l2 · w, which is what the steps between would have added.
     Decay is decoupled and pulls only rows that are read. Rows outside the batch are not touched.
-    `scales`: a factor for the rate of each table.
+    `l2`: the penalty of each table; `scales`: a factor for its rate.
     """
 
-    def __init__(self, tables: dict[str, nn.Parameter], *, learning_rate: float, decay: float = 0.0, l2: float = 0.0,
-                 scales: Mapping[str, float] | None = None) -> None:
+    def __init__(self, tables: dict[str, nn.Parameter], *, learning_rate: float, decay: float = 0.0,
+                 l2: Mapping[str, float] | None = None, scales: Mapping[str, float] | None = None) -> None:
         self.tables = tables
         self.learning_rate = learning_rate
-        self.decay, self.l2 = decay, l2
+        self.decay, self.l2 = decay, l2 or {}
         self.scales = scales or {}
         self.n_steps = 0
         self.last = self._per_row(tables, dtype=torch.int32) if self.needs_last else {}
@@ -67,7 +67,7 @@ class TableOptimiser(ABC):
     @property
     def needs_last(self) -> bool:
         """Whether the step in which each row was read last has to be known."""
-        return self.l2 > 0
+        return any(self.l2.values())
 
     @staticmethod
     def _per_row(tables: Mapping[str, nn.Parameter], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
@@ -85,8 +85,8 @@ class TableOptimiser(ABC):
             if self.needs_last:
                 gap = (self.n_steps - self.last[name].index_select(0, rows)).to(current.dtype).unsqueeze(1)  # (U, 1)
                 self.last[name].index_fill_(0, rows, self.n_steps)
-            if self.l2:
-                gradient = gradient + self.l2 * gap * current
+            if l2 := self.l2.get(name):
+                gradient = gradient + l2 * gap * current
             rate = self.learning_rate * factor * self.scales.get(name, 1.0)
             direction = self._direction(name, rows, gradient, gap)
             weight.index_copy_(0, rows, current.mul_(1.0 - rate * self.decay).sub_(direction, alpha=rate))

@@ -102,7 +102,7 @@ def test_the_state_comes_back():
 def test_adam_over_rows_that_are_always_read_is_adam():
     sparse, dense = nn.Embedding(3, 2, sparse=True), nn.Embedding(3, 2)
     dense.load_state_dict(sparse.state_dict())
-    ours = RowAdam({"table": sparse.weight}, learning_rate=0.01, l2=0.1)
+    ours = RowAdam({"table": sparse.weight}, learning_rate=0.01, l2={"table": 0.1})
     theirs = torch.optim.Adam(dense.parameters(), lr=0.01, weight_decay=0.1)
     for ids in ([0, 1, 2, 2], [2, 1, 0, 0], [0, 1, 2]):
         for table in (sparse, dense):
@@ -134,7 +134,7 @@ def test_l2_of_a_row_catches_up_with_the_steps_in_which_it_was_not_read():
 
     table = nn.Embedding(2, 1, sparse=True)
     nn.init.ones_(table.weight)
-    optimiser = Watched({"table": table.weight}, learning_rate=0.1, l2=0.5)
+    optimiser = Watched({"table": table.weight}, learning_rate=0.1, l2={"table": 0.5})
     for ids in ([0], [1], [1], [0]):
         (table(torch.tensor(ids)) * 0).sum().backward()
         optimiser.step()
@@ -163,6 +163,15 @@ def test_over_whole_tables_rows_that_are_not_read_shrink_too():
             assert moved == ([True] * 5 if rows == "all" else [False, True, False, True, False]), (kind, rows)
             if rows == "all":
                 assert after[0].abs().sum() < before[0].abs().sum()
+
+
+def test_a_table_of_one_column_has_its_share_of_the_penalty():
+    model = nn.ModuleDict({"vectors": nn.Embedding(4, 2), "weights": nn.Embedding(4, 1)})
+    for share, weights in ((1.0, 0.5), (0.1, 0.05)):
+        params = TrainParams(table_optimizer="adam", embedding_l2=0.5, first_order_l2=share)
+        assert Optimisers(model, params).tables.l2 == {"vectors": 0.5, "weights": weights}
+        whole = Optimisers(model, params.model_copy(update={"table_rows": "all"})).dense[-1]
+        assert [group["weight_decay"] for group in whole.param_groups] == [0.5, weights]
 
 
 def test_decay_of_whole_tables_pulls_every_row():

@@ -3,7 +3,7 @@
 import pytest
 
 from compression.models import zoo
-from compression.running import run as running
+from compression.running import reference as running
 from compression.spec.presets import FINE_TUNING, PRESETS, new_step
 from compression.spec.recipe import parse_step, trains
 from compression.spec.records import TrainSpec
