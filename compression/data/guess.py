@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from compression.data.formats import recognise
-from compression.data.known_tables import names_of
+from compression.data.known_tables import names_of, no_log
 from compression.data.packed import unpacked
 from compression.data.roles import described_frame
 from compression.data.text_file import (
@@ -140,6 +140,8 @@ def _text_head(path: Path) -> tuple[pl.DataFrame, str, bool]:
     if any(len(cell) > MAX_CELL for row in rows for cell in row):
         raise DataError(f"{path.name} can't be read as a table: a cell is longer than {MAX_CELL:,} characters. Check "
                         "that quotes are closed, or write a description of the file beside it.")
+    if said := no_log(rows, delimiter, path.name):
+        raise DataError(f"{path.name} {said}")
     header = has_header(rows)
     _check_width(path, rows, delimiter)
     if header and len(rows) == 1:
