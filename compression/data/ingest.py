@@ -154,8 +154,7 @@ def _read_text(path: Path, description: DataDescription) -> pl.DataFrame:
         raise DataError(f"{path.name} has {shape.lines:,} lines, but {frame.height:,} rows could be read. A quote may "
                         "be open: write the file again with quotes around cells that hold the delimiter.")
     frame = frame[1:] if description.header else frame
-    commas = [column.name for column in description.columns if column.decimal == ","]
-    return frame.with_columns(_with_points(frame[name]) for name in commas)
+    return frame.with_columns(_with_points(frame[name]) for name in description.comma_columns)
 
 
 def _with_points(raw: pl.Series) -> pl.Series:

@@ -143,6 +143,11 @@ class DataDescription(Record):
         return tuple(file for file in self.files.values() if self.is_run and file not in self.companions)
 
     @property
+    def comma_columns(self) -> tuple[str, ...]:
+        """Columns of numbers that the files write with a decimal comma."""
+        return tuple(one.name for one in self.columns if one.decimal == ",") if self.is_text_table else ()
+
+    @property
     def is_run(self) -> bool:
         """Whether rows are what a system found, of which judgements beside them say what is relevant."""
         return self.format == "trec-run"
