@@ -182,3 +182,14 @@ def test_describe_says_what_is_still_open_and_reads_an_encoding(tmp_path, capsys
     answer = json.loads(capsys.readouterr().out)
     assert answer["description"]["encoding"] == "latin-1"
     assert any("no column has the role label" in note and "set negatives" in note for note in answer["notes"])
+
+
+def test_train_repeats_what_drawn_negatives_do_to_its_scores(tmp_path, capsys):
+    rows = "".join(f"u{k % 9},i{k % 90},{1_600_000_000 + k}\n" for k in range(300))
+    (tmp_path / "log.csv").write_text("user,item,ts\n" + rows)
+    assert command_line.main(["describe", str(tmp_path / "log.csv"), "--negatives", "1"]) == 0
+    words = instead(instead(TRAIN, "--data", str(tmp_path)), "--out", str(tmp_path / "out"))
+    capsys.readouterr()
+    assert command_line.main([*words, "--set", "epochs=1"]) == 0
+    assert "validation AUC" in (printed := capsys.readouterr().out)
+    assert "1 negative is drawn beside each" in printed and "a score of 50% is the average row" in printed

@@ -22,6 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> Answer:
     """What the command found or made."""
+    from compression.data.description import load_description
+    from compression.data.propose import drawn_words
     from compression.models.zoo import ARCHITECTURES
     from compression.running.run import train_reference, training_sentence
 
@@ -40,5 +42,8 @@ def execute(options: argparse.Namespace) -> Answer:
     folder, description, notes = train_reference(
         spec, data_folder=data_folder(options.data), folder=options.out, report=progress_of(options)
     )
-    answer = {"model": str(folder), "size_bytes": description.size_bytes, "training": notes}
-    return answer, f"The model is in {folder}: {description.size_bytes:,} bytes exported; {training_sentence(notes)}"
+    drawn = drawn_words(load_description(options.data))
+    answer = {"model": str(folder), "size_bytes": description.size_bytes, "training": notes,
+              "notes": [drawn] if drawn else []}
+    said = f"The model is in {folder}: {description.size_bytes:,} bytes exported; {training_sentence(notes)}"
+    return answer, "\n".join([said, *answer["notes"]])

@@ -50,8 +50,8 @@ def with_companions(description: DataDescription, companions: Mapping[str, str])
 def notes_on(description: DataDescription) -> list[str]:
     """What follows from what is made, and what may be worth a choice, a sentence each."""
     notes = []
-    if (drawn := description.negatives) is not None:
-        notes.append(negatives_words(drawn))
+    if (drawn := drawn_words(description)):
+        notes.append(drawn)
     if description.history is not None:
         notes.append(f"'{description.history.column}' holds the user's last {description.history.last} items from "
                      "positive rows at earlier moments; rows of one moment don't see each other.")
@@ -67,6 +67,12 @@ def notes_on(description: DataDescription) -> list[str]:
     if description.encoding not in (None, "utf-8"):
         notes.append(f"The text is read as {description.encoding}: check names and words with accents in the preview.")
     return notes
+
+
+def drawn_words(description: DataDescription) -> str:
+    """What follows from negatives that are drawn, as for lists of users and items they always are; "" for none."""
+    drawn = description.negatives or (Negatives() if description.format == "lists" else None)
+    return negatives_words(drawn) if drawn else ""
 
 
 def negatives_words(drawn: Negatives) -> str:
