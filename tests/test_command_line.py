@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -184,12 +185,20 @@ def test_describe_says_what_is_still_open_and_reads_an_encoding(tmp_path, capsys
     assert any("no column has the role label" in note and "set negatives" in note for note in answer["notes"])
 
 
-def test_train_repeats_what_drawn_negatives_do_to_its_scores(tmp_path, capsys):
-    rows = "".join(f"u{k % 9},i{k % 90},{1_600_000_000 + k}\n" for k in range(300))
+def test_train_repeats_what_drawn_negatives_do_to_its_scores(tmp_path, capsys, monkeypatch):
+    from compression.running import run
+
+    trained = SimpleNamespace(size_bytes=1), {"best_epoch": 0, "history": [], "start": {"valid_auc": 0.5},
+                                              "metric": "auc", "seconds": 0.0}
+    monkeypatch.setattr(run, "train_reference", lambda spec, **given: (given["folder"], *trained))
+    monkeypatch.setattr(run, "still_improving", lambda notes: False)
+    rows = "".join(f"u{k % 9},i{k},{1_600_000_000 + k}\n" for k in range(99))
     (tmp_path / "log.csv").write_text("user,item,ts\n" + rows)
-    assert command_line.main(["describe", str(tmp_path / "log.csv"), "--negatives", "1"]) == 0
     words = instead(instead(TRAIN, "--data", str(tmp_path)), "--out", str(tmp_path / "out"))
+    assert command_line.main(["describe", str(tmp_path / "log.csv"), "--negatives", "1"]) == 0
     capsys.readouterr()
-    assert command_line.main([*words, "--set", "epochs=1"]) == 0
-    assert "validation AUC" in (printed := capsys.readouterr().out)
-    assert "1 negative is drawn beside each" in printed and "a score of 50% is the average row" in printed
+    assert command_line.main(words) == 0
+    assert "1 negative is drawn beside each" in (printed := capsys.readouterr().out)
+    assert "validation AUC 0.5" in printed and "a score of 50% is the average row" in printed
+    assert command_line.main([*words, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["notes"]) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from compression.data.column_names import is_of_weights
+from compression.data.column_names import is_of_happenings, is_of_weights
 from compression.data.formats.companions import companion_of
 from compression.spec.data_description import Column, DataDescription, History, Label, Negatives, Role, Split
 from compression.spec.errors import DataError
@@ -62,6 +62,9 @@ def notes_on(description: DataDescription) -> list[str]:
         if column.role is Role.IGNORE and is_of_weights(column.name, few=False):
             notes.append(f"'{column.name}' looks like the weight of a row and is left out. With the role weight it "
                          "counts rows in training and in AUC, log loss and calibration.")
+        if not description.label.column and is_of_happenings(column.name):
+            notes.append(f"'{column.name}' seems to say what happened. To learn from it, write a label of 1 and 0 by "
+                         "it; or keep the rows of one kind, such as purchases, and draw negatives.")
         if column.decimal == ",":
             notes.append(f"'{column.name}' is read with a decimal comma.")
     if description.encoding not in (None, "utf-8"):

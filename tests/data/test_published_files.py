@@ -7,6 +7,7 @@ import pytest
 from compression.data.formats import lines
 from compression.data.guess import guess_description
 from compression.data.ingest import read_splits, read_table
+from compression.data.propose import notes_on, with_negatives
 from compression.spec.data_description import Negatives
 from compression.spec.errors import DataError
 
@@ -113,7 +114,11 @@ def test_what_would_have_to_be_evaluated_is_no_dictionary(line, tmp_path):
 
 def test_one_object_that_holds_the_rows_is_told_apart(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"info": {}, "reviews": ROWS}))
-    with pytest.raises(DataError, match="is one JSON object, and the rows lie in its key 'reviews'"):
+    with pytest.raises(DataError, match=r"is one JSON object, and the rows lie in its key 'reviews'\. Write that list"):
+        guess_description(tmp_path / "a.json", "d")
+    playlists = [{"pid": k, "tracks": [{"uri": f"t{k}"}]} for k in range(9)]
+    (tmp_path / "a.json").write_text(json.dumps({"info": {}, "playlists": playlists}))
+    with pytest.raises(DataError, match="holds objects of its own in 'tracks': write a table"):
         guess_description(tmp_path / "a.json", "d")
 
 
@@ -153,12 +158,13 @@ def test_three_columns_of_texts_are_no_triples_unless_the_file_is_called_so(tmp_
 
 
 def test_taobaos_clicks_get_names_so_that_negatives_can_be_drawn(tmp_path):
-    from compression.data.propose import with_negatives
-
     (tmp_path / "UserBehavior.csv").write_text("".join(
         f"{k % 9},{k % 40},{k % 7},{('pv', 'buy', 'cart', 'fav')[k % 4]},{1511544070 + k}\n" for k in range(200)))
     found = guess_description(tmp_path / "UserBehavior.csv", "d")
     assert roles(found) == {"user": "user", "item": "item", "category": "category", "behavior": "category",
                             "timestamp": "time"}
-    splits = read_splits(tmp_path, with_negatives(found, per_positive=1, by="uniform"))
+    assert any("'behavior' seems to say what happened" in note for note in notes_on(found))
+    found = with_negatives(found, per_positive=1, by="uniform")
+    assert not any("seems to say" in note for note in notes_on(found))
+    splits = read_splits(tmp_path, found)
     assert sum(part.height for part in splits.values()) == 400
