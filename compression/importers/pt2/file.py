@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,10 +139,10 @@ def _read(archive: _Archive) -> Pt2:
                              "while training. Call model.eval() before the export.")
         outputs.append(said["arg"])
     widths = {item.name: item.axes[1] for item in inputs if len(item.axes) == 2}
-    return Pt2(built.finish(outputs, widths), tuple(inputs), _keys(program["module_call_graph"], len(outputs)))
+    return Pt2(built.finish(outputs, widths), tuple(inputs), _keys(program.get("module_call_graph", ()), len(outputs)))
 
 
-def _keys(calls: list[dict[str, Any]], n_outputs: int) -> tuple[str, ...]:
+def _keys(calls: Iterable[dict[str, Any]], n_outputs: int) -> tuple[str, ...]:
     """The keys of the dictionary of tensors that the program gives; () where it gives something else."""
     signature = next((call["signature"] for call in calls if call["fqn"] == ""), None) or {}
     _, tree = json.loads(signature.get("out_spec") or "[0, {}]")
