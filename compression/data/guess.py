@@ -108,7 +108,7 @@ def has_header(rows: list[list[str]]) -> bool:
     """Whether the first of the rows names the columns: cells of which none is a number, unlike those below.
 
     A name above numbers tells a header even where other names are blank, as pandas writes its index, or stand twice.
-    Above words, names differ, and a blank one stands above an index or above nothing.
+    Above words, names differ, and a blank one stands first, above an index, or above nothing.
     """
     first, below = rows[0], rows[1:]
     if any(_is_number(cell) for cell in first):
@@ -118,8 +118,9 @@ def has_header(rows: list[list[str]]) -> bool:
            for name, column in zip(first, columns, strict=False)):
         return True
     names = [name for name in first if name.strip()]
-    below_blank = [column for name, column in zip(first, columns, strict=False) if not name.strip()]
-    return (len(set(names)) == len(names) > 0 and all(not any(column) or _is_index(column) for column in below_blank)
+    unnamed = [place for place, name in enumerate(first[:len(columns)]) if not name.strip()]
+    return (len(set(names)) == len(names) > 0
+            and all(not any(columns[place]) or (place == 0 and _is_index(columns[place])) for place in unnamed)
             and not any(name in column for name, column in zip(first, columns, strict=False) if name.strip()))
 
 

@@ -164,6 +164,7 @@ def test_a_column_without_a_name_leaves_the_header_a_header(head, lines, tmp_pat
 @pytest.mark.parametrize(("head", "cells", "found"), [
     (",user,item,clicked", [f"r{k},u{k % 9},i{k % 4},{'yes' if k % 2 else 'no'}" for k in range(60)], True),
     ("user,clicked,", [f"u{k % 9},{'yes' if k % 2 else 'no'}," for k in range(60)], True),
+    ("u77,,maybe", [f"u{k % 9},r{k},{'yes' if k % 2 else 'no'}" for k in range(60)], False),
     (",u1,no", [f"{'a' if k % 3 else ''},u{k % 9},{'yes' if k % 2 else 'no'}" for k in range(60)], False)])
 def test_above_words_a_blank_name_stands_above_an_index_or_above_nothing(head, cells, found, tmp_path):
     (tmp_path / "rows.csv").write_text("\n".join([head, *cells]) + "\n")
