@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -203,3 +204,23 @@ def test_recipes_that_begin_alike_share_a_cache_until_the_data_or_the_model_chan
     assert taken not in run(), "another dataset"
     (model / "note.txt").write_text("x")
     assert taken not in run(), "another model"
+
+
+def test_train_repeats_what_drawn_negatives_do_to_its_scores(tmp_path, capsys, monkeypatch):
+    from compression.running import reference
+    from compression.running.first_look import FirstLook
+
+    trained = SimpleNamespace(size_bytes=1), {"best_epoch": 0, "history": [], "start": {"valid_auc": 0.5},
+                                              "metric": "auc", "seconds": 0.0, "stopped_early": True,
+                                              "first_look": FirstLook(), "test_quality": "Test AUC 0.6."}
+    monkeypatch.setattr(reference, "train_reference", lambda spec, **given: (given["folder"], *trained))
+    rows = "".join(f"u{k % 9},i{k},{1_600_000_000 + k}\n" for k in range(99))
+    (tmp_path / "log.csv").write_text("user,item,ts\n" + rows)
+    words = instead(instead(TRAIN, "--data", str(tmp_path)), "--out", str(tmp_path / "out"))
+    assert command_line.main(["describe", str(tmp_path / "log.csv"), "--negatives", "1"]) == 0
+    capsys.readouterr()
+    assert command_line.main(words) == 0
+    assert "1 negative is drawn beside each" in (printed := capsys.readouterr().out)
+    assert "validation AUC 0.5" in printed and "a score of 50% is the average row" in printed
+    assert command_line.main([*words, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["notes"]) == 1

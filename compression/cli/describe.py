@@ -16,6 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--name", help="of the dataset; the file's by default")
     parser.add_argument("--encoding", choices=typing.get_args(Encoding), help="of text that is not UTF-8")
+    parser.add_argument("--companion", type=Path, help="the file beside it that says more of its rows: sizes "
+                                                        "of queries, one a line, or the judgements (qrels) of a run")
     parser.add_argument("--out", type=Path, help="where to write it; data.yaml beside the file by default")
     parser.add_argument("--negatives", type=int, metavar="N", help="draw N items beside each row of a log of positives")
     parser.add_argument("--by", choices=("uniform", "popularity"), default="uniform", help="how negatives are drawn")
@@ -26,9 +28,14 @@ def execute(options: argparse.Namespace) -> Answer:
     """What the command found or made."""
     from compression.data.description import FILE_NAME, dump_description
     from compression.data.guess import guess_description
-    from compression.data.propose import notes_on, with_history, with_negatives
+    from compression.data.propose import notes_on, with_companions, with_history, with_negatives
 
     found = guess_description(options.file, options.name or options.file.name.split(".")[0], encoding=options.encoding)
+    if options.companion is not None:
+        if not options.companion.is_file() or options.companion.resolve().parent != options.file.resolve().parent:
+            raise DataError(f"There is no file {options.companion.name} in the folder of {options.file.name}: a "
+                            "companion lies beside its file. Copy it there.")
+        found = with_companions(found, {options.file.name: options.companion.name})
     if options.negatives is not None:
         found = with_negatives(found, per_positive=options.negatives, by=options.by)
     if options.history is not None:

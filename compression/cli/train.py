@@ -25,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace) -> Answer:
     """What the command found or made."""
+    from compression.data.description import load_description
+    from compression.data.propose import drawn_words
     from compression.models.zoo import ARCHITECTURES
     from compression.running.reference import train_reference, training_sentence
 
@@ -45,9 +47,9 @@ def execute(options: argparse.Namespace) -> Answer:
         spec, data_folder=data_folder(options.data), folder=options.out, report=progress_of(options),
         events=events_folder(options),
     )
-    look = notes["first_look"]
-    answer = {"model": str(folder), "size_bytes": description.size_bytes, "training": notes | {
-        "first_look": look.model_dump(mode="json")}}
+    look, drawn = notes["first_look"], drawn_words(load_description(options.data))
+    answer = {"model": str(folder), "size_bytes": description.size_bytes,
+              "training": notes | {"first_look": look.model_dump(mode="json")}, "notes": [drawn] if drawn else []}
     told = [f"The model is in {folder}: {description.size_bytes:,} bytes exported; {training_sentence(notes)}",
-            notes.get("tuned", ""), notes["test_quality"], *look.hints]
+            notes.get("tuned", ""), notes["test_quality"], *look.hints, *answer["notes"]]
     return answer, "\n".join(filter(None, told))

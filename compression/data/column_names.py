@@ -40,6 +40,8 @@ _PART_WORDS = {"train", "training", "test", "testing", "valid", "validation", "v
 _EVENTS = {"session", "transaction", "order", "impression", "request", "event", "visit", "invoice", "payment",
            "booking", "receipt", "log", "trace", "pageview", "checkout", "display", "bid", "conversion", "click",
            "review", "instance", "reservation"}
+_HAPPENINGS = {"event", "events", "eventtype", "eventname", "behavior", "behaviour", "behaviortype", "action",
+               "actiontype", "interaction", "interactiontype"}
 _AFTERWARDS = ({"dwell"}, {"watch"}, {"watched"}, {"watching"}, {"played"}, {"listened"}, {"stay", "time"},
                {"attributed", "time"}, {"attribution"}, {"like", "timestamp"}, {"reply", "timestamp"},
                {"revenue"}, {"gmv"}, {"refund"}, {"refunded"}, {"returned"},
@@ -107,6 +109,11 @@ def is_of_events(name: str) -> bool:
     if not (words & {"id", "no", "number", "key"} or plain.endswith("id")):
         return False
     return bool(words & _EVENTS) or plain in {one + "id" for one in _EVENTS}
+
+
+def is_of_happenings(name: str) -> bool:
+    """Whether it says in words what happened: view, cart, purchase."""
+    return joined(name) in _HAPPENINGS
 
 
 def is_written_afterwards(name: str) -> bool:

@@ -166,6 +166,11 @@ def _check_files(description: DataDescription, where: str) -> None:
     if strangers:
         raise DataError(f"{where}: companions names the file '{strangers[0]}', which is none of files. A companion "
                         "belongs to one of the files.")
+    if description.unjudged:
+        raise DataError(f"{where}: {description.unjudged[0]} is a run of TREC: the documents that a system ranked for "
+                        "each query. It says of none whether it is relevant. Add the judgements (qrels) of these "
+                        "queries as its companion: upload both files together, or give them to describe with "
+                        "--companion.")
     for name in description.file_names:
         parts = name.replace("\\", "/").split("/")
         if not name.strip() or name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:

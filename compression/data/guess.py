@@ -12,13 +12,14 @@ from pathlib import Path
 import polars as pl
 
 from compression.data.formats import recognise
-from compression.data.known_tables import names_of
+from compression.data.known_tables import names_of, no_log
 from compression.data.packed import unpacked
 from compression.data.roles import described_frame
 from compression.data.text_file import (
     MAX_COLUMNS,
     check_different,
     check_magic,
+    delimiter_name,
     has_whole_quotes,
     read_first_line,
     split_line,
@@ -31,6 +32,7 @@ from compression.spec.errors import DataError
 SAMPLE_BYTES = 2 << 20
 SAMPLE_ROWS = 10_000
 MAX_CELL = 131_072  # characters; a longer cell is a quote that was never closed more often than a value
+FEWEST_ROWS = 3  # by which an index is told
 DELIMITERS = (",", "\t", ";", "|", "::")
 
 
@@ -106,6 +108,7 @@ def has_header(rows: list[list[str]]) -> bool:
     """Whether the first of the rows names the columns: cells of which none is a number, unlike those below.
 
     A name above numbers tells a header even where other names are blank, as pandas writes its index, or stand twice.
+    Above words, names differ, and a blank one stands first, above an index, or above nothing.
     """
     first, below = rows[0], rows[1:]
     if any(_is_number(cell) for cell in first):
@@ -114,8 +117,11 @@ def has_header(rows: list[list[str]]) -> bool:
     if any(name.strip() and any(column) and all(_is_number(cell) or not cell for cell in column)
            for name, column in zip(first, columns, strict=False)):
         return True
-    repeated = sum(cell in column for cell, column in zip(first, columns, strict=False))
-    return repeated == 0 and len(set(first)) == len(first) and all(cell.strip() for cell in first)
+    names = [name for name in first if name.strip()]
+    unnamed = [place for place, name in enumerate(first[:len(columns)]) if not name.strip()]
+    return (len(set(names)) == len(names) > 0
+            and all(not any(columns[place]) or (place == 0 and _is_index(columns[place])) for place in unnamed)
+            and not any(name in column for name, column in zip(first, columns, strict=False) if name.strip()))
 
 
 def _text_head(path: Path) -> tuple[pl.DataFrame, str, bool]:
@@ -135,7 +141,12 @@ def _text_head(path: Path) -> tuple[pl.DataFrame, str, bool]:
     if any(len(cell) > MAX_CELL for row in rows for cell in row):
         raise DataError(f"{path.name} can't be read as a table: a cell is longer than {MAX_CELL:,} characters. Check "
                         "that quotes are closed, or write a description of the file beside it.")
+    if said := no_log(rows, delimiter, path.name):
+        raise DataError(f"{path.name} {said}")
     header = has_header(rows)
+    _check_width(path, rows, delimiter)
+    if header and len(rows) == 1:
+        raise DataError(f"{path.name} has a header but no rows. Upload the file again or choose another.")
     if header:
         names, rows = [cell.strip() for cell in rows[0]], rows[1:]
         check_different(path, names)
@@ -148,12 +159,29 @@ def _text_head(path: Path) -> tuple[pl.DataFrame, str, bool]:
     return frame, delimiter, header
 
 
+def _check_width(path: Path, rows: list[list[str]], delimiter: str) -> None:
+    """Raise DataError where the rows agree on a number of cells that is not the first line's."""
+    counts = Counter(len(row) for row in rows[1:])
+    usual, count = max(counts.items(), key=lambda found: found[1], default=(len(rows[0]), 0))
+    if usual == len(rows[0]) or 2 * count <= len(rows) - 1:
+        return
+    raise DataError(f"{path.name}: the first line has {len(rows[0]):,} cell{'s'[:len(rows[0]) != 1]}, but the lines "
+                    f"below have {usual:,} (delimiter: {delimiter_name(delimiter)}). Every line needs the same number "
+                    "of cells: name every column in the first line, row names such as those of R too; remove "
+                    "delimiters at the ends of lines; remove lines above the names.")
+
+
 def _parquet_head(path: Path) -> pl.DataFrame:
     try:
         return pl.scan_parquet(path, glob=False).head(SAMPLE_ROWS).collect()
     except (Exception, pl.exceptions.PanicException):
         raise DataError(f"{path.name} starts like a Parquet file but can't be read: it is cut or damaged. "
                         "Copy or write it again.") from None
+
+
+def _is_index(column: tuple[str, ...]) -> bool:
+    """Whether each of several rows has a value of its own."""
+    return all(column) and len(set(column)) == len(column) >= FEWEST_ROWS
 
 
 def _is_number(cell: str) -> bool:

@@ -11,7 +11,7 @@ from compression.data.cells import with_point
 from compression.data.columns import numbers
 from compression.data.description import check_description, file_path, folder_of, load_description
 from compression.data.formats import FORMATS
-from compression.data.formats.query_sizes import COLUMN, with_groups
+from compression.data.formats.companions import with_companion, without_companion
 from compression.data.guess import guess_description
 from compression.data.labels import label_of, weight_of
 from compression.data.made import with_made, without_made
@@ -78,14 +78,14 @@ def read_table(path: Path, description: DataDescription) -> pl.DataFrame:
         with unpacked(path) as plain:
             return _read(plain, description)
     except DataError as error:
-        found = None if "format" in description.model_fields_set else _format_of(path)
+        found = None if "format" in description.model_fields_set else format_of(path)
         if found in (None, "csv"):
             raise
         raise DataError(f"{error} The description names no format, so CSV was assumed, and by its content the file is "
                         f"{found}: add the line 'format: {found}'.") from None
 
 
-def _format_of(path: Path) -> str | None:
+def format_of(path: Path) -> str | None:
     """What the first rows say; None where they say nothing."""
     try:
         return guess_description(path, "").format
@@ -108,10 +108,8 @@ def _read_whole(folder: Path, file: str, description: DataDescription) -> pl.Dat
     companion = description.companions.get(file)
     if companion is None:
         return read_table(file_path(folder, file), description)
-    plain = [column for column in description.columns if column.name != COLUMN]
-    frame = read_table(file_path(folder, file), description.model_copy(update={"columns": tuple(plain)}))
-    frame = with_groups(frame, file_path(folder, companion))
-    return frame.select(column.name for column in description.columns)
+    frame = read_table(file_path(folder, file), without_companion(description))
+    return with_companion(frame, file_path(folder, companion), description)
 
 
 def _check_classes(label: np.ndarray, split: str, frame: pl.DataFrame, description: DataDescription) -> None:
@@ -156,8 +154,7 @@ def _read_text(path: Path, description: DataDescription) -> pl.DataFrame:
         raise DataError(f"{path.name} has {shape.lines:,} lines, but {frame.height:,} rows could be read. A quote may "
                         "be open: write the file again with quotes around cells that hold the delimiter.")
     frame = frame[1:] if description.header else frame
-    commas = [column.name for column in description.columns if column.decimal == ","]
-    return frame.with_columns(_with_points(frame[name]) for name in commas)
+    return frame.with_columns(_with_points(frame[name]) for name in description.comma_columns)
 
 
 def _with_points(raw: pl.Series) -> pl.Series:

@@ -13,13 +13,16 @@ from compression.data.description import load_description
 from compression.data.ingest import read_splits
 from compression.spec.errors import DataError
 
+DECIMAL = r"^\s*[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+
 
 def export_split_csv(folder: Path, split: str, path: Path) -> Path:
     """Write the described columns of a split's raw rows as CSV with a header, and give its path.
 
     Text that starts like a formula (=, +, -, @, tab, line break) gets a leading apostrophe; numbers stay as they are.
-    Lists of a Parquet file are joined with the column's separator; a list that wouldn't be cut into the same values
-    there (a value holds the separator) is written as a JSON list, which is read back as one. Raises DataError.
+    Where the files have decimal commas, so has the CSV: it is read by the same description. Lists of a Parquet file
+    are joined with the column's separator; a list that wouldn't be cut into the same values there (a value holds the
+    separator) is written as a JSON list, which is read back as one. Raises DataError.
     """
     description = load_description(folder)
     splits = read_splits(folder, description)
@@ -28,6 +31,7 @@ def export_split_csv(folder: Path, split: str, path: Path) -> Path:
     columns = {column.name: column for column in description.columns}
     frame = splits[split]
     cells = [_text(frame[name], columns[name].separator) for name in frame.columns]
+    cells = [_with_commas(text) if text.name in description.comma_columns else text for text in cells]
     header = [_defused(pl.Series([name]))[0] for name in frame.columns]
     pl.DataFrame(cells).rename(dict(zip(frame.columns, header, strict=True))).write_csv(path)
     return Path(path)
@@ -39,6 +43,12 @@ def _text(raw: pl.Series, separator: str) -> pl.Series:
     elif raw.dtype.is_nested() or raw.dtype in (pl.Binary, pl.Object):
         return pl.Series(raw.name, [None] * len(raw), dtype=pl.String)  # has no place in a CSV
     return raw if raw.dtype.is_numeric() else _defused(as_text(raw))
+
+
+def _with_commas(text: pl.Series) -> pl.Series:
+    """Numbers as the files write them, 3,45 for 3.45."""
+    return text.to_frame().select(pl.when(pl.first().str.contains(DECIMAL)).then(
+        pl.first().str.replace(".", ",", literal=True)).otherwise(pl.first())).to_series()
 
 
 def _joined(lists: pl.Series, separator: str) -> pl.Series:

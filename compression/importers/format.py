@@ -37,6 +37,12 @@ class Upload:
         return self.files[self.name]
 
     @property
+    def called(self) -> str:
+        """What messages call it: a graph that was made of another file, such as model.pt2.onnx, by that file's name."""
+        stem = self.name.rpartition(".")[0]
+        return stem if formats_of(stem) else self.name
+
+    @property
     def beside(self) -> dict[str, Path]:
         return {name: path for name, path in self.files.items() if name != self.name}
 

@@ -10,8 +10,9 @@ from compression.data.scores import log_loss
 
 
 def loss_of(model: nn.Module, rows: DeviceRows) -> float:
-    """Mean log loss over the rows."""
-    return log_loss(score_rows(model, rows), rows.label.cpu().numpy())
+    """Mean log loss over the rows, by their weights."""
+    weight = None if rows.weight is None else rows.weight.cpu().numpy()
+    return log_loss(score_rows(model, rows), rows.label.cpu().numpy(), weight)
 
 
 def permutation_importance(model: nn.Module, rows: DeviceRows, name: str, *, generator: torch.Generator,
@@ -24,5 +25,5 @@ def permutation_importance(model: nn.Module, rows: DeviceRows, name: str, *, gen
     for _ in range(n_repeats):
         order = torch.randperm(len(rows), generator=generator).to(rows.label.device)
         shuffled = rows.inputs | {name: rows.inputs[name].index_select(0, order)}
-        total += loss_of(model, DeviceRows(shuffled, rows.label))
+        total += loss_of(model, DeviceRows(shuffled, rows.label, rows.weight))
     return total / n_repeats - loss_of(model, rows)

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from compression.data.batches import DeviceRows
 from compression.models.watch import evaluating, hooked
 
+Weighted = tuple[dict[str, Tensor], Tensor, Tensor | None]  # batch, label, and how much each row counts
 GRADIENT_BYTES = 512 << 20  # of activations that a batch may keep until its gradient is known
 KEPT_STATES = 20  # vectors of a place that a block keeps: projections, norms, sums, and a network four times as wide
 
 
 def gradient_scores(model: nn.Module, weights: dict[str, Tensor], rows: DeviceRows, *, criterion: str,
-                    loss: Callable[[Tensor, Tensor], Tensor], batch_size: int, n_batches: int,
+                    loss: Callable[..., Tensor], batch_size: int, n_batches: int,
                     generator: torch.Generator) -> dict[str, Tensor]:
     """Score of every weight over batches drawn from `rows`; nothing is written into the model.
 
@@ -32,8 +33,9 @@ def gradient_scores(model: nn.Module, weights: dict[str, Tensor], rows: DeviceRo
         weight.requires_grad_(True)
     try:
         with evaluating(model):
-            for batch, label in _drawn(rows, batch_size, n_batches, generator):
-                found = torch.autograd.grad(loss(model(batch), label), list(weights.values()), allow_unused=True)
+            for batch, label, counts in _drawn(rows, batch_size, n_batches, generator):
+                mean = loss(model(batch), label, counts)
+                found = torch.autograd.grad(mean, list(weights.values()), allow_unused=True)
                 for (path, weight), gradient in zip(weights.items(), found, strict=True):
                     if gradient is not None:
                         term = gradient * weight.detach()
@@ -45,7 +47,7 @@ def gradient_scores(model: nn.Module, weights: dict[str, Tensor], rows: DeviceRo
 
 
 def head_scores(model: nn.Module, attentions: dict[str, nn.Module], rows: DeviceRows, *,
-                loss: Callable[[Tensor, Tensor], Tensor], batch_size: int, n_batches: int,
+                loss: Callable[..., Tensor], batch_size: int, n_batches: int,
                 generator: torch.Generator) -> dict[str, Tensor]:
     """Path of each attention → (H,): mean over drawn rows of |change of the row's loss with a gate on the head|.
 
@@ -68,8 +70,8 @@ def head_scores(model: nn.Module, attentions: dict[str, nn.Module], rows: Device
         try:
             for weight in needed:  # the gates alone are asked: no gradient of a weight is computed or kept for
                 weight.requires_grad_(False)
-            for batch, label in _by_length(rows, attentions, batch_size * n_batches, generator):
-                mean = loss(model(batch), label)
+            for batch, label, counts in _by_length(rows, attentions, batch_size * n_batches, generator):
+                mean = loss(model(batch), label, counts)
                 found = torch.autograd.grad(mean * len(label), list(gates.values()))  # of each row's own loss
                 for path, gradient in zip(gates, found, strict=True):
                     total[path] += gradient.abs().sum(0).cpu()
@@ -81,7 +83,7 @@ def head_scores(model: nn.Module, attentions: dict[str, nn.Module], rows: Device
 
 
 def _by_length(rows: DeviceRows, attentions: dict[str, nn.Module], n_rows: int, generator: torch.Generator
-               ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+               ) -> Iterator[Weighted]:
     """At most `n_rows` rows, none twice, in batches whose activations fit into GRADIENT_BYTES; long lists together."""
     index = torch.randperm(len(rows), generator=generator)[:n_rows].to(rows.label.device)
     lists = [values for values in rows.inputs.values() if values.ndim == 2]
@@ -94,12 +96,13 @@ def _by_length(rows: DeviceRows, attentions: dict[str, nn.Module], n_rows: int, 
     # what a layer keeps of a row for its gradient: a dozen states of each place, some wider, and its attention weights
     row_bytes = 4 * len(attentions) * max(1, len(lists)) * (KEPT_STATES * places * width + 3 * heads * places * places)
     for part in index.split(max(1, GRADIENT_BYTES // row_bytes)):
-        yield rows.take(part)
+        yield *rows.take(part), rows.weight_of(part)
 
 
 def _drawn(rows: DeviceRows, batch_size: int, n_batches: int, generator: torch.Generator
-           ) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """Batches of rows drawn with putting back, and their labels."""
+           ) -> Iterator[Weighted]:
+    """Batches of rows drawn with putting back, their labels and weights."""
     for _ in range(n_batches):
         index = torch.randint(len(rows), (min(batch_size, len(rows)),), generator=generator)
-        yield rows.take(index.to(rows.label.device))
+        index = index.to(rows.label.device)
+        yield *rows.take(index), rows.weight_of(index)

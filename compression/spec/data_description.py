@@ -88,7 +88,7 @@ class DataDescription(Record):
     name: str
     files: dict[Literal["all", "train", "valid", "test"], str]  # path relative to the description
     format: Literal["csv", "tsv", "parquet", "jsonl", "libsvm", "lists", "candidates", "libffm", "trec",
-                    "impressions"] = "csv"
+                    "trec-run", "impressions"] = "csv"
     encoding: Encoding | None = None  # of text; without one, UTF-8
     delimiter: str | None = Field(None, min_length=1, max_length=2)  # two characters as in user::item
     header: bool = True
@@ -97,7 +97,7 @@ class DataDescription(Record):
     split: Split = Split()
     task: TaskKey = DEFAULT_TASK
     min_count: int = Field(1, ge=1, le=1000)  # rarer categories become "unknown" in vocabularies built from the data
-    companions: dict[str, str] = Field(default_factory=dict)  # file → the file with the sizes of its queries
+    companions: dict[str, str] = Field(default_factory=dict)  # file → the one beside it: sizes of queries, judgements
     history: History | None = None
     negatives: Negatives | None = None
     terms: str = ""  # licence or terms shown beside the data
@@ -136,6 +136,21 @@ class DataDescription(Record):
         """Columns that no file holds: they are made when the files are read."""
         history = (self.history.column,) if self.history else ()
         return (*history, self.label.column) if self.negatives else history
+
+    @property
+    def unjudged(self) -> tuple[str, ...]:
+        """Files that say of no row whether it is positive, and lack the companion that does."""
+        return tuple(file for file in self.files.values() if self.is_run and file not in self.companions)
+
+    @property
+    def comma_columns(self) -> tuple[str, ...]:
+        """Columns of numbers that the files write with a decimal comma."""
+        return tuple(one.name for one in self.columns if one.decimal == ",") if self.is_text_table else ()
+
+    @property
+    def is_run(self) -> bool:
+        """Whether rows are what a system found, of which judgements beside them say what is relevant."""
+        return self.format == "trec-run"
 
     @property
     def is_test_only(self) -> bool:

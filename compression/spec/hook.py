@@ -17,8 +17,12 @@ class Hook:
     def on_start(self, model: nn.Module, total_steps: int) -> None:
         """Before the optimisers are made; the model is on its device. Also called when a killed job resumes."""
 
-    def loss(self, batch: dict[str, Tensor], logits: Tensor, label: Tensor, loss: Tensor) -> Tensor:
-        """The loss to minimise, from the loss so far: a scalar; logits and label (B,)."""
+    def loss(self, batch: dict[str, Tensor], logits: Tensor, label: Tensor, loss: Tensor,
+             weight: Tensor | None = None) -> Tensor:
+        """The loss to minimise, from the loss so far: a scalar; logits and label (B,).
+
+        `weight` (B,) says how much each row counts, 1 in the mean over the split; None where all count alike.
+        """
         return loss
 
     def after_step(self, model: nn.Module, step: int, total_steps: int) -> None:

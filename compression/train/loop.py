@@ -143,10 +143,11 @@ class Session:
         batch, label = self.rows.take(index)
         with _autocast(self.device, self.params.precision):
             logits = self.model(batch)
-        loss = self.loss(logits, label, self.rows.weight_of(index))
+        weight = self.rows.weight_of(index)
+        loss = self.loss(logits, label, weight)
         self.loss_sum += loss.detach()
         for hook in self.hooks:
-            loss = hook.loss(batch, logits, label, loss)
+            loss = hook.loss(batch, logits, label, loss, weight)
         loss.backward()
         place, params = self.position, self.params
         self.optimisers.step(rate_factor(params.schedule, (place.epoch - 1) * self.steps + place.step,

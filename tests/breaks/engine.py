@@ -48,8 +48,8 @@ ENGINE = (
     Break(
         "run-timer", "Layers that got slower are not put back in a run.",
         "compression/running/run.py",
-        "time_layers=time_layers)\n    report(",
-        "time_layers=None)\n    report(",
+        "time_layers=time_layers, events=events)\n    report(",
+        "time_layers=None, events=events)\n    report(",
         ("tests/running/test_run_wiring.py::test_a_step_is_lent_all_that_the_run_knows",)),
     Break(
         "run-target", "Methods are not told the target of the run.",

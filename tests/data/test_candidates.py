@@ -13,6 +13,7 @@ from compression.data.description import dump_description, make_description
 from compression.data.encode import load_dataset
 from compression.data.guess import guess_description
 from compression.data.ingest import read_splits
+from compression.data.propose import with_companions
 from compression.data.split import split_rows
 from compression.data.summary import summarise
 from compression.spec.errors import DataError
@@ -20,7 +21,7 @@ from compression.spec.signature import Input, Signature
 from storage.access import LOCAL_ACCESS
 from storage.store import open_store
 from tests.data.write import COLUMNS, write_data
-from ui.datasets.preview import described, guess_files, with_companions
+from ui.datasets.preview import described, guess_files, sizes_beside
 from ui.server.uploads import Upload
 
 SHARED = Path(__file__).parents[2] / "../shared/data"
@@ -98,7 +99,7 @@ def test_sizes_of_queries_beside_the_rows_become_groups(tmp_path):
         (tmp_path / f"rank.{part}.query").write_text("".join(f"{size}\n" for size in sizes))
     found = guess_description(tmp_path / "rank.train", "mine").model_copy(
         update={"files": {"train": "rank.train", "test": "rank.test"}})
-    found = with_companions(found, [path.name for path in tmp_path.iterdir()])
+    found = with_companions(found, sizes_beside(found, [path.name for path in tmp_path.iterdir()]))
     assert found.companions == {"rank.train": "rank.train.query", "rank.test": "rank.test.query"}
     dataset = load_dataset(saved(tmp_path, found))
     assert np.unique(dataset.splits["test"].user, return_counts=True)[1].tolist() == [20, 40]
@@ -165,6 +166,7 @@ def test_the_ranking_data_of_lightgbm_is_read_with_its_queries(tmp_path):
             pytest.skip("shared/data/ltr_lightgbm is not beside the project")
         shutil.copyfile(SHARED / "ltr_lightgbm" / name, tmp_path / name)
     found = guess_description(tmp_path / "rank.train", "ltr")
-    found = with_companions(found.model_copy(update={"files": guess_files(list(names))}), list(names))
+    found = found.model_copy(update={"files": guess_files(list(names))})
+    found = with_companions(found, sizes_beside(found, list(names)))
     splits = read_splits(tmp_path, found)
     assert splits["test"].height == 768 and splits["test"]["group"].n_unique() == 50

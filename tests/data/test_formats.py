@@ -16,6 +16,7 @@ from compression.data.encode import load_dataset
 from compression.data.guess import guess_description
 from compression.data.ingest import read_splits, read_table
 from compression.data.packed import MAX_TIMES
+from compression.data.propose import notes_on
 from compression.spec.errors import DataError
 from tests.data.write import click_rows, write_data
 
@@ -119,6 +120,7 @@ def test_lists_of_users_and_items_get_items_not_chosen_as_negatives(tmp_path):
     text = "\n".join(" ".join(map(str, (user, *items))) for user, items in lists.items())
     found = guessed(tmp_path, "train.txt", text)
     assert found.format == "lists" and found.split.kind == "user_time"
+    assert any("1 negative is drawn beside each" in note for note in notes_on(found))
     frame = read_table(tmp_path / "train.txt", found)
     assert frame.height == 2 * sum(map(len, lists.values())) and frame["label"].mean() == 0.5
     for label, user, item, _ in frame.iter_rows():

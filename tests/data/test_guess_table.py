@@ -161,6 +161,35 @@ def test_a_column_without_a_name_leaves_the_header_a_header(head, lines, tmp_pat
     assert table.height == ROWS and table["price"].to_list()[:3] == ["0.0", "0.25", "0.5"]
 
 
+@pytest.mark.parametrize(("head", "cells", "found"), [
+    (",user,item,clicked", [f"r{k},u{k % 9},i{k % 4},{'yes' if k % 2 else 'no'}" for k in range(60)], True),
+    ("user,clicked,", [f"u{k % 9},{'yes' if k % 2 else 'no'}," for k in range(60)], True),
+    ("u77,,maybe", [f"u{k % 9},r{k},{'yes' if k % 2 else 'no'}" for k in range(60)], False),
+    (",u1,no", [f"{'a' if k % 3 else ''},u{k % 9},{'yes' if k % 2 else 'no'}" for k in range(60)], False)])
+def test_above_words_a_blank_name_stands_above_an_index_or_above_nothing(head, cells, found, tmp_path):
+    (tmp_path / "rows.csv").write_text("\n".join([head, *cells]) + "\n")
+    description = guess_description(tmp_path / "rows.csv", "mine")
+    assert description.header == found
+    assert not found or "user" in roles(description)
+
+
+@pytest.mark.parametrize(("lines", "first", "below"), [
+    (["click,user,item,price", *(f"{k},{row}" for k, row in enumerate(ROW))], 4, 5),  # as write.table of R
+    (["click,user,item,price", *(f"{row}," for row in ROW)], 4, 5),
+    (["click,user,item,price,", *ROW], 5, 4), (["clicks of May", "click,user,item,price", *ROW], 1, 4)])
+def test_a_first_line_of_another_width_than_the_rows_is_told(lines, first, below, tmp_path):
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match=f"the first line has {first} cells?, but the lines below have {below} "):
+        guess_description(tmp_path / "rows.csv", "mine")
+
+
+def test_names_without_rows_are_no_table(tmp_path):
+    for head in ("click,user,item\n", "click,user,item", ",click,user\n"):
+        (tmp_path / "rows.csv").write_text(head)
+        with pytest.raises(DataError, match=r"rows\.csv has a header but no rows"):
+            guess_description(tmp_path / "rows.csv", "mine")
+
+
 def test_a_name_that_stands_twice_is_told(tmp_path):
     (tmp_path / "rows.csv").write_text("\n".join(["click,user,item,item", *ROW]) + "\n")
     with pytest.raises(DataError, match="several columns named 'item'"):

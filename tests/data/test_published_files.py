@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from compression.data.formats import lines
 from compression.data.guess import guess_description
 from compression.data.ingest import read_splits, read_table
+from compression.data.propose import notes_on, with_negatives
 from compression.spec.data_description import Negatives
 from compression.spec.errors import DataError
 
@@ -41,10 +43,21 @@ def test_judgements_become_rows_and_those_without_a_negative_get_some(tmp_path):
                                                                      for one in splits.values()) == 90
 
 
-def test_a_run_of_trec_is_named_and_what_it_lacks(tmp_path):
-    (tmp_path / "a.run").write_text("".join(f"q{k % 9} Q0 d{k} {k} {9 - k / 10} bm25\n" for k in range(90)))
-    with pytest.raises(DataError, match=r"is a TREC run: .* no label to learn from"):
-        guess_description(tmp_path / "a.run", "d")
+@pytest.mark.parametrize("form", ["libffm", "libsvm", "trec", "impressions"])
+def test_a_file_that_is_read_in_pieces_is_read_whole_and_its_rows_are_counted_on(form, tmp_path, monkeypatch):
+    draw = {"libffm": lambda k: f"{k % 2} 0:{k}:1 1:7:0.5", "libsvm": lambda k: f"{k % 2} 1:{k} 2:1 # a comment",
+            "trec": lambda k: f"q{k} 0 d{k} {k % 2}",
+            "impressions": lambda k: MIND.format(k, k % 9, 9, 1, "AM", k % 2, 1 - k % 2).rstrip("\n")}[form]
+    path = tmp_path / "rows.txt"
+    path.write_bytes("\r\n".join(["\ufeff" + draw(0), "", *(draw(k) for k in range(1, 99))]).encode())
+    found = guess_description(path, "d")
+    whole = read_table(path, found)
+    assert found.format == form and whole.height == 99 * (1 + (form == "impressions"))
+    monkeypatch.setattr(lines, "PIECE", 300)
+    assert read_table(path, found).equals(whole)
+    path.write_text("\n".join([*(draw(k) for k in range(80)), "banana"]))
+    with pytest.raises(DataError, match="row 81 "):
+        read_table(path, found)
 
 
 MIND = "{}\tU{}\t11/{}/2019 {}:05:58 {}\tN1 N2\tN3-{} N-4-{}\n"
@@ -101,7 +114,11 @@ def test_what_would_have_to_be_evaluated_is_no_dictionary(line, tmp_path):
 
 def test_one_object_that_holds_the_rows_is_told_apart(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"info": {}, "reviews": ROWS}))
-    with pytest.raises(DataError, match="is one JSON object, and the rows lie in its key 'reviews'"):
+    with pytest.raises(DataError, match=r"is one JSON object, and the rows lie in its key 'reviews'\. Write that list"):
+        guess_description(tmp_path / "a.json", "d")
+    playlists = [{"pid": k, "tracks": [{"uri": f"t{k}"}]} for k in range(9)]
+    (tmp_path / "a.json").write_text(json.dumps({"info": {}, "playlists": playlists}))
+    with pytest.raises(DataError, match="holds objects of its own in 'tracks': write a table"):
         guess_description(tmp_path / "a.json", "d")
 
 
@@ -119,3 +136,35 @@ def test_what_a_task_decides_is_left_to_it(tmp_path):
     found = guess_description(tmp_path / "a.csv", "d")
     assert found.split.kind == "time" and "kind" not in found.split.model_fields_set
     assert found.label.at_least == 1 and "at_least" not in found.label.model_fields_set
+
+
+NEWS = "N{}\tsports\tnfl\tA title {}, \"quoted\tAn abstract\thttps://x/{}\t[]\t[]\n"
+
+
+@pytest.mark.parametrize(("file", "line", "said"), [
+    ("news.tsv", NEWS, "holds the news of MIND: .* Upload behaviors.tsv"),
+    ("triples.train.small.tsv", "query {}\tgood passage {}\tbad passage {}\n", "holds triples, .* Write two rows"),
+    ("collection.tsv", "{}\tsome passage {} of {}\n", r"holds texts by number, .* Upload judgements \(qrels\)")])
+def test_published_texts_are_named_and_what_would_help(file, line, said, tmp_path):
+    (tmp_path / file).write_text("".join(line.format(k, k % 7, k) for k in range(60)))
+    with pytest.raises(DataError, match=said):
+        guess_description(tmp_path / file, "d")
+
+
+def test_three_columns_of_texts_are_no_triples_unless_the_file_is_called_so(tmp_path):
+    (tmp_path / "shops.tsv").write_text("name\ttown\tline\n" + "".join(
+        f"shop {k % 9}\tNew York {k % 5}\tall kinds {k % 4}\n" for k in range(60)))
+    assert len(guess_description(tmp_path / "shops.tsv", "d").columns) == 3
+
+
+def test_taobaos_clicks_get_names_so_that_negatives_can_be_drawn(tmp_path):
+    (tmp_path / "UserBehavior.csv").write_text("".join(
+        f"{k % 9},{k % 40},{k % 7},{('pv', 'buy', 'cart', 'fav')[k % 4]},{1511544070 + k}\n" for k in range(200)))
+    found = guess_description(tmp_path / "UserBehavior.csv", "d")
+    assert roles(found) == {"user": "user", "item": "item", "category": "category", "behavior": "category",
+                            "timestamp": "time"}
+    assert any("'behavior' seems to say what happened" in note for note in notes_on(found))
+    found = with_negatives(found, per_positive=1, by="uniform")
+    assert not any("seems to say" in note for note in notes_on(found))
+    splits = read_splits(tmp_path, found)
+    assert sum(part.height for part in splits.values()) == 400

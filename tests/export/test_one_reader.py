@@ -229,6 +229,9 @@ TEXT_CASES = {
     "decimal commas": lambda folder: with_decimal_commas(write(
         folder, *(csv_text(table(PLAIN | {"age": ["1,5", "-2", "", "1.234,25", "3,"]}), ";") for _ in range(2)), ROLES,
         delimiter=";")),
+    "quoted decimal commas": lambda folder: with_decimal_commas(write(
+        folder, *(csv_text(table(PLAIN | {"age": ['"1,5"', '"-2,25"', "", '"1.234,25"', '"0,125"', "-7"]}))
+                  for _ in range(2)), ROLES)),
 }
 
 

@@ -99,6 +99,24 @@ def test_loops_of_older_opsets_are_read_and_compared_with_the_runtime(opset, tmp
         torch.testing.assert_close(ours, model(IDS), atol=1e-6, rtol=1e-6)
 
 
+@pytest.mark.slow
+def test_a_bag_whose_batch_is_second_is_compared_as_it_came(tmp_path):
+    torch.manual_seed(0)
+    model = Bag("mean")
+    path = export(model, {"genres": IDS}, tmp_path / "up" / "m.onnx", dynamo=False, opset=13)
+    graph = onnx.load(path)
+    batch, length = graph.graph.input[0].type.tensor_type.shape.dim
+    graph.graph.input[0].type.tensor_type.shape.CopyFrom(onnx.TensorShapeProto(dim=[length, batch]))
+    for node in graph.graph.node:
+        node.input[:] = ["by_row" if name == "genres" else name for name in node.input]
+    graph.graph.node.insert(0, onnx.helper.make_node("Transpose", ["genres"], ["by_row"]))
+    onnx.save(graph, path)
+    assert read_upload(files_of(path), tmp_path / "imported", binding=LISTS).notes == ()
+    with torch.no_grad():
+        ours = torch.sigmoid(load_model(tmp_path / "imported").module({"genres": IDS}))
+        torch.testing.assert_close(ours, model(IDS), atol=1e-6, rtol=1e-6)
+
+
 def squeezed(width: int) -> nn.Module:
     class Squeezed(Bag):
         """squeeze(-1) behind a bag: the TorchScript exporter doesn't know the length, and writes an If."""

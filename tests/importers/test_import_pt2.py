@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from compression.importers.pt2.file import read_pt2
-from compression.importers.reader import read_upload
+from compression.importers.reader import look_at, read_upload
 from compression.models.files import load_model
 from compression.models.structure import leaves
 from compression.spec.errors import ModelError
@@ -95,6 +95,39 @@ def test_a_fixed_batch_becomes_free(tmp_path):
     rows = {"user": torch.arange(30), "item": torch.arange(30)}
     with torch.no_grad():
         assert torch.allclose(load_model(tmp_path / "imported").module(rows), model(*rows.values()), atol=1e-5)
+
+
+class Heads(TwoTowers):
+    """Two scores under names of their own, one of which the graph has for a value already."""
+
+    def forward(self, user, item):
+        found = super().forward(user, item)
+        return {"ctr": found, "cvr": torch.sigmoid(2 * found)}
+
+
+def test_scores_of_a_dictionary_are_shown_under_its_keys(tmp_path):
+    path = export(Heads(), ONE_ID_EACH, tmp_path / "m.pt2")
+    look = look_at({"m.pt2": path}, tmp_path / "look")
+    assert look.scores == ("ctr", "cvr")
+    read_upload({"m.pt2": path}, tmp_path / "imported", binding={"output": "cvr"})
+    model, rows = Heads(), {"user": torch.arange(30), "item": torch.arange(30)}
+    model.load_state_dict(torch.export.load(path).state_dict)
+    with torch.no_grad():
+        found = torch.sigmoid(load_model(tmp_path / "imported").module(rows))
+        torch.testing.assert_close(found, model(*rows.values())["cvr"], atol=1e-5, rtol=0)
+
+
+class Frames(nn.Module):
+    """Reads three axes, of which no dataset has columns."""
+
+    def forward(self, frames):
+        return frames.mean((1, 2))
+
+
+def test_what_is_wrong_is_said_of_the_file_that_was_uploaded(tmp_path):
+    path = export(Frames(), {"frames": torch.randn(5, 3, 4)}, tmp_path / "mine.pt2")
+    with pytest.raises(ModelError, match=r"Input 'frames' of mine\.pt2 has 3 axes"):
+        read_upload({"mine.pt2": path}, tmp_path / "imported")
 
 
 class Keyed(nn.ModuleDict):

@@ -164,6 +164,45 @@ def test_a_fixed_batch_that_the_graph_mixes_is_refused(tmp_path):
         imported(path)
 
 
+SECOND = [node("Gather", ["rows", "first"], ["user"], axis=1), node("Gather", ["rows", "second"], ["item"], axis=1),
+          *TOWER]
+TURNED = [node("Transpose", ["ids"], ["rows"], perm=[1, 0]), *SECOND]
+AS_IT_IS = [node("Gather", ["ids", "first"], ["user"], axis=0), node("Gather", ["ids", "second"], ["item"], axis=0),
+            *TOWER]
+
+
+@pytest.mark.parametrize("nodes", [TURNED, AS_IT_IS])
+def test_an_input_whose_batch_is_second_is_turned(nodes, tmp_path):
+    tensors = [*weights(), stored("first", 0), stored("second", 1)]
+    path = save(tmp_path, nodes, [value("ids", (2, "b"))], tensors=tensors)
+    look = look_at({"m.onnx": path}, tmp_path / "out")
+    assert look.inputs[0].width == 2
+    _, loaded = imported(path, inputs={"ids": {"columns": ["user", "item"], "ids": "as-is"}})
+    rows = np.stack(list(rows_of().values()), 1)
+    expected = scores_of_file(path, {"ids": rows.T.copy()})[:, 0]
+    np.testing.assert_allclose(scores_of(loaded, {"ids": rows}), expected, atol=1e-5)
+    assert np.ptp(expected) > 0.01
+
+
+def test_a_list_whose_batch_is_second_is_turned_where_nothing_in_the_graph_does_it(tmp_path):
+    nodes = [node("Gather", ["V", "past"], ["each"]), node("ReduceMean", ["each"], ["ue"], axes=[0], keepdims=0),
+             *TOWER[1:]]
+    path = save(tmp_path, nodes, [value("past", ("l", "b")), value("item")])
+    _, loaded = imported(path, inputs={"past": {"column": "history", "kind": "multi", "ids": "as-is"},
+                                       "item": {"column": "item", "ids": "as-is"}})
+    rows = {"past": np.random.default_rng(2).integers(0, ITEMS, (12, 5)), "item": rows_of()["item"]}
+    session = onnxruntime.InferenceSession(str(path))
+    expected = session.run(None, rows | {"past": rows["past"].T.copy()})[0][:, 0]
+    np.testing.assert_allclose(scores_of(loaded, rows), expected, atol=1e-5)
+
+
+def test_a_batch_that_may_be_second_is_told_so(tmp_path):
+    tensors = [*weights(), stored("first", 0), stored("second", 1)]
+    path = save(tmp_path, TURNED, [value("ids", (2, "n"))], tensors=tensors)
+    with pytest.raises(ModelError, match=r"first axis of 2 and a free second one\. .* transpose it inside the model"):
+        look_at({"m.onnx": path}, tmp_path / "out")
+
+
 def test_an_input_without_a_shape_is_told_so(tmp_path):
     path = save(tmp_path, inputs=[value("user", None), value("item")])
     with pytest.raises(ModelError, match=r"'user' of m\.onnx declares no shape"):

@@ -41,8 +41,8 @@ def draw_upload(store: Store) -> None:
     files = uploader("Data files", kind="data", key=UPLOAD)
     if not files:
         st.caption("CSV, TSV, Parquet, JSON (lines or an array), libsvm, libFM or libffm (with .query sizes), TREC "
-                   "judgements, or lists of users and items; packed with gzip or zstd, or not. Files of MovieLens, "
-                   "Criteo, Avazu, Amazon, Steam, MIND, RecBole and NCF are "
+                   "judgements and runs, or lists of users and items; packed with gzip or zstd, or not. Files of "
+                   "MovieLens, Criteo, Avazu, Amazon, Steam, MIND, RecBole and NCF are "
                    "recognised. A data.yaml beside them is taken as the description.")
         return
     told = preview.collection_words(store, files)

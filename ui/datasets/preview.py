@@ -13,10 +13,11 @@ from compression.data.collections import recognise_collection
 from compression.data.columns import as_text
 from compression.data.description import load_description
 from compression.data.formats import FORMATS
-from compression.data.formats.query_sizes import COLUMN
-from compression.data.ingest import guess_description
+from compression.data.formats.companions import without_companion
+from compression.data.ingest import format_of, guess_description
 from compression.data.made import without_made
 from compression.data.packed import unpacked
+from compression.data.propose import with_companions
 from compression.data.text_form import plain_text
 from compression.spec.data_description import Column, DataDescription, Role, Split
 from compression.spec.errors import DataError
@@ -84,24 +85,35 @@ def described(store: Store, files: list[Upload], name: str, encoding: str | None
             if missing:
                 raise DataError(f"{written[0].name} names {', '.join(missing)}, which was not uploaded; add it.")
             return description
-        places = guess_files([one.name for one in tables])
+        judged = judgements_of_runs(folder, [one.name for one in tables])
+        places = guess_files([one.name for one in tables if one.name not in judged.values()])
         told = next((file for file in places.values() if file.lower().endswith(NEGATIVES)), "")
         guessed = guess_description(folder / (told or places.get("all") or places["train"]), name,
                                     encoding=encoding)
     if "all" not in places:
         guessed = guessed.model_copy(update={"files": places, "split": Split(kind="given")})
-    return with_companions(guessed, [one.name for one in files])
+    if guessed.is_run:
+        return with_companions(guessed, judged)
+    return with_companions(guessed, sizes_beside(guessed, [one.name for one in files]))
 
 
-def with_companions(description: DataDescription, names: list[str]) -> DataDescription:
-    """The description with the sizes of queries that lie beside its files; their groups stand for users."""
+def judgements_of_runs(folder: Path, names: list[str]) -> dict[str, str]:
+    """The judgements of each run of TREC among these files: the one file of them, or the one called like the run."""
+    formats = {name: format_of(folder / name) for name in names} if len(names) > 1 else {}
+    runs = [name for name, key in formats.items() if key == "trec-run"]
+    judged = [name for name, key in formats.items() if key == "trec"]
+    found = {run: judged if len(judged) == 1 else [name for name in judged if name.split(".")[0] == run.split(".")[0]]
+             for run in runs}
+    return {run: names[0] for run, names in found.items() if len(names) == 1}
+
+
+def sizes_beside(description: DataDescription, names: list[str]) -> dict[str, str]:
+    """The sizes of queries of each file of the description; none where some lack them, or a user is there already."""
     found = {file: name for file in description.files.values() for name in names
              if name.lower().endswith(COMPANIONS) and name.rsplit(".", 1)[0] in (file, file.rsplit(".", 1)[0])}
     if len(found) < len(description.files) or any(one.role is Role.USER for one in description.columns):
-        return description
-    split = Split(kind="user") if "all" in description.files else description.split
-    columns = (*description.columns[:1], Column(name=COLUMN, role=Role.USER), *description.columns[1:])
-    return description.model_copy(update={"companions": found, "columns": columns, "split": split})
+        return {}
+    return found
 
 
 def collection_words(store: Store, files: list[Upload]) -> str:
@@ -157,8 +169,7 @@ def _first_of(path: Path, description: DataDescription) -> pl.DataFrame:
     """The first rows of a file that is no table, as text."""
     description = without_made(description)
     if description.companions:
-        description = description.model_copy(update={"columns": tuple(
-            one for one in description.columns if one.name != COLUMN)})
+        description = without_companion(description)
     with plain_text(path, encoding=description.encoding, most=LOOKED_AT) as (plain, _):
         frame = FORMATS[description.format].read(_head(plain), description).head(ROWS)
     return frame.select(as_text(frame[column]).alias(column) for column in frame.columns)

@@ -30,10 +30,10 @@ from storage.trash import Trash
 
 Kind = Literal["model", "data"]
 PLAIN_TABLES = (".csv", ".tsv", ".txt", ".dat", ".data", ".rating", ".inter", ".train", ".test", ".libsvm",
-                ".libfm", ".ffm", ".svm", ".negative", ".qrels", ".json", ".jsonl", ".ndjson")
+                ".libfm", ".ffm", ".svm", ".negative", ".qrels", ".run", ".trec", ".json", ".jsonl", ".ndjson")
 TABLES = (*PLAIN_TABLES, ".parquet", *(f"{ending}{packed}" for ending in PLAIN_TABLES for packed in (".gz", ".zst")))
 COMPANIONS = (".query", ".group")  # sizes of queries beside a table
-COLLECTIONS = (".zip", ".xml", ".trec")  # of text: looked at, not yet read
+COLLECTIONS = (".zip", ".xml")  # of text: looked at, not yet read
 SUFFIXES: dict[Kind, tuple[str, ...]] = {
     "model": accepted_endings(),
     "data": (*TABLES, *COMPANIONS, *COLLECTIONS, ".yaml", ".yml"),

@@ -36,6 +36,8 @@ FORMATS: dict[str, Format] = {one.key: one for one in (
     Format("libsvm", "libsvm, libFM or svmlight", libsvm.looks_like, libsvm.describe, libsvm.read),
     Format("libffm", "libffm: field:index:value", libffm.looks_like, libffm.describe, libffm.read),
     Format("trec", "judgements of TREC: query, document, relevance", trec.looks_like, trec.describe, trec.read),
+    Format("trec-run", "a run of TREC: query, document, rank, score", trec.looks_like_run, trec.describe_run,
+           trec.read_run),
     Format("impressions", "impressions of MIND: a row for each item shown", impressions.looks_like,
            impressions.describe, impressions.read),
     Format("candidates", "pairs with their negatives, as NCF is evaluated", candidates.looks_like, candidates.describe,

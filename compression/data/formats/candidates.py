@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from compression.data.formats.lines import described_only
 from compression.data.negatives import unchosen
 from compression.spec.data_description import Column, DataDescription, Label, Role, Split
 from compression.spec.errors import DataError
@@ -39,12 +40,7 @@ def read(path: Path, description: DataDescription) -> pl.DataFrame:
     with path.open(encoding="utf-8", errors="replace") as file:
         first = file.readline()
     frame = _candidates(path) if first.startswith("(") else _choices(path)
-    wanted = [column.name for column in description.columns]
-    unknown = [name for name in wanted if name not in frame.columns]
-    if unknown:
-        raise DataError(f"A file of candidates has no column '{unknown[0]}'; it has: {', '.join(frame.columns)}. "
-                        "Correct the columns of the description.")
-    return frame.select(wanted)
+    return described_only(frame, description, what="A file of candidates")
 
 
 def _candidates(path: Path) -> pl.DataFrame:

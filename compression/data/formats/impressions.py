@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from compression.data.formats.lines import described_only, frame_of
 from compression.spec.data_description import Column, DataDescription, Label, Role
 from compression.spec.errors import DataError
 
@@ -36,31 +37,30 @@ def describe(lines: list[str], file: str, name: str) -> DataDescription:
 
 def read(path: Path, description: DataDescription) -> pl.DataFrame:
     """A row for each item shown. Raises DataError with the first line that is not of the format."""
-    lines = pl.Series("line", path.read_text(encoding="utf-8", errors="replace").split("\n"), dtype=pl.String)
-    lines = lines.str.strip_chars_end("\r")
-    lines = lines.filter(lines != "")
+    return frame_of(path, lambda lines, before: described_only(_parsed(lines, before, path), description,
+                                                               what="A file of impressions"))
+
+
+def _parsed(lines: pl.Series, before: int, path: Path) -> pl.DataFrame:
+    """A row for each item shown in these lines."""
     cells = lines.str.split("\t")
     if (cells.list.len() != len(NAMES)).any():
         at = int((cells.list.len() != len(NAMES)).arg_true()[0])
-        raise DataError(f"{path.name}: row {at + 1:,} has {cells.list.len()[at]} cells; an impression has five, "
-                        f"separated by tabs ({lines[at][:60]!r}).")
+        raise DataError(f"{path.name}: row {before + at + 1:,} has {cells.list.len()[at]} cells; an impression has "
+                        f"five, separated by tabs ({lines[at][:60]!r}).")
     frame = pl.DataFrame({name: cells.list.get(place) for place, name in enumerate(NAMES)})
     bare = ~frame["shown"].str.strip_chars().str.contains(SHOWN)
     if bare.any():
         at = int(bare.arg_true()[0])
-        raise DataError(f"{path.name}: row {at + 1:,} does not say what was clicked ({frame['shown'][at][:60]!r}); in "
-                        "MIND the test files don't. Use the train and dev files, where items end with -0 or -1.")
+        raise DataError(f"{path.name}: row {before + at + 1:,} does not say what was clicked "
+                        f"({frame['shown'][at][:60]!r}); in MIND the test files don't. Use the train and dev files, "
+                        "where items end with -0 or -1.")
     times = frame["time"].str.to_datetime(TIME, strict=False, time_unit="ms")
     if times.null_count():
         at = int(times.is_null().arg_true()[0])
-        raise DataError(f"{path.name}: row {at + 1:,} has the time {frame['time'][at][:40]!r}; it must be like "
-                        "'11/15/2019 9:05:58 AM', the month first.")
+        raise DataError(f"{path.name}: row {before + at + 1:,} has the time {frame['time'][at][:40]!r}; it must be "
+                        "like '11/15/2019 9:05:58 AM', the month first.")
     frame = frame.with_columns(times.alias("time"), pl.col("shown").str.strip_chars().str.split(" "),
                                pl.col("history").str.split(" ")).explode("shown")
-    frame = frame.with_columns(item=pl.col("shown").str.slice(0, pl.col("shown").str.len_chars() - 2),
-                               label=pl.col("shown").str.tail(1).cast(pl.Float64))
-    unknown = [column.name for column in description.columns if column.name not in frame.columns]
-    if unknown:
-        raise DataError(f"Impressions have no column '{unknown[0]}'; they have: "
-                        f"{', '.join(column.name for column in COLUMNS)}. Correct the columns of the description.")
-    return frame.select(column.name for column in description.columns)
+    return frame.with_columns(item=pl.col("shown").str.slice(0, pl.col("shown").str.len_chars() - 2),
+                              label=pl.col("shown").str.tail(1).cast(pl.Float64))

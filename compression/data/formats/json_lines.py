@@ -34,8 +34,10 @@ def describe(lines: list[str], file: str, name: str) -> DataDescription:
     rows = list(itertools.islice(first_objects("\n".join(lines)), LOOKED_AT))
     held = next((key for key, value in rows[0].items() if _is_rows(value)), "") if len(rows) == 1 else ""
     if held:
-        raise DataError(f"{file} is one JSON object, and the rows lie in its key '{held[:40]}'. Write that list out as "
-                        "a file of its own.")
+        deeper = next((key for key, value in rows[0][held][0].items() if _is_objects(value)), "")
+        step = (f"Each holds objects of its own in '{deeper[:40]}': write a table with a row for each." if deeper
+                else "Write that list out as a file of its own.")
+        raise DataError(f"{file} is one JSON object, and the rows lie in its key '{held[:40]}'. {step}")
     frame = pl.DataFrame(rows, infer_schema_length=None, strict=False)
     return described_frame(frame, file, name, format="jsonl")
 
@@ -71,7 +73,11 @@ def _as_lines(path: Path) -> Iterator[Path]:
 
 
 def _is_rows(value: object) -> bool:
-    return isinstance(value, list) and len(value) > 1 and all(isinstance(one, dict) for one in value[:5])
+    return _is_objects(value) and len(value) > 1
+
+
+def _is_objects(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(one, dict) for one in value[:5])
 
 
 def _complaint(path: Path) -> str:

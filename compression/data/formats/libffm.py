@@ -13,7 +13,7 @@ from pathlib import Path
 
 import polars as pl
 
-from compression.data.formats.lines import check_lines, lines_of
+from compression.data.formats.lines import check_lines, frame_of
 from compression.spec.data_description import Column, DataDescription, Label, Role, Split
 from compression.spec.errors import DataError
 
@@ -47,13 +47,15 @@ def describe(lines: list[str], file: str, name: str) -> DataDescription:
 
 def read(path: Path, description: DataDescription) -> pl.DataFrame:
     """The described columns. Raises DataError with the first line that is not of the format."""
-    lines = lines_of(path)
-    check_lines(lines, rf"^[-+.\deE]+(\s+{PAIR})+$", path, is_none="label with field:index:value",
-                like="1 0:28:1 1:60:0.5")
-    return pl.DataFrame([_column(lines, column, path) for column in description.columns])
+    def parse(lines: pl.Series, before: int) -> pl.DataFrame:
+        check_lines(lines, rf"^[-+.\deE]+(\s+{PAIR})+$", path, before=before, is_none="label with field:index:value",
+                    like="1 0:28:1 1:60:0.5")
+        return pl.DataFrame([_column(lines, column, path, before) for column in description.columns])
+
+    return frame_of(path, parse)
 
 
-def _column(lines: pl.Series, column: Column, path: Path) -> pl.Series:
+def _column(lines: pl.Series, column: Column, path: Path, before: int) -> pl.Series:
     if column.name == "label":
         return lines.str.extract(r"^(\S+)").cast(pl.Float64, strict=False).alias("label")
     found = re.fullmatch(r"(field|value)_(\d{1,9})", column.name)
@@ -67,6 +69,7 @@ def _column(lines: pl.Series, column: Column, path: Path) -> pl.Series:
         return parts.list.eval(pl.element().str.extract(r":(\d+):")).alias(column.name)
     several = lines.str.count_matches(rf"\s{found[2]}:\d+:") > 1
     if several.any():
-        raise DataError(f"{path.name}: row {int(several.arg_true()[0]) + 1:,} has the field {found[2]} several times. "
+        row = before + int(several.arg_true()[0]) + 1
+        raise DataError(f"{path.name}: row {row:,} has the field {found[2]} several times. "
                         f"Give the column {column.name} the role multi.")
     return lines.str.extract(rf"\s{found[2]}:(\d+):").alias(column.name)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from compression.data.formats.lines import check_lines, lines_of
+from compression.data.formats.lines import check_lines, frame_of
 from compression.spec.data_description import Column, DataDescription, Label, Role, Split
 from compression.spec.errors import DataError
 
@@ -53,20 +53,21 @@ def describe(lines: list[str], file: str, name: str) -> DataDescription:
 
 def read(path: Path, description: DataDescription) -> pl.DataFrame:
     """The described columns. Raises DataError with the first line that is not of the format."""
-    lines = lines_of(path).str.replace(r"\s*#.*$", "")
-    lines = lines.filter(lines != "")
-    check_lines(lines, r"^[-+.\deE]+( qid:\d+)?( +\d+:[-+.\deE]+)*$", path, is_none="label with index:value pairs",
-                like="1 3:1 10:1")
-    frame = lines.to_frame().select(
-        label=pl.col("line").str.extract(r"^(\S+)").cast(pl.Float64, strict=False),
-        group=pl.col("line").str.extract(r" qid:(\d+)"),
-        indices=pl.col("line").str.extract_all(r" \d+:").list.eval(pl.element().str.extract(r"(\d+)")),
-        values=pl.col("line").str.extract_all(r" \d+:\S+").list.eval(
-            pl.element().str.extract(r":(\S+)").cast(pl.Float32, strict=False)))
-    return pl.DataFrame([_column(frame, column.name, path) for column in description.columns])
+    def parse(lines: pl.Series, before: int) -> pl.DataFrame:
+        check_lines(lines, r"^[-+.\deE]+( qid:\d+)?( +\d+:[-+.\deE]+)*$", path, before=before,
+                    is_none="label with index:value pairs", like="1 3:1 10:1")
+        frame = lines.to_frame().select(
+            label=pl.col("line").str.extract(r"^(\S+)").cast(pl.Float64, strict=False),
+            group=pl.col("line").str.extract(r" qid:(\d+)"),
+            indices=pl.col("line").str.extract_all(r" \d+:").list.eval(pl.element().str.extract(r"(\d+)")),
+            values=pl.col("line").str.extract_all(r" \d+:\S+").list.eval(
+                pl.element().str.extract(r":(\S+)").cast(pl.Float32, strict=False)))
+        return pl.DataFrame([_column(frame, column.name, path, before) for column in description.columns])
+
+    return frame_of(path, parse, comment=r"\s*#.*$")
 
 
-def _column(frame: pl.DataFrame, name: str, path: Path) -> pl.Series:
+def _column(frame: pl.DataFrame, name: str, path: Path, before: int) -> pl.Series:
     if name in ("label", "group"):
         return frame[name]
     if name == "features":
@@ -76,8 +77,9 @@ def _column(frame: pl.DataFrame, name: str, path: Path) -> pl.Series:
         short = frame["indices"].list.len() <= place
         if short.any():
             row = int(short.arg_true()[0])
-            raise DataError(f"{path.name}: row {row + 1:,} has {frame['indices'].list.len()[row]} features, but column "
-                            f"{name} reads the one at place {place + 1}. Describe one multi column named 'features' "
+            count = frame["indices"].list.len()[row]
+            raise DataError(f"{path.name}: row {before + row + 1:,} has {count} features, but column {name} "
+                            f"reads the one at place {place + 1}. Describe one multi column named 'features' "
                             "where rows differ in length.")
         return frame["indices"].list.get(place).alias(name)
     if found := re.fullmatch(r"x(\d{1,9})", name):

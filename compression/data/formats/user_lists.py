@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from compression.data.formats.lines import described_only
 from compression.data.negatives import unchosen
 from compression.spec.data_description import Column, DataDescription, Label, Role, Split
 from compression.spec.errors import DataError
@@ -44,12 +45,8 @@ def read(path: Path, description: DataDescription) -> pl.DataFrame:
         "label": np.repeat([1.0, 0.0], [len(users), free.sum()]), "user": np.concatenate([users, users[free]]),
         "item": np.concatenate([items, drawn[free]]), "place": np.concatenate([places, places[free]])})
     frame = frame.sort("user", "place", "label", descending=[False, False, True], maintain_order=True)
-    wanted = [column.name for column in description.columns]
-    unknown = [name for name in wanted if name not in frame.columns]
-    if unknown:
-        raise DataError(f"A file of users and their items has no column '{unknown[0]}'; it has: "
-                        f"{', '.join(frame.columns)}. Correct the columns of the description.")
-    return frame.with_columns(pl.col(["user", "item"]).cast(pl.String)).select(wanted)
+    frame = frame.with_columns(pl.col(["user", "item"]).cast(pl.String))
+    return described_only(frame, description, what="A file of users and their items")
 
 
 def _choices(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

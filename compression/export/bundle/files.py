@@ -120,7 +120,7 @@ def _reading(description: DataDescription) -> dict[str, object]:
     headed = description.header or not description.is_text_table
     return {"columns": None if headed else [column.name for column in description.columns], "delimiter": delimiter,
             "encoding": description.encoding, "made": _made_words(description),
-            "decimal_commas": [column.name for column in description.columns if column.decimal == ","],
+            "decimal_commas": list(description.comma_columns),
             "separators": {column.name: column.separator for column in description.by_role(Role.MULTI)}}
 
 

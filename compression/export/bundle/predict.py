@@ -62,11 +62,11 @@ def rows_in(path):
                 return
             first = [name.strip() for name in text_file.split_line(text_file.read_first_line(lines), ",")]
             if READ.issubset(first) and SAVED["delimiter"] != ",":  # as a split is downloaded
-                yield from table_rows(lines, ",", None, ())
+                yield from table_rows(lines, ",", None)
                 return
             names = None if READ.issubset(first) else SAVED["columns"]
             with text_form.plain_text(lines, delimiter=SAVED["delimiter"], folder=folder) as (rows, delimiter):
-                yield from table_rows(rows, delimiter, names, SAVED["decimal_commas"])
+                yield from table_rows(rows, delimiter, names)
 
 
 def is_encoded(path):
@@ -91,7 +91,7 @@ def json_rows(path):
                                   "lists.") from None
 
 
-def table_rows(path, delimiter, names, decimal_commas):
+def table_rows(path, delimiter, names):
     shape = text_file.check_text_file(path, delimiter)
     lines = text_file.rows_of(path, delimiter, shape)
     names = names or [name.strip() for name in next(lines)]
@@ -104,7 +104,7 @@ def table_rows(path, delimiter, names, decimal_commas):
             made = f" It is {SAVED['made'][column]}." if column in SAVED["made"] else ""
             raise cells.DataError(f"The model reads the column '{column}'; {path.name} {wrong}.{made}")
     places = {column: names.index(column) for column in READ}
-    commas = READ.intersection(decimal_commas)
+    commas = READ.intersection(SAVED["decimal_commas"])
     for line in lines:
         row = {column: line[place] for column, place in places.items()}
         yield row | {column: cells.with_point(row[column]) for column in commas}

@@ -15,9 +15,9 @@ def converted(upload: Upload) -> dict[str, Path]:
     from compression.importers.keras.file import read_keras
     from compression.importers.keras.graph import write_onnx
 
-    graph = upload.scratch / "converted.onnx"
+    graph = upload.scratch / f"{upload.name}.onnx"
     write_onnx(read_keras(upload.files, upload.name, upload.scratch / "keras"), graph, upload.name)
-    return upload.beside | {path.name: path for path in upload.scratch.glob("converted.onnx*")}
+    return upload.beside | {path.name: path for path in upload.scratch.glob(f"{graph.name}*")}
 
 
 importer(Format(key="keras", title="Keras model", endings=ENDINGS, companions=(".json",), opens=converted,

@@ -21,7 +21,7 @@ def look(upload: Upload) -> Look:
     said = signature_beside(upload.files)
     if isinstance(said.get("inputs"), list):
         return Look("graph", reads=_columns(said), mappings=mappings, vocabularies=sizes)
-    model = read_checked(upload.path, upload.beside, name=upload.name)
+    model = read_checked(upload.path, upload.beside, name=upload.called)
     choices = score_choices(model)
     return Look("graph", tuple(model_inputs(model)), mappings=mappings, vocabularies=sizes,
                 scores=choices if len(choices) > 1 else (), score=proposed_score(model))
@@ -30,7 +30,8 @@ def look(upload: Upload) -> Look:
 def read(upload: Upload, out: Path, given: Given) -> ModelDescription:
     from compression.importers.onnx.reader import read_onnx
 
-    return read_onnx(upload.path, upload.name, upload.files, out, given=given.binding or signature_beside(upload.files),
+    binding = given.binding or signature_beside(upload.files)
+    return read_onnx(upload.path, upload.called, upload.beside, out, given=binding,
                      vocabularies=vocabularies_of(upload.files), data_folder=given.data_folder)
 
 

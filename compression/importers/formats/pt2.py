@@ -13,9 +13,9 @@ def converted(upload: Upload) -> dict[str, Path]:
     from compression.importers.pt2.file import read_pt2
     from compression.importers.pt2.writer import write_onnx
 
-    graph = upload.scratch / "converted.onnx"
+    graph = upload.scratch / f"{upload.name}.onnx"
     write_onnx(read_pt2(upload.path, upload.name), graph, upload.name)
-    return upload.beside | {path.name: path for path in upload.scratch.glob("converted.onnx*")}
+    return upload.beside | {path.name: path for path in upload.scratch.glob(f"{graph.name}*")}
 
 
 importer(Format(key="pt2", title="torch.export program", endings=(".pt2",), companions=(".json",), opens=converted,

@@ -26,7 +26,7 @@ from compression.models.onnx.folder import (
     write_onnx_folder,
 )
 from compression.models.onnx.labels import without_labels
-from compression.models.onnx.plain_inputs import fixed_batch, with_plain_types
+from compression.models.onnx.plain_inputs import fixed_batch, with_batch_first, with_plain_types
 from compression.models.onnx.scores import chosen_score, ends_in_probability, with_chosen
 from compression.models.onnx.values import Unsupported
 from compression.spec.errors import ExportError, MeasureError, ModelError
@@ -41,13 +41,13 @@ _TRIED_ROWS = (3, 5)
 _TRIED_BATCHES = 3  # of a file with a fixed one
 
 
-def read_onnx(path: Path, name: str, files: dict[str, Path], out: Path, *, given: dict[str, Any],
+def read_onnx(path: Path, name: str, data: dict[str, Path], out: Path, *, given: dict[str, Any],
               vocabularies: dict[str, list[str]], data_folder: Path | None) -> ModelDescription:
     """Check and bind the file, and write it to `out`. Where our reading fails, it is kept to be measured as it is.
 
+    `name` is what messages call it; `data` are the files beside it.
     Raises ModelError for a file that is broken or hostile, can't be bound, or can't be run by the runtime.
     """
-    data = {other: file for other, file in files.items() if other != name}
     model = read_checked(path, data, name=name)
     choice = chosen_score(model, given)
     model, output = with_chosen(model, choice)
@@ -110,7 +110,7 @@ def _compare_as_it_came(path: Path, name: str, data: dict[str, Path], choice: st
     same scores. Raises ModelError.
     """
     whole = without_labels(onnx.load(str(path), load_external_data=False))
-    whole = with_plain_types(whole)  # read_checked has looked at all of it
+    whole = with_batch_first(with_plain_types(whole))  # read_checked has looked at all of it
     batch = fixed_batch(graph_inputs(whole))
     if batch is None and not any(node.op_type == "Loop" for node in whole.graph.node):
         return

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ _MEMBER = re.compile(
     r"(data/weights/(weight_\d+|\w+_weights_config\.json)|data/constants/(tensor_\d+|\w+_constants_config\.json)"
     r"|models/\w+\.json|data/sample_inputs/\w+\.pt|archive_format|archive_version|byteorder"
     r"|\.data/(version|serialization_id)|extra/\w+)")
+_DICTIONARIES = ("builtins.dict", "collections.OrderedDict")
 _TENSOR_FILE = re.compile(r"(weight|tensor)_\d+")
 DTYPES = {1: torch.uint8, 2: torch.int8, 3: torch.int16, 4: torch.int32, 5: torch.int64, 6: torch.float16,
           7: torch.float32, 8: torch.float64, 12: torch.bool, 13: torch.bfloat16}  # numbers of torch's schema
@@ -52,6 +54,7 @@ class Pt2:
 
     module: fx.GraphModule
     inputs: tuple[Pt2Input, ...]
+    outputs: tuple[str, ...] = ()  # what the program calls them; () where it gives a tensor or a tuple
 
 
 def read_pt2(path: Path, name: str) -> Pt2:
@@ -136,7 +139,19 @@ def _read(archive: _Archive) -> Pt2:
                              "while training. Call model.eval() before the export.")
         outputs.append(said["arg"])
     widths = {item.name: item.axes[1] for item in inputs if len(item.axes) == 2}
-    return Pt2(built.finish(outputs, widths), tuple(inputs))
+    return Pt2(built.finish(outputs, widths), tuple(inputs), _keys(program.get("module_call_graph", ()), len(outputs)))
+
+
+def _keys(calls: Iterable[dict[str, Any]], n_outputs: int) -> tuple[str, ...]:
+    """The keys of the dictionary of tensors that the program gives; () where it gives something else."""
+    signature = next((call["signature"] for call in calls if call["fqn"] == ""), None) or {}
+    _, tree = json.loads(signature.get("out_spec") or "[0, {}]")
+    if tree.get("type") not in _DICTIONARIES or any(child["children_spec"] for child in tree["children_spec"]):
+        return ()
+    keys = json.loads(tree["context"])
+    keys = keys if isinstance(keys, list) and len(keys) == n_outputs else []
+    fit = all(isinstance(key, str) and 0 < len(key) <= MAX_PATH_CHARS and key.isprintable() for key in keys)
+    return tuple(keys) if fit else ()
 
 
 def _input(said: dict[str, Any], values: dict[str, Any], name: str) -> Pt2Input:

@@ -6,6 +6,7 @@ import logging
 import warnings
 from pathlib import Path
 
+import onnx_ir as ir
 import torch
 
 from compression.importers.pt2.file import Pt2, Pt2Input
@@ -33,6 +34,7 @@ def write_onnx(program: Pt2, path: Path, name: str) -> None:
                 verbose=False, opset_version=OPSET, input_names=[item.name for item in program.inputs],
                 dynamic_shapes=tuple({place: torch.export.Dim.DYNAMIC for place, length in enumerate(item.axes)
                                       if length is None} for item in program.inputs))
+            _name_outputs(converted.model.graph, program.outputs)
             converted.save(str(path), external_data=True)
     except ModelError:
         raise
@@ -40,6 +42,16 @@ def write_onnx(program: Pt2, path: Path, name: str) -> None:
         reason = str(error.__cause__ or error).strip().splitlines()[0][:300]
         raise ModelError(f"{name} was read, but its graph can't be written as ONNX ({reason}). Export the model to "
                          "ONNX instead.") from None
+
+
+def _name_outputs(graph: ir.Graph, names: tuple[str, ...]) -> None:
+    """Give the outputs the program's own names, as far as these are free in the graph."""
+    taken = {value.name for value in (*graph.inputs, *graph.initializers.values())}
+    taken |= {value.name for node in graph for value in node.outputs}
+    for value, name in zip(graph.outputs, names, strict=False):
+        if name not in taken:
+            value.name = name
+            taken.add(name)
 
 
 def _example(item: Pt2Input) -> torch.Tensor:

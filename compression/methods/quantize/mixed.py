@@ -118,23 +118,22 @@ def _harms(model: "nn.Module", sizes: Sizes, params: MixedParams, ctx: Context) 
     import numpy as np
 
     from compression.data.batches import drawn_rows, score_rows
-    from compression.data.scores import log_loss
     from compression.models.structure import replace
+    from compression.observe.importance import loss_of
 
     if ctx.dataset is None:
         raise RecipeError("Mixed precision measures each layer on validation rows; run the recipe with a dataset, or "
                           "choose weight-only quantisation, which needs none.")
     rows = drawn_rows(ctx.dataset.splits["valid"], params.max_rows, ctx.generator)
-    label, before = rows.label.cpu().numpy(), score_rows(model, rows)
+    scores, loss = score_rows(model, rows), loss_of(model, rows)
     harms: Harms = {}
     for path, options in sizes.items():
         harms[path] = {FLOAT: 0.0}
         for bits in list(options)[1:]:
             trial = copy_structure(model)
             replace(trial, path, _in_blocks(model.get_submodule(path), bits, params))
-            after = score_rows(trial, rows)
-            harms[path][bits] = (log_loss(after, label) - log_loss(before, label) if params.judged_by == "loss"
-                                 else float(np.square(after - before, dtype=np.float64).mean()))
+            harms[path][bits] = loss_of(trial, rows) - loss if params.judged_by == "loss" else float(
+                np.square(score_rows(trial, rows) - scores, dtype=np.float64).mean())
     return harms
 
 

@@ -19,7 +19,7 @@ from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoPr
 from compression.models.onnx.bags import Bag, find_bags, with_plain_bags
 from compression.models.onnx.branches import is_squeeze, without_squeezes
 from compression.models.onnx.labels import without_labels
-from compression.models.onnx.plain_inputs import fixed_batch, with_free_batch, with_plain_types
+from compression.models.onnx.plain_inputs import fixed_batch, with_batch_first, with_free_batch, with_plain_types
 from compression.models.onnx.settings import check_settings
 from compression.spec.errors import ModelError
 from compression.spec.names import PLAIN_NAME
@@ -73,7 +73,7 @@ def read_checked(path: Path, data: dict[str, Path], *, name: str = "model.onnx")
                              "several of them lie over one another. Export the model with each tensor stored once.")
     for tensor in stored_tensors(model):
         _check_values(tensor, data, name)
-    model = with_plain_types(_without_control_flow(model, bags, name))
+    model = with_batch_first(with_plain_types(_without_control_flow(model, bags, name)))
     if batch := fixed_batch(graph_inputs(model)):
         model = with_free_batch(model, batch)
     check_inputs(model, name)
@@ -130,6 +130,11 @@ def check_inputs(model: ModelProto, file: str) -> None:
         if len(axes) not in (1, 2):
             raise ModelError(f"Input {value.name!r} of {file} has {len(axes)} axes; (batch) or (batch, columns) can be "
                              "bound to a dataset.")
+        if axes[0].HasField("dim_value") and len(axes) == 2 and not axes[1].HasField("dim_value"):
+            raise ModelError(f"Input {value.name!r} of {file} has a first axis of {axes[0].dim_value} and a free "
+                             "second one. Rows come first here. If the batch is the second axis, declare the input as "
+                             "(batch, columns), transpose it inside the model, and export again; if it is the first, "
+                             "export with a dynamic first axis.")
         if axes[0].HasField("dim_value"):
             raise ModelError(f"Input {value.name!r} of {file} has a fixed batch of {axes[0].dim_value}. Export the "
                              "model with a dynamic first axis, so that one row and a thousand can be scored.")

@@ -21,6 +21,7 @@ Operator = tuple[str, tuple[str, ...], tuple[str, ...], int]  # name, inputs, ou
 def origins(operators: Iterable[Operator], numbers: dict[str, np.ndarray], inputs: list[str]) -> dict[str, str]:
     """Value → "input" or "input[k]", for values that are an input, or column k of a wide one, in another shape."""
     found = {name: name for name in inputs}
+    turned = dict.fromkeys(inputs, False)  # whole inputs: whether columns are their first axis
     wraps = Wraps(found)
     for kind, names, outputs, axis in operators:
         if kind == "Add" and names[0] not in found:
@@ -32,6 +33,11 @@ def origins(operators: Iterable[Operator], numbers: dict[str, np.ndarray], input
             continue
         if kind == "Less" and names[1] in numbers and not numbers[names[1]].any():
             wraps.below_zero[outputs[0]] = source
+        elif names[0] in turned and kind in ("Identity", "Cast", "Transpose"):
+            found[outputs[0]] = source
+            turned[outputs[0]] = turned[names[0]] != (kind == "Transpose")
+        elif turned.get(names[0]):
+            _take(found, source, outputs, _columns(kind, names, outputs, axis, numbers, axes=(0, -2)))
         elif kind in _SAME or (kind == "Add" and names[1] in numbers and not numbers[names[1]].any()):
             found[outputs[0]] = source
         elif kind == "Add" and source in inputs and _offsets(names[1], numbers) is not None:
@@ -39,10 +45,15 @@ def origins(operators: Iterable[Operator], numbers: dict[str, np.ndarray], input
         elif kind == "Add" and names[1] not in found:
             wraps.moved[outputs[0]] = source
         elif source in inputs:
-            for place, column in enumerate(_columns(kind, names, outputs, axis, numbers)):
-                if column is not None and column >= 0:
-                    found[outputs[place]] = f"{source}[{column}]"
+            _take(found, source, outputs, _columns(kind, names, outputs, axis, numbers))
     return found
+
+
+def _take(found: dict[str, str], source: str, outputs: tuple[str, ...], columns: list[int | None]) -> None:
+    """Note which outputs are columns of a wide input."""
+    for output, column in zip(outputs, columns, strict=False):
+        if column is not None and column >= 0:
+            found[output] = f"{source}[{column}]"
 
 
 class Wraps:
@@ -77,18 +88,18 @@ class Wraps:
 
 
 def _columns(kind: str, names: tuple[str, ...], outputs: tuple[str, ...], axis: int,
-             numbers: dict[str, np.ndarray]) -> list[int | None]:
-    """Which column each output holds, where it holds just one."""
+             numbers: dict[str, np.ndarray], axes: tuple[int, int] = (1, -1)) -> list[int | None]:
+    """Which column each output holds, where it holds just one; `axes`: how the axis of columns may be called."""
 
     def number(place: int) -> int | None:
         array = numbers.get(names[place]) if place < len(names) else None
         return int(array.flat[0]) if array is not None and array.size == 1 else None
 
-    if kind == "Gather" and axis in (1, -1):
+    if kind == "Gather" and axis in axes:
         return [number(1)]
-    if kind == "Slice" and number(3) in (1, -1) and number(1) is not None and number(2) == number(1) + 1:
+    if kind == "Slice" and number(3) in axes and number(1) is not None and number(2) == number(1) + 1:
         return [number(1)]
-    if kind == "Split" and axis in (1, -1):
+    if kind == "Split" and axis in axes:
         sizes = numbers.get(names[1]) if len(names) > 1 else None
         return list(range(len(outputs))) if sizes is None or (sizes == 1).all() else []
     return []

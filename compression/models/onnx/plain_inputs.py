@@ -1,12 +1,13 @@
-"""The inputs of a foreign graph as columns can be bound to them: a free batch, and int64, int32 or float32.
+"""The inputs of a foreign graph as columns can be bound to them: a free batch first, and int64, int32 or float32.
 
-An input of another number type is declared as one of those, and cast inside the graph. A batch that was fixed at
-export becomes free; whether the graph still computes the same is tried by the importer. Loads no torch.
+An input of another number type is declared as one of those, and cast inside the graph; one whose batch is the second
+axis is turned inside the graph. A batch that was fixed at export becomes free; whether the graph still computes the
+same is tried by the importer. Loads no torch.
 """
 
 from __future__ import annotations
 
-from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import ModelProto, TensorProto, TensorShapeProto, ValueInfoProto, helper, numpy_helper
 
 from compression.models.onnx.names import names_in
 from compression.spec.names import free_name
@@ -40,6 +41,38 @@ def with_plain_types(model: ModelProto) -> ModelProto:
     del kept.graph.node[:]
     kept.graph.node.extend(nodes)
     return kept
+
+
+def with_batch_first(model: ModelProto) -> ModelProto:
+    """The model with inputs (columns, batch) as (batch, columns); the very same where there is none.
+
+    That the batch is second is known where that axis has the name of the first axis of an output.
+    """
+    filled = {tensor.name for tensor in model.graph.initializer}
+    batches = {axes[0].dim_param for value in model.graph.output if (axes := value.type.tensor_type.shape.dim)} - {""}
+    turned = {value.name for value in model.graph.input if value.name not in filled and _is_turned(value, batches)}
+    if not turned:
+        return model
+    kept = ModelProto()
+    kept.CopyFrom(model)
+    taken = names_in(model.graph)
+    inner = {name: free_name(f"{name}_turned", taken) for name in sorted(turned)}
+    for value in kept.graph.input:
+        if value.name in turned:
+            columns, batch = value.type.tensor_type.shape.dim
+            value.type.tensor_type.shape.CopyFrom(TensorShapeProto(dim=[batch, columns]))
+    for node in kept.graph.node:
+        node.input[:] = [inner.get(name, name) for name in node.input]
+    turns = [helper.make_node("Transpose", [name], [inner[name]], perm=[1, 0]) for name in inner]
+    nodes = [*turns, *kept.graph.node]
+    del kept.graph.node[:]
+    kept.graph.node.extend(nodes)
+    return kept
+
+
+def _is_turned(value: ValueInfoProto, batches: set[str]) -> bool:
+    axes = value.type.tensor_type.shape.dim
+    return len(axes) == 2 and axes[1].dim_param in batches and axes[0].dim_param not in batches
 
 
 def fixed_batch(inputs: list[ValueInfoProto]) -> int | None:

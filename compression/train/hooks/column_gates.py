@@ -37,7 +37,8 @@ class ColumnGatesHook(Hook):
                 replace(model, path, layer.train(table.training))
                 self.gated[path] = layer
 
-    def loss(self, batch: dict[str, Tensor], logits: Tensor, label: Tensor, loss: Tensor) -> Tensor:
+    def loss(self, batch: dict[str, Tensor], logits: Tensor, label: Tensor, loss: Tensor,
+             weight: Tensor | None = None) -> Tensor:
         if not self.gated:
             return loss
         costs = [layer.num_embeddings + layer.embedding_dim for layer in self.gated.values()]

@@ -15,13 +15,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from compression.spec.hook import Hook
 
 
-def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """T² · cross-entropy of σ(student / T) against σ(teacher / T): (B,), (B,) → scalar.
+def soft_loss(logits: Tensor, teacher_logits: Tensor, temperature: float, weight: Tensor | None = None) -> Tensor:
+    """T² · cross-entropy of σ(student / T) against σ(teacher / T), rows counting by weight: (B,), (B,) → scalar.
 
     The factor T² keeps the gradient's size when T changes (section 2 of the paper).
     """
     soft = torch.sigmoid(teacher_logits / temperature)
-    return temperature**2 * binary_cross_entropy_with_logits(logits / temperature, soft)
+    return temperature**2 * binary_cross_entropy_with_logits(logits / temperature, soft, weight)
 
 
 class MeanOfTeachers(nn.Module):
@@ -47,7 +47,9 @@ class DistillationHook(Hook):
         device = next(model.parameters()).device
         self.teacher = copy.deepcopy(self.teacher).to(device).eval().requires_grad_(False)
 
-    def loss(self, batch: dict[str, Tensor], logits: Tensor, label: Tensor, loss: Tensor) -> Tensor:
+    def loss(self, batch: dict[str, Tensor], logits: Tensor, label: Tensor, loss: Tensor,
+             weight: Tensor | None = None) -> Tensor:
         with torch.no_grad():
             teacher_logits = self.teacher(batch).float()
-        return (1 - self.alpha) * loss + self.alpha * soft_loss(logits.float(), teacher_logits, self.temperature)
+        soft = soft_loss(logits.float(), teacher_logits, self.temperature, weight)
+        return (1 - self.alpha) * loss + self.alpha * soft

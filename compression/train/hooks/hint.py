@@ -46,10 +46,14 @@ def pairs_of(student: list[str], teacher: list[str], layers: str) -> tuple[tuple
     return tuple((path, teacher[round((place + 1) / len(student) * last)]) for place, path in enumerate(student))
 
 
-def hint_loss(projected: Tensor, hint: Tensor) -> Tensor:
-    """Mean squared error (B, T), (B, T) → scalar, as a share of the hint's variance over the batch."""
+def hint_loss(projected: Tensor, hint: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean squared error (B, T), (B, T) → scalar, as a share of the hint's variance over the batch.
+
+    The errors of rows count by `weight`; the variance is a scale, in which all rows count alike.
+    """
     variance = (hint - hint.mean(0)).square().mean()
-    return (projected - hint).square().mean() / (variance + 1e-6)
+    errors = (projected - hint).square().flatten(1).mean(1)
+    return (errors if weight is None else errors * weight).mean() / (variance + 1e-6)
 
 
 class HintHook(Hook):
@@ -86,11 +90,12 @@ class HintHook(Hook):
         self.handles.pop().remove()
         self.handles = [model.get_submodule(path).register_forward_hook(self._noting(path)) for path, _ in self.live]
 
-    def loss(self, batch: dict[str, Tensor], logits: Tensor, label: Tensor, loss: Tensor) -> Tensor:
+    def loss(self, batch: dict[str, Tensor], logits: Tensor, label: Tensor, loss: Tensor,
+             weight: Tensor | None = None) -> Tensor:
         if not self.live:
             return loss
         hints = self._hints(batch)
-        errors = [hint_loss(projection(self.said[path].float()), hints[hint])
+        errors = [hint_loss(projection(self.said[path].float()), hints[hint], weight)
                   for projection, (path, hint) in zip(self.projections, self.live, strict=True)]
         self.said.clear()
         return loss + self.weight * torch.stack(errors).mean()

@@ -3,6 +3,8 @@
 Sources: Tang & Wang 2018, arXiv:1809.07428 (Ranking Distillation: learn the teacher's top K); Kang et al. 2020,
 arXiv:2012.04357 (DE-RRD: the probability of the teacher's order of its first K, after Plackett and Luce); Cao et al.
 2007, ICML (ListNet, top one: cross-entropy of two softmaxes). Here: a list is one user's rows in the batch, or all.
+Weights of rows don't count here: what is learned is an order among rows, and none of the sources gives a row in it more
+say than another. They count in the labels' loss, to which this one is added.
 Legend: B rows, G lists, K rows at the top.
 """
 
@@ -73,7 +75,8 @@ class RankingHook(Hook):
         device = next(model.parameters()).device
         self.teacher = copy.deepcopy(self.teacher).to(device).eval().requires_grad_(False)
 
-    def loss(self, batch: dict[str, Tensor], logits: Tensor, label: Tensor, loss: Tensor) -> Tensor:
+    def loss(self, batch: dict[str, Tensor], logits: Tensor, label: Tensor, loss: Tensor,
+             weight: Tensor | None = None) -> Tensor:
         with torch.no_grad():
             teacher = self.teacher(batch).float()
         scores = logits.float()

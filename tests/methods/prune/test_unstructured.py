@@ -65,7 +65,7 @@ def test_a_taylor_score_is_the_squared_change_of_the_loss_when_the_weight_goes()
         def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
             return self.layer(batch["x"]).squeeze(-1)
 
-    def loss(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    def loss(logits: torch.Tensor, label: torch.Tensor, weight: None) -> torch.Tensor:
         return logits.mean()
 
     rows = DeviceRows({"x": x[:1].expand(64, 4)}, label)
