@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from compression.spec.digests import LATER
 from compression.spec.method import Params, SharedParams
 
 
@@ -54,3 +55,6 @@ class SoftScores(Params, SharedParams):
 
     temperature: float = Field(2.0, ge=1, le=20, multiple_of=0.5,
                                description="Softens both scores before they are compared.")
+    schedule: Annotated[Literal["constant", "fading", "cooling"], LATER] = Field(
+        "constant", description="Over the training: constant; fading, the teacher's share of the loss falls to none; "
+                                "cooling, the temperature falls to 1.")

@@ -62,7 +62,8 @@ def distill_ensemble(model: "nn.Module", params: EnsembleParams, ctx: Context) -
                             for place, (architecture, config) in enumerate(chosen_teachers(uploaded, params, ctx))),
                           strict=True)
     teachers = MeanOfTeachers([*trained, *([uploaded] if params.with_uploaded else [])])
-    hook = DistillationHook(teachers, alpha=params.alpha, temperature=params.temperature)
+    hook = DistillationHook(teachers, alpha=params.alpha, temperature=params.temperature,
+                            schedule=params.schedule)
     detail = (f"learns {params.alpha:.0%} from the mean of {len(teachers.teachers)} teachers in the next fine-tuning"
               f"{_told(scores)}; saves no bytes")
     return listening(model, ctx, detail, hook)

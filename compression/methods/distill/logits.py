@@ -9,11 +9,12 @@ Legend: D the teacher's embedding dim, d the student's, F fields, V rows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from compression.methods.shared_params import SoftScores
+from compression.spec.digests import LATER
 from compression.spec.effects import ALL_PARTS, Effect, Effects
 from compression.spec.errors import RecipeError
 from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+MOST_DROPOUT = 0.9  # what the zoo allows, in steps of 0.05
+Student = Literal["same", "deepfm", "dcnv2", "dlrm", "widedeep", "dnn", "finalmlp", "fieldconv", "fm", "lr"]
+
+
 class DistillParams(SoftScores):
     """How small the student is, and how much it listens to the teacher."""
 
@@ -32,10 +37,13 @@ class DistillParams(SoftScores):
                                            "rounded to a multiple of 8.")
     embedding_ratio: float = Field(1.0, ge=0.05, le=1, multiple_of=0.05,
                                    description="Embedding dim of the student as a share of the teacher's.")
-    architecture: Literal["same", "deepfm", "dcnv2", "dlrm", "widedeep", "fieldconv", "fm", "lr"] = Field(
+    architecture: Student = Field(
         "same", description="Architecture of the student. In another one, what the teacher's settings don't say starts "
                             "from the defaults.")
     n_layers: int = Field(0, ge=0, le=6, description="Hidden layers of the student's deep part; 0 keeps their number.")
+    dropout_ratio: Annotated[float, LATER] = Field(
+        1.0, ge=0, le=2, multiple_of=0.05, description="Dropout of the student as a share of the teacher's; a smaller "
+                                                       "network often needs less.")
     alpha: float = Field(0.2, ge=0, le=1, multiple_of=0.05,
                          description="Share of the loss that compares with the teacher; the rest compares with "
                                      "the labels.")
@@ -60,6 +68,8 @@ def student_of(architecture: str, config: dict[str, Any], params: DistillParams)
     for name in ("width", "bottom_width", "channels"):
         if name in settings:
             settings[name] = student_width(settings[name], params.width_ratio)
+    if "dropout" in settings:
+        settings["dropout"] = min(MOST_DROPOUT, round(round(settings["dropout"] * params.dropout_ratio * 20) / 20, 2))
     if "embedding_dim" in settings:
         settings["embedding_dim"] = student_dim(settings["embedding_dim"], params.embedding_ratio)
     if "n_layers" in settings and params.n_layers:
@@ -92,7 +102,8 @@ def distill_logits(model: "nn.Module", params: DistillParams, ctx: Context) -> A
     student = zoo.build(chosen, ctx.signature, settings, seed=ctx.seed)
     _start_from_teacher(student, model, ctx)
     student.train(model.training)
-    hook = DistillationHook(teacher, alpha=params.alpha, temperature=params.temperature)
+    hook = DistillationHook(teacher, alpha=params.alpha, temperature=params.temperature,
+                            schedule=params.schedule)
     applied = Applied(student, hooks=[hook])
     _report(applied, model, ctx)
     return applied

@@ -48,7 +48,8 @@ def distill_self(model: "nn.Module", params: SelfParams, ctx: Context) -> Applie
 
     if params.alpha == 0:
         return unheard(model, ctx, "alpha is 0: the uploaded model has no say")
-    hook = DistillationHook(teacher_of(ctx), alpha=params.alpha, temperature=params.temperature)
+    hook = DistillationHook(teacher_of(ctx), alpha=params.alpha, temperature=params.temperature,
+                            schedule=params.schedule)
     detail = f"learns {params.alpha:.0%} from the uploaded model in the next fine-tuning; saves no bytes"
     return listening(model, ctx, detail, hook)
 

@@ -36,12 +36,18 @@ class MeanOfTeachers(nn.Module):
 
 
 class DistillationHook(Hook):
-    """loss → (1 − α) · loss + α · soft_loss. The teacher is copied, frozen and moved to where the student trains."""
+    """loss → (1 − α) · loss + α · soft_loss. The teacher is copied, frozen and moved to where the student trains.
 
-    def __init__(self, teacher: nn.Module, *, alpha: float, temperature: float) -> None:
+    `schedule`: with "fading" α falls in a line to 0, so that labels have the last word; with "cooling" T falls in a
+    line to 1, so that the teacher's scores become sharp (Jafari et al. 2021, arXiv:2104.07163).
+    """
+
+    def __init__(self, teacher: nn.Module, *, alpha: float, temperature: float, schedule: str = "constant") -> None:
         self.teacher = teacher
         self.alpha = alpha
         self.temperature = temperature
+        self.schedule = schedule
+        self.done = 0.0  # share of all steps
 
     def on_start(self, model: nn.Module, total_steps: int) -> None:
         device = next(model.parameters()).device
@@ -51,5 +57,16 @@ class DistillationHook(Hook):
              weight: Tensor | None = None) -> Tensor:
         with torch.no_grad():
             teacher_logits = self.teacher(batch).float()
-        soft = soft_loss(logits.float(), teacher_logits, self.temperature, weight)
-        return (1 - self.alpha) * loss + self.alpha * soft
+        left = 1 - self.done
+        alpha = self.alpha * left if self.schedule == "fading" else self.alpha
+        temperature = 1 + (self.temperature - 1) * left if self.schedule == "cooling" else self.temperature
+        return (1 - alpha) * loss + alpha * soft_loss(logits.float(), teacher_logits, temperature, weight)
+
+    def after_step(self, model: nn.Module, step: int, total_steps: int) -> None:
+        self.done = step / total_steps
+
+    def state_dict(self) -> dict[str, float]:
+        return {"done": self.done}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.done = state["done"]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from compression.methods.distill.logits import DistillParams, student_of
 from compression.models.structure import describe
 from compression.models.zoo import build
 from compression.spec.errors import RecipeError
@@ -155,8 +156,42 @@ def test_the_depth_of_the_student_can_be_chosen(teacher, dataset):
 
 
 def test_the_settings_reach_the_loss(teacher, dataset):
-    (hook,) = apply("distill.logits", teacher, dataset, alpha=0.3, temperature=5.0).hooks
-    assert (hook.alpha, hook.temperature) == (0.3, 5.0)
+    (hook,) = apply("distill.logits", teacher, dataset, alpha=0.3, temperature=5.0, schedule="fading").hooks
+    assert (hook.alpha, hook.temperature, hook.schedule) == (0.3, 5.0, "fading")
+    (hook,) = apply("distill.self", teacher, dataset, schedule="cooling").hooks
+    assert hook.schedule == "cooling"
+
+
+@pytest.mark.parametrize(("dropout", "ratio", "expected"), [(0.2, 0.5, 0.1), (0.15, 1.0, 0.15), (0.2, 0.0, 0.0),
+                                                            (0.8, 2.0, 0.9)])
+def test_the_student_s_dropout_is_a_share_of_the_teacher_s(dropout, ratio, expected):
+    _, settings = student_of("dnn", {"dropout": dropout}, DistillParams(dropout_ratio=ratio))
+    assert settings["dropout"] == expected
+
+
+@pytest.mark.parametrize("architecture", ["dnn", "finalmlp"])
+def test_a_student_may_be_a_plain_network_or_a_pair_of_them(teacher, dataset, architecture):
+    student = apply("distill.logits", teacher, dataset, architecture=architecture).model
+    assert student.architecture == architecture
+    assert torch.equal(student.tables["item"].weight, teacher.tables["item"].weight)
+
+
+@pytest.mark.parametrize(("schedule", "alpha", "temperature"), [("constant", 0.4, 3.0), ("fading", 0.1, 3.0),
+                                                                ("cooling", 0.4, 1.5)])
+def test_over_the_training_the_teacher_fades_or_cools(teacher, dataset, schedule, alpha, temperature):
+    hook = DistillationHook(teacher, alpha=0.4, temperature=3.0, schedule=schedule)
+    hook.on_start(teacher, 8)
+    for step in range(1, 7):
+        hook.after_step(teacher, step, 8)
+    resumed = DistillationHook(teacher, alpha=0.4, temperature=3.0, schedule=schedule)
+    resumed.on_start(teacher, 8)
+    resumed.load_state_dict(hook.state_dict())
+    batch = {name: torch.from_numpy(values[:8]) for name, values in dataset.splits["train"].inputs.items()}
+    scores, hard = torch.randn(8), torch.tensor(0.7)
+    with torch.no_grad():
+        soft = soft_loss(scores, teacher(batch), temperature)
+    for one in (hook, resumed):
+        torch.testing.assert_close(one.loss(batch, scores, torch.zeros(8), hard), (1 - alpha) * hard + alpha * soft)
 
 
 def test_the_teacher_is_at_rest_while_it_teaches(dataset):
