@@ -43,6 +43,9 @@ def recognise_fields(leaves: tuple[Leaf, ...], settings: Settings) -> Recognised
         weights["bias.bias"] = biases[0].weight.reshape(1)
     for place, layer in enumerate(crossed):
         weights |= with_bias(f"cross.{place}", layer)
+        if "added" in layer.tensors:
+            config["cross_form"] = "vector" if layer.n_out == 1 else "added"
+            weights[f"cross_added.{place}.bias"] = layer.tensors["added"]
     asked = list(tables.questions)
     if linears:
         _explain_one_table(tables, linears, settings)
@@ -97,7 +100,12 @@ def _wide_layer(linears: list[Leaf], settings: Settings) -> tuple[Leaf | None, l
 
 
 def _cross_layers(left: list[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
-    """Square layers called cross, as dense layers, and the other leaves. RecBole keeps matrices and biases apart."""
+    """Square layers called cross, as dense layers, and the other leaves. RecBole keeps matrices and biases apart.
+
+    Where a library's names say what they are, they come as leaves of the kind `cross`.
+    """
+    if told := of_kind(left, "cross"):
+        return told, [leaf for leaf in left if leaf not in told]
     named = [leaf for leaf in left if leaf.kind in ("linear", "tensor") and leaf.named("cross")
              and leaf.weight.dim() == 2 and leaf.n_in == leaf.n_out and leaf.n_in > 1]
     columns = [leaf for leaf in left if leaf.kind == "tensor" and leaf.weight.dim() == 2 and leaf.n_in == 1
