@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from deepctr_torch.inputs import DenseFeat, SparseFeat, VarLenSparseFeat
 from deepctr_torch.models import DCN, WDL, DCNMix, DeepFM, xDeepFM
+from made_rows import ROWS, SIZES, made_rows
 
-ROWS = 64
-SIZES = {"user": 30, "item": 25, "city": 4}
 SMALL = {"dnn_hidden_units": (8, 6), "init_std": 0.3}
 MODELS = {
     "DeepFM": (DeepFM, SMALL | {"dnn_use_bn": True, "dnn_activation": "sigmoid"}), "WDL": (WDL, SMALL),
@@ -22,14 +21,6 @@ MODELS = {
     "DeepFM_lists": (DeepFM, SMALL), "DCNMix": (DCNMix, SMALL), "xDeepFM": (xDeepFM, SMALL | {
         "cin_layer_size": (4, 4)}),
 }
-
-
-def made_rows() -> dict[str, np.ndarray]:
-    draw = np.random.default_rng(0)
-    tags = draw.integers(0, 7, (400, 4))
-    return {name: draw.integers(0, size, 400) for name, size in SIZES.items()} | {
-        "tags": np.sort(tags, 1)[:, ::-1].copy(), "age": draw.random(400).astype(np.float32),
-        "price": draw.random(400).astype(np.float32)}
 
 
 def main() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from made_rows import ROWS, SIZES, made_rows
 from torch_rechub.basic.features import DenseFeature, SparseFeature
 from torch_rechub.models.ranking import DCN, DCNv2, DeepFM, WideDeep
-from train_deepctr import ROWS, SIZES, made_rows
 
 NETWORK = {"dims": [8, 6], "dropout": 0.1, "activation": "relu"}
 

@@ -20,6 +20,6 @@ def converted(upload: Upload) -> dict[str, Path]:
     return upload.beside | {path.name: path for path in upload.scratch.glob("converted.onnx*")}
 
 
-importer(Format(key="keras", title="Keras model", endings=ENDINGS, companions=(".json",), opens=converted,
-                admits=dict.fromkeys(ENDINGS, is_keras_file),
+importer(Format(key="keras", title="Keras model", endings=ENDINGS, companions=(".json",),
+                helpers=("{stem}.json",), opens=converted, admits=dict.fromkeys(ENDINGS, is_keras_file),
                 refusal='is not a model as Keras 3 saves it. Save it again: model.save("model.keras").'))

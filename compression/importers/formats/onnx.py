@@ -44,4 +44,6 @@ def _columns(said: dict) -> tuple[str, ...]:
 
 
 importer(Format(key="onnx", title="ONNX file with its data", endings=(".onnx",),
-                companions=(".data", ".onnx_data", ".weights", ".json"), look=look, read=read))
+                companions=(".data", ".onnx_data", ".weights", ".json"),
+                helpers=("{name}.*", "{name}_data", "binding.json", "signature.json", "vocabularies.json"), look=look,
+                read=read))
