@@ -8,6 +8,7 @@ from torch import Tensor
 
 from compression.importers.beside import vocabularies_of
 from compression.importers.checkpoint.frameworks import told_by
+from compression.importers.checkpoint.graph import layers_by_name
 from compression.importers.checkpoint.lightning import is_lightning, without_losses
 from compression.importers.checkpoint.safetensors_file import safetensors_metadata, safetensors_state
 from compression.importers.checkpoint.told import Told
@@ -29,7 +30,9 @@ def state_and_told(files: dict[str, Path], weights: str, data_folder: Path | Non
         state = as_plain_types(safetensors_state(files[weights], weights))
     if not state:
         raise no_tensors(weights)
-    return state, told_by(found.values, files, vocabularies=vocabularies_of(files), data_folder=data_folder)
+    told = told_by(found.values, files, vocabularies=vocabularies_of(files), data_folder=data_folder)
+    told.settings |= layers_by_name(weights, state)
+    return state, told
 
 
 def no_tensors(name: str) -> ModelError:
