@@ -1,4 +1,4 @@
-"""Weights without a graph: a checkpoint or safetensors file as tensors by name, and what a training tool told."""
+"""Weights without a graph: a checkpoint, safetensors or HDF5 file as tensors by name, and what a training tool told."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from compression.importers.checkpoint.lightning import is_lightning, without_los
 from compression.importers.checkpoint.safetensors_file import safetensors_metadata, safetensors_state
 from compression.importers.checkpoint.told import Told
 from compression.importers.checkpoint.torch_file import TorchFile, as_plain_types, read_torch_file, weights_of
-from compression.importers.format_sniffing import is_checkpoint_name
+from compression.importers.format_sniffing import is_checkpoint_name, is_keras_file
+from compression.importers.keras.state import keras_state
 from compression.spec.errors import ModelError
 
 
@@ -24,6 +25,11 @@ def state_and_told(files: dict[str, Path], weights: str, data_folder: Path | Non
         found = read_torch_file(files[weights], weights)
         state = weights_of(found)
         state = without_losses(state) if is_lightning(found.values) else state
+    elif is_keras_file(files[weights]):
+        state, notes = keras_state(files[weights], weights)
+        if not state:
+            raise no_tensors(weights)
+        return state, Told(notes=notes)
     else:
         safetensors_metadata(files[weights], weights)
         found = TorchFile()
