@@ -234,12 +234,13 @@ def test_static_embeddings_that_do_not_fit_together_are_refused(tensors, modules
         imported(static_folder(tmp_path / "static", tensors, ["StaticEmbedding", *modules]), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["embedding.weight", "embeddings"])
-def test_a_lone_table_with_its_tokenizer_is_a_static_encoder(name, tmp_path):
+@pytest.mark.parametrize(("name", "tokenizer"), [("embedding.weight", "words_tokenizer_config.json"),
+                                                 ("embeddings", "tokenizer.json")])
+def test_a_lone_table_with_its_tokenizer_is_a_static_encoder(name, tokenizer, tmp_path):
     table = torch.randn(ROWS, 6, generator=torch.Generator().manual_seed(0))
     save_file({name: table}, tmp_path / "words_64.safetensors")
-    (tmp_path / "tokenizer.json").write_text("{}")
-    files = {path.name: path for path in (tmp_path / "words_64.safetensors", tmp_path / "tokenizer.json")}
+    (tmp_path / tokenizer).write_text("{}")
+    files = {path.name: path for path in (tmp_path / "words_64.safetensors", tmp_path / tokenizer)}
     described = read_upload(files, tmp_path / "model")
     loaded = load_model(tmp_path / "model")
     batch = {"input_ids": IDS, "attention_mask": MASK}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from compression.importers.hugging_face.settings import CONFIG, MAX_CONFIG_BYTES, MODULE_FOLDER, MODULES
 
 _WEIGHTS = re.compile(r"(?:(\d{1,2}_[A-Za-z]{1,40})\.)?(?:pytorch_)?model(-\d{5}-of-\d{5})?\.(safetensors|bin)")
-TOKENIZER = "tokenizer.json"
+TOKENIZERS = "*tokenizer*.json"  # what is beside such a table
 STATIC_TABLES = {"embedding.weight", "embeddings"}  # of sentence-transformers and wordllama, of model2vec
 MAX_LONE_HEADER = 4096  # bytes of the header of a file of one table
 _OTHER_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".model", ".th", ".onnx", ".h5", ".msgpack", ".ot",
@@ -29,7 +30,7 @@ def is_hugging_face(files: dict[str, Path]) -> bool:
 def is_lone_table(files: dict[str, Path]) -> bool:
     """Whether a tokenizer lies beside one safetensors file of one table and nothing else: static embeddings, as
     wordllama publishes them."""
-    if TOKENIZER not in files or CONFIG in files or MODULES in files:
+    if CONFIG in files or MODULES in files or not any(fnmatchcase(name, TOKENIZERS) for name in files):
         return False
     weights = [path for name, path in files.items() if name.lower().endswith(".safetensors")]
     if len(weights) != 1:
