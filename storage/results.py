@@ -6,14 +6,15 @@ import sqlalchemy as sa
 
 from compression.spec.code_version import code_version
 from compression.spec.errors import StorageError
+from compression.spec.names import BUNDLE
 from compression.spec.records import Measurement, Result, RunSpec, Target
 from storage.catalogue import Catalogue
 from storage.claims import held_job
 from storage.digests import device_kind, spec_digest
 from storage.narrowing import NarrowedSession
 from storage.queue import Queue, existing_job
-from storage.records import Outcome, Project
-from storage.rows import families, measurement_rows, stored, stored_spec
+from storage.records import Job, Outcome, Project
+from storage.rows import families, job_record, measurement_rows, stored, stored_spec
 from storage.tables import (
     DataTable,
     JobTable,
@@ -74,6 +75,15 @@ class Results(Catalogue, Queue):
         with self.database.reading(self.access) as session:
             body = session.scalar(query)
         return stored(Result, body).baseline if body else ()
+
+    def bundles(self, *, limit: int = 200) -> list[tuple[Job, str]]:
+        """The newest finished runs, each with the digest of its bundle."""
+        query = (sa.select(JobTable, ResultFileTable.digest)
+                 .join(ResultFileTable, ResultFileTable.result_id == JobTable.result_id)
+                 .where(JobTable.state == "done", ResultFileTable.name == BUNDLE)
+                 .order_by(JobTable.id.desc()).limit(limit))
+        with self.database.reading(self.access) as session:
+            return [(job_record(row), digest) for row, digest in session.execute(query)]
 
     def projects(self, *, limit: int = 20) -> list[Project]:
         """Projects with the newest run first. Which run of one to take, compression.tasks.recommend decides."""

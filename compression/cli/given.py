@@ -28,6 +28,7 @@ def model_folder(path: Path, scratch: Path, data: Path | None, *, output: str | 
 
     `output` says which output is the score of a file that has several.
     """
+    from compression.importers.format import with_helpers
     from compression.importers.hugging_face.folder import files_of_folder, is_hugging_face
 
     data = data and data_folder(data)
@@ -37,8 +38,7 @@ def model_folder(path: Path, scratch: Path, data: Path | None, *, output: str | 
         return path
     if not path.is_file():
         raise ModelError(f"There is no model at {path}.")
-    beside = [other for other in path.parent.iterdir() if _belongs(other, path)]
-    return _imported({other.name: other for other in [path, *beside]}, scratch, data, output)
+    return _imported(with_helpers(path), scratch, data, output)
 
 
 def _imported(files: dict[str, Path], scratch: Path, data: Path | None, output: str | None) -> Path:
@@ -55,16 +55,6 @@ def _imported(files: dict[str, Path], scratch: Path, data: Path | None, output: 
                   file=sys.stderr)
     import_model(files, folder, data_folder=data, binding=binding | ({"output": output} if output else {}) or None)
     return folder
-
-
-def _belongs(other: Path, model: Path) -> bool:
-    """Files that a model file of this name may need: its config, vocabularies and external data."""
-    if other == model or not other.is_file():
-        return False
-    if model.suffix == ".safetensors":
-        return other.name in ("config.json", "vocabularies.json")
-    return model.suffix == ".onnx" and (other.name.startswith(model.name + ".") or other.name in (
-        "binding.json", "signature.json", "vocabularies.json"))
 
 
 def assignments(pairs: Sequence[str]) -> dict[str, Any]:

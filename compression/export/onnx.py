@@ -27,6 +27,7 @@ from compression.models.example import example_batch, fixed_width
 from compression.models.structure import read_signature
 from compression.models.watch import evaluating
 from compression.spec.errors import ExportError
+from compression.spec.names import PRODUCER
 from compression.spec.signature import Input, Signature
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def _tidy(model: "onnx_ir.Model", signature: Signature, stored: set[str]) -> int
     common.RemoveUnusedNodesPass()(model)
     common.ClearMetadataAndDocStringPass()(model)
     model.ir_version = IR_VERSION
-    model.producer_name, model.producer_version = "recpress", None
+    model.producer_name, model.producer_version = PRODUCER, None
     model.metadata_props.clear()
     graph.name = "model"
     _shorten_names(graph, own, signature)

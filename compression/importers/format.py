@@ -8,8 +8,10 @@ child alone. A package outside the project declares an entry point in the group 
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +69,9 @@ class Format:
     title: str  # what it is, in the sentence that lists what may be uploaded
     endings: tuple[str, ...]  # of the file that holds the model
     companions: tuple[str, ...] = ()  # endings of the files that may come beside it
+    # names of those that are taken along where they lie in the model's folder, as patterns: {name} is the model's
+    # file, {stem} what it is called without its ending
+    helpers: tuple[str, ...] = ()
     look: Callable[[Upload], "Look"] | None = None
     read: Callable[[Upload, Path, Given], ModelDescription] | None = None  # writes the model folder
     opens: Callable[[Upload], dict[str, Path]] | None = None  # name → path, written into the upload's scratch folder
@@ -93,6 +98,18 @@ def importer(declared: Format) -> Format:
 def formats_of(name: str) -> list[Format]:
     """The formats whose files have such names."""
     return [one for one in FORMATS.values() if name.lower().endswith(one.endings)]
+
+
+def with_helpers(path: Path) -> dict[str, Path]:
+    """A model's file and what its formats take along out of its folder, by name. A second model is left where it is."""
+    stems = {path.name.partition(".")[0], path.name.rpartition(".")[0]}
+    patterns = {pattern.format(name=glob.escape(path.name), stem=glob.escape(stem))
+                for one in formats_of(path.name) for pattern in one.helpers for stem in stems}
+    found = {other.name: other for other in sorted(path.parent.iterdir()) if other.is_file()
+             and any(fnmatchcase(other.name, pattern) for pattern in patterns)} | {path.name: path}
+    attached = {name for one in FORMATS.values() for name in one.attached(found)}
+    return {name: other for name, other in found.items()
+            if name == path.name or name in attached or not formats_of(name)}
 
 
 def model_endings() -> tuple[str, ...]:

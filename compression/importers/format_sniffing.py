@@ -12,9 +12,10 @@ import zipfile
 from pathlib import Path
 
 from compression.importers.format import formats_in_words, formats_of
+from compression.importers.other_files import is_text, what_it_is
 from compression.spec.errors import ModelError
 
-CHECKPOINT_ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".model", ".th")
+CHECKPOINT_ENDINGS = (".pt", ".pth", ".pth.tar", ".ckpt", ".bin", ".model", ".th")
 WEIGHT_ENDINGS = (".safetensors", *CHECKPOINT_ENDINGS)
 ZIP_ENDING = ".zip"
 PICKLE_ENDINGS = (*CHECKPOINT_ENDINGS, ".pkl", ".pickle", ".joblib", ".p", ".dill", ".sav")
@@ -51,11 +52,19 @@ def refuse_dangerous(path: Path, name: str) -> None:
                if name.lower().endswith(end)]
     if any(admits(path) for _, admits in claimed):
         return
+    if formats_of(name) and (said := what_it_is(path)):
+        raise ModelError(f"{name} {said}")
     for one, _ in claimed:
+        if one.refusal and is_torch_file(path):  # as examples of torch libraries name their weights
+            raise ModelError(f"{name} is a file of torch.save in spite of its name. Rename it to "
+                             f"{name.rpartition('.')[0]}.pt, and upload it again.")
         if one.refusal:
             raise ModelError(f"{name} {one.refusal}")
     head = _head(path)
-    if ending in PICKLE_ENDINGS or looks_like_pickle(head):
+    is_pickle = looks_like_pickle(head)
+    if formats_of(name) and not is_pickle and ending != ZIP_ENDING and is_text(path):
+        raise ModelError(f"{name} holds text, and no model. Upload the file that the model was saved to.")
+    if ending in PICKLE_ENDINGS or is_pickle:
         disguise = "" if ending in PICKLE_ENDINGS else f" in spite of its name ({ending or 'no ending'})"
         raise ModelError(f"{name} is a pickle{disguise}: loading one can run any code. {_ADVICE}")
     if ending in PROGRAM_ENDINGS:

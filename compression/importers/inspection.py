@@ -32,6 +32,7 @@ class Look:
 
     `columns`: input → column as a training tool said. `vocabularies`: column → how many values it lists.
     `scores`: what may be the score, where there is a choice; `score` is the proposal, "" where there is none.
+    `lacks_bundle`: it was exported here, and what numbered its values did not come with it.
     """
 
     title: str = ""
@@ -44,6 +45,7 @@ class Look:
     vocabularies: dict[str, int] = field(default_factory=dict)
     scores: tuple[str, ...] = ()
     score: str = ""
+    lacks_bundle: bool = False
 
     def plain(self) -> dict[str, Any]:
         """As JSON holds it; keys of `rows` are places or None, which JSON has no keys for."""
@@ -63,7 +65,8 @@ class Look:
             mappings={str(name): Mapping(int(one["count"]), int(one["first"]))
                       for name, one in plain["mappings"].items()},
             vocabularies={str(name): int(count) for name, count in plain["vocabularies"].items()},
-            scores=tuple(map(str, plain["scores"])), score=str(plain["score"]))
+            scores=tuple(map(str, plain["scores"])), score=str(plain["score"]),
+            lacks_bundle=plain["lacks_bundle"] is True)
 
 
 def _input(one: dict[str, Any]) -> ModelInput:

@@ -8,10 +8,12 @@ from typing import Any
 from compression.data.description import load_description
 from compression.data.summary import summarise
 from compression.importers.beside import signature_beside, with_vocabularies
+from compression.importers.binding.checks import checks
 from compression.importers.binding.table import binding_of, propose_lines
 from compression.importers.binding.vocabularies import prepare
 from compression.importers.kept import LOOKS, KeptLook
 from compression.importers.sandbox.process import look_in_sandbox, open_in_sandbox
+from compression.spec.errors import ModelError
 
 
 def proposed_binding(files: dict[str, Path], data_folder: Path, scratch: Path
@@ -29,7 +31,11 @@ def proposed_binding(files: dict[str, Path], data_folder: Path, scratch: Path
     if look.title != "graph" or not look.inputs:
         return files, {}
     files = open_in_sandbox(files, scratch / "opened", kept)
-    lines = propose_lines(look, load_description(data_folder), summarise(data_folder))
+    description, summary = load_description(data_folder), summarise(data_folder)
+    lines = propose_lines(look, description, summary)
+    if look.lacks_bundle and (wrong := [one.text for one in checks(lines, look, description, summary)
+                                        if not one.passed]):
+        raise ModelError(wrong[0])
     binding, built = prepare(binding_of(lines), files, data_folder)
     return with_vocabularies(files, built, scratch), binding | said
 

@@ -18,6 +18,7 @@ from typing import Any
 from compression.importers.format import FORMATS, Format, Given, Upload, formats_in_words, formats_of
 from compression.importers.format_sniffing import refuse_dangerous
 from compression.importers.inspection import Look
+from compression.importers.other_files import what_it_is
 from compression.spec.errors import ModelError
 from compression.spec.names import PLAIN_NAME
 from compression.spec.records import ModelDescription
@@ -78,6 +79,10 @@ def choose(files: dict[str, Path], scratch: Path) -> tuple[Format, Upload]:
     for name in models:
         if len(files) > 1 and any(one.alone for one in formats_of(name)):
             raise ModelError(f"Upload the bundle {name} alone, without other files.")
+    if not models:
+        for name, path in sorted(files.items()):
+            if said := what_it_is(path):
+                raise ModelError(f"{name} {said}")
     if len(models) != 1:
         found = ", ".join(sorted(models)) or ", ".join(sorted(files))
         raise ModelError(f"Upload one model at a time: {'; '.join(formats_in_words())}. Got: {found}.")

@@ -7,6 +7,8 @@ import re
 from collections.abc import Container
 from itertools import count
 
+PRODUCER = "recpress"  # what a graph that was exported here says it was made by
+BUNDLE = "bundle.zip"  # of the files of a finished run
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")  # of every file that comes in
 
 

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.security
 KEYS = {"onnx": "onnx", "onnx with data": "onnx", "pt2": "pt2", "safetensors": "zoo", "checkpoint": "zoo",
         "old checkpoint": "zoo", "bundle": "bundle", "hugging face": "bundle", "lightning": "weights",
         "recbole": "weights", "fuxictr": "weights", "keras": "keras", "keras weights": "keras",
+        "keras 2 weights": "keras_weights",
         "hugging face, unpacked": "hugging_face"}
 PAIRS = {"answers": {"output": "pair"}}  # an encoder is looked at as if it will be bound to data
 

@@ -1,4 +1,4 @@
-"""Files that RecBole, FuxiCTR, Lightning and Keras made themselves: they import, and the scores are theirs.
+"""Files that RecBole, FuxiCTR, DeepCTR-Torch, torch-rechub, Lightning and Keras made: they import with their scores.
 
     FOREIGN_LIBRARIES=1 python -m pytest tests/foreign -s
 
@@ -33,9 +33,12 @@ PACKAGES = {  # what a library needs beside torch and what is installed here; it
     "recbole": ("recbole==1.2.1", ["pandas<3", "scipy", "scikit-learn", "tqdm", "colorlog==4.7.2", "colorama==0.4.4",
                                    "tensorboard", "thop", "tabulate", "texttable"]),
     "fuxictr": ("fuxictr==2.3.10", ["pandas<3", "polars<2", "scikit-learn", "tqdm", "ray[data]"]),
+    "deepctr": ("deepctr-torch==0.3.0", ["pandas<3", "scikit-learn", "tqdm"]),
+    "rechub": ("torch-rechub==0.9.0", ["pandas<3", "scikit-learn", "tqdm"]),
     "lightning": ("lightning==2.6.6", ["lightning==2.6.6"]), "keras": ("keras==3.15.1", ["keras==3.15.1"])}
 PROBABILITIES = {"NeuMF", "GMF", "MLP", "LR", "FM", "DeepFM", "WideDeep", "DCNV2", "DCNV2_parallel", "mlp", "factors",
-                 "sequential", "DCNv2", "DCNv2_stacked"}
+                 "sequential", "DCNv2", "DCNv2_stacked", "DCN", "DCN_matrix", "WDL", "DeepFM_lists", "DeepFM_ids",
+                 "WideDeep_all", "WideDeep_ids"}
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +113,30 @@ def test_fuxictr(name, made, tmp_path):
              if one.kind == "category" else rows[one.column] for one in loaded.signature.inputs}
     batch = {key: value.astype(np.float32) if key == "age" else value for key, value in batch.items()}
     _agrees("fuxictr", name, loaded, batch, rows["scores"])
+
+
+@pytest.mark.parametrize(("library", "name", "answers"), [
+    ("deepctr", "DeepFM", {"mlp.activation": "sigmoid"}), ("deepctr", "DeepFM_lists", {"lists": ["tags"]}),
+    ("deepctr", "WDL", {"pairs": False}), ("deepctr", "DCN", {}), ("deepctr", "DCN_matrix", {}),
+    ("rechub", "DeepFM", {}), ("rechub", "DeepFM_ids", {}), ("rechub", "WideDeep", {}), ("rechub", "WideDeep_all", {}),
+    ("rechub", "WideDeep_ids", {"pairs": False}), ("rechub", "DCN", {}), ("rechub", "DCNv2", {}),
+    ("rechub", "DCNv2_stacked", {})])
+def test_click_models_of_libraries_that_save_weights_alone(library, name, answers, made, tmp_path):
+    folder = made(library)
+    answers = answers | ({} if name == "DeepFM_ids" else {"numbers": ["age", "price"]})
+    description = read_upload({"m.pth": folder / f"{name}.pth"}, tmp_path / "model", binding={"answers": answers})
+    assert ("pairs" in {one.key for one in description.questions}) == (
+        name.startswith(("DeepFM", "WDL")) or name == "WideDeep_ids")
+    loaded, rows = load_model(tmp_path / "model"), np.load(folder / f"{name}.npz")
+    _agrees(library, name, loaded, {one.name: rows[one.name] for one in loaded.signature.inputs}, rows["scores"])
+
+
+@pytest.mark.parametrize(("library", "name", "part"), [
+    ("deepctr", "DCNMix", "crossnet.U_list"), ("deepctr", "xDeepFM", "cin.conv1ds"),
+    ("rechub", "DCNv2_mixture", "crossnet.u_list")])
+def test_parts_of_their_models_that_are_not_read_are_named(library, name, part, made, tmp_path):
+    with pytest.raises(ModelError, match=f"parts that RecPress can't rebuild: {part}"):
+        read_upload({"m.pth": made(library) / f"{name}.pth"}, tmp_path / "model")
 
 
 @pytest.mark.parametrize(("name", "answers", "told"), [

@@ -232,3 +232,26 @@ def test_model2vec_keeps_fewer_rows_than_tokens_and_a_weight_a_token(tmp_path):
 def test_static_embeddings_that_do_not_fit_together_are_refused(tensors, modules, message, tmp_path):
     with pytest.raises(ModelError, match=message):
         imported(static_folder(tmp_path / "static", tensors, ["StaticEmbedding", *modules]), tmp_path)
+
+
+@pytest.mark.parametrize(("name", "tokenizer"), [("embedding.weight", "words_tokenizer_config.json"),
+                                                 ("embeddings", "tokenizer.json")])
+def test_a_lone_table_with_its_tokenizer_is_a_static_encoder(name, tokenizer, tmp_path):
+    table = torch.randn(ROWS, 6, generator=torch.Generator().manual_seed(0))
+    save_file({name: table}, tmp_path / "words_64.safetensors")
+    (tmp_path / tokenizer).write_text("{}")
+    files = {path.name: path for path in (tmp_path / "words_64.safetensors", tmp_path / tokenizer)}
+    described = read_upload(files, tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+    batch = {"input_ids": IDS, "attention_mask": MASK}
+    torch.testing.assert_close(answers(loaded.module, batch), static_vectors(table), **CLOSE)
+    assert described.architecture == "static_encoder"
+
+
+def test_a_lone_table_alone_says_that_its_tokenizer_would_help_and_is_no_model_of_one_field(tmp_path):
+    path = tmp_path / "words.safetensors"
+    save_file({"embedding.weight": torch.ones(ROWS, 6)}, path)
+    with pytest.raises(ModelError, match=r"tokens \(static embeddings.*tokenizer.json beside the safetensors"):
+        read_upload({path.name: path}, tmp_path / "model")
+    with pytest.raises(ModelError, match=r"vectors of one field .* pairs of one field don't exist.*tokenizer.json"):
+        read_upload({path.name: path}, tmp_path / "model", binding={"answers": {"field_sizes": [ROWS], "pairs": True}})

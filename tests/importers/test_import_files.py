@@ -22,7 +22,7 @@ from compression.runtimes.onnxruntime import open_session
 from compression.spec.errors import ModelError
 from compression.spec.records import Measurement, Recipe, Result, RunSpec
 from compression.testing.tiny import tiny_dataset, tiny_model
-from tests.importers.graphs import files_of
+from tests.importers.graphs import files_of, of_a_stranger
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "models" / "mf_onnx"
 
@@ -94,7 +94,7 @@ def test_a_bundle_comes_back_with_its_signature_and_gives_the_same_scores(datase
 @pytest.mark.slow
 def test_a_folder_whose_binding_is_broken_is_a_sentence(dataset, tmp_path):
     exported = export_onnx(tiny_model("lr", dataset), dataset.signature, tmp_path / "out" / "model.onnx")
-    read_upload(files_of(exported.path), tmp_path / "model")
+    read_upload(files_of(of_a_stranger(exported.path)), tmp_path / "model")
     binding = tmp_path / "model" / "binding.json"
     plain = json.loads(binding.read_text())
     binding.write_text(json.dumps(plain | {"code": "import os"}))

@@ -21,7 +21,7 @@ from compression.spec.method import Context
 from compression.spec.recipe import parse_step
 from compression.spec.records import Part, Step
 from compression.testing.tiny import tiny_dataset, tiny_model, write_tiny_data
-from tests.importers.graphs import Columns, SharedTable, export, files_of
+from tests.importers.graphs import Columns, SharedTable, export, files_of, of_a_stranger
 from tests.measure.graphs import save_graph
 
 ZOO = ("lr", "fm", "widedeep", "deepfm", "dcnv2", "dlrm")
@@ -45,7 +45,7 @@ def zoo(dataset, tmp_path_factory):
             for parameter in model.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
         exported = export_onnx(model, dataset.signature, folder / "exported" / "model.onnx")
-        described = read_upload(files_of(exported.path), folder / "imported", binding=LISTS_OF_THREE)
+        described = read_upload(files_of(of_a_stranger(exported.path)), folder / "imported", binding=LISTS_OF_THREE)
         made[key] = (model, exported, described, load_model(folder / "imported"))
     return made
 
@@ -127,7 +127,7 @@ def test_a_quantised_export_is_kept_to_be_measured_as_it_is(zoo, dataset, step, 
     method, params = parse_step(Step(method=step))
     model = method(loaded.module, params, Context(method=step, dataset=dataset)).model
     exported = export_onnx(model, loaded.signature, tmp_path / "small" / "model.onnx")
-    described = read_upload(files_of(exported.path), tmp_path / "imported", binding=LISTS_OF_THREE)
+    described = read_upload(files_of(of_a_stranger(exported.path)), tmp_path / "imported", binding=LISTS_OF_THREE)
     kept = load_model(tmp_path / "imported")
     assert kept.module is None and kept.onnx_path == tmp_path / "imported" / "model.onnx"
     assert "integer codes" in described.notes[0] or described.notes[0].startswith("Operator ")

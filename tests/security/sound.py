@@ -31,7 +31,7 @@ from tests.importers.checkpoint.recbole import (
 from tests.importers.checkpoint.tools import lightning_sasrec
 from tests.importers.folders import bert_state, write_folder
 from tests.importers.folders import zipped as zipped_folder
-from tests.importers.keras.make import keras_zip, two_fields, weights_h5
+from tests.importers.keras.make import keras_zip, named, save_weights_h5, two_fields, weights_h5
 from tests.security.hostile import Files, Payload, graph, pickled, zipped
 
 
@@ -131,6 +131,11 @@ def keras_weights(canary: Path) -> Files:
     return {"m.weights.h5": weights_h5(arrays), "m.json": json.dumps(config).encode()}
 
 
+def keras_2_weights(canary: Path) -> Files:
+    """What save_weights of Keras 2 writes, alone."""
+    return {"m.h5": save_weights_h5(named(two_fields()[1]))}
+
+
 def bundle(canary: Path) -> Files:
     """What is inside a zip: the graph, and text that describes it."""
     inside = {"model.onnx": graph().SerializeToString(), "predict.py": f"open({str(canary)!r}, 'w')\n".encode(),
@@ -164,4 +169,5 @@ SOUND: dict[str, Callable[[Path], Files]] = {
     "hugging face": encoder,
     "keras": keras,
     "keras weights": keras_weights,
+    "keras 2 weights": keras_2_weights,
 }

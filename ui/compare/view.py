@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import streamlit as st
 
+from compression.spec.names import BUNDLE
 from compression.spec.records import RunSpec
 from compression.spec.task import DEFAULT_TASK, TASKS
 from compression.tasks.recommend import Limits, Recommendation, limit_words
@@ -28,7 +29,6 @@ from ui.shared.ticks import draw_ticks
 
 PLOT_HEIGHT = 430
 ROW_HEIGHT = 35  # of a table
-BUNDLE = "bundle.zip"
 BESIDE_SIZE = ("download_bytes", "bundle_bytes")
 ACROSS = 4  # runs side by side
 GOALS = {"size": "smallest", "latency": "fastest", "quality": "most accurate"}

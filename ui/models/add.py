@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import streamlit as st
@@ -18,6 +18,7 @@ from storage.store import Store
 from ui.datasets.view import summary_of
 from ui.models.binding_form import Filled, draw_binding, draw_score
 from ui.models.inspection import inspected
+from ui.models.own_bundle import draw_own_bundle
 from ui.shared.dataset_choice import choose_data
 from ui.shared.escape import escaped
 from ui.shared.shell import draw_back, page_title
@@ -55,6 +56,11 @@ def draw_upload(store: Store) -> None:
         page_title(f"Bind {before.name} again", "The files are those you uploaded; choose what each input reads.")
         brought = before
     look = inspected(store, brought.files)
+    if look is not None and look.lacks_bundle:
+        files = draw_own_bundle(store, brought.files, key=_key_of(brought))
+        if files != brought.files:
+            brought = replace(brought, files=files, binding={})
+            look = inspected(store, files)
     if look is not None:
         _draw_form(store, brought, look)
 
@@ -77,7 +83,7 @@ def brought_before(store: Store) -> Brought | None:
 
 
 def _draw_form(store: Store, brought: Brought, look: Look) -> None:
-    key = f"{UPLOAD}.{'.'.join(sorted(digest[:8] for digest in brought.files.values()))}"
+    key = _key_of(brought)
     datasets = fitting_first(store.datasets(), look)
     left, right = st.columns(2, gap="medium")
     with left:
@@ -106,6 +112,10 @@ def _draw_form(store: Store, brought: Brought, look: Look) -> None:
     if st.button(label, type="primary", disabled=bool(filled.problem) or not name.strip()):
         _queue(store, ImportModelSpec(files=brought.files, name=name, data=data or None, binding=filled.binding,
                                       replaces=brought.replaces))
+
+
+def _key_of(brought: Brought) -> str:
+    return f"{UPLOAD}.{'.'.join(sorted(digest[:8] for digest in brought.files.values()))}"
 
 
 def suggested_name(names: list[str]) -> str:

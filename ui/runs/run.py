@@ -6,6 +6,7 @@ import streamlit as st
 
 from compression.running.step_cache import taken_sentence
 from compression.spec.errors import RecPressError
+from compression.spec.names import BUNDLE
 from compression.spec.recipe import dump_recipe
 from compression.spec.records import Result, RunSpec
 from compression.spec.values import values_of
@@ -25,7 +26,6 @@ from ui.shared.table import draw_dataframe
 from ui.shared.tasks import task_of, warn_without_task
 
 BADGES = {"queued": "gray", "running": "blue", "done": "green", "failed": "red", "cancelled": "orange"}
-BUNDLE = "bundle.zip"
 LOG_LINE_HEIGHT = 22  # pixels
 
 

@@ -23,6 +23,7 @@ from typing import Literal
 
 from compression.importers.format import accepted_endings
 from compression.importers.format_sniffing import PICKLE_ENDINGS
+from compression.importers.other_files import ENDINGS as OTHER_ENDINGS
 from compression.spec.errors import StorageError
 from compression.spec.records import Record
 from storage.files import Files
@@ -231,6 +232,10 @@ def check_name(name: str, kind: Kind) -> None:
     if kind == "model" and lower.endswith(PICKLE_ENDINGS):
         raise UploadRefused(f"{name} looks like a pickled checkpoint, which can run code when it is opened, so it is "
                             "not taken. Save the weights as .safetensors with a config.json, or export to .onnx.")
+    if kind == "model" and lower.endswith(OTHER_ENDINGS):
+        raise UploadRefused(f"{name} is no network that RecPress reads: such files hold decision trees, graphs of "
+                            "other tools, pictures or documents. Convert a network to .onnx; trees have nothing to "
+                            "compress.")
     allowed = ", ".join(SUFFIXES[kind])
     what = "A model" if kind == "model" else "A dataset"
     raise UploadRefused(f"{what} comes as {allowed}; got {name}. Unpack or convert it first.")

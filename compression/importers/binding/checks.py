@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from compression.data.summary import ColumnSummary, DataSummary
 from compression.importers.binding.proposal import DERIVED
 from compression.importers.binding.table import IDS, SCALE, UNREAD, Line
-from compression.importers.binding.vocabularies import AS_IS, DATA, FILE
+from compression.importers.binding.vocabularies import AS_IS, BUNDLE, DATA, FILE, no_bundle
 from compression.importers.inspection import Look
 from compression.spec.data_description import DataDescription, Role
 
@@ -34,7 +34,8 @@ def checks(lines: Sequence[Line], look: Look, description: DataDescription, summ
     about = {one.name: one for one in summary.columns} if summary else {}
     bound = [line for line in lines if line.column]
     types = [text for line in bound if (text := _wrong_type(line, description, about.get(line.column)))]
-    ids = [text for line in bound if (text := _out_of_table(line, about.get(line.column), look, beyond))]
+    ids = _unsaid(bound, about) or [
+        text for line in bound if (text := _out_of_table(line, about.get(line.column), look, beyond))]
     return (_columns_check(lines, description),
             Check("Types", not types, _said(types) or "Columns hold what the inputs read."),
             Check("Ids", not ids, _said(ids) or _within(bound, about)),
@@ -85,6 +86,18 @@ def _wrong_type(line: Line, description: DataDescription, about: ColumnSummary |
     return ""
 
 
+def _unsaid(bound: Sequence[Line], about: dict[str, ColumnSummary]) -> list[str]:
+    """What a file that was exported here reads by its bundle, which isn't there, and where the data has other sizes."""
+    unsaid = [line for line in bound if line.source == BUNDLE]
+    if not unsaid:
+        return []
+    counts = {name: one.cardinality for name, one in about.items() if one.cardinality}
+    sizes = [f"The table of {line.title} has {line.rows:,} rows, and '{line.column}' has {counts[line.column]:,} "
+             "values here." for line in unsaid if line.rows and counts.get(line.column, line.rows - 1) != line.rows - 1]
+    return [no_bundle(f"reads {', '.join(line.title for line in unsaid[:MOST_SAID])}"
+                      f"{' and others' if len(unsaid) > MOST_SAID else ''}"), *sizes]
+
+
 def _out_of_table(line: Line, about: ColumnSummary | None, look: Look, beyond: Beyond) -> str:
     """Which column leaves its table, in how many rows and how far; "" where it fits or nothing is known."""
     if line.asks_rows and not line.rows:
@@ -99,6 +112,9 @@ def _out_of_table(line: Line, about: ColumnSummary | None, look: Look, beyond: B
             if line.column not in look.vocabularies:
                 return f"No list of the upload says how the values of '{line.column}' are numbered."
             listed = look.vocabularies[line.column] + 1
+            if look.lacks_bundle and listed != line.rows:
+                return (f"vocabularies.json lists {listed - 1:,} values of '{line.column}', and {table}, one of them "
+                        "for unknown values: the list belongs to another model.")
         if line.source == DATA and about is not None:
             listed = about.cardinality
         return f"'{line.column}' has {listed:,} values, and {table}." if listed and listed > line.rows else ""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from compression.data.summary import ColumnSummary, DataSummary
 from compression.importers.binding.proposal import DERIVED, ModelInput, propose
-from compression.importers.binding.vocabularies import AS_IS, DATA, FILE
+from compression.importers.binding.vocabularies import AS_IS, BUNDLE, DATA, FILE
 from compression.importers.inspection import Look
 from compression.spec.data_description import DataDescription, Role
 from compression.spec.records import Record
@@ -22,7 +22,8 @@ from compression.spec.records import Record
 MASK, PADDING, LENGTH = DERIVED
 SCALE = "scale"  # numbers less their mean, in units of their spread, as fitted on train rows
 SOURCE_TITLES = {AS_IS: "as they are", DATA: "numbered in sorted order", FILE: "listed in the upload",
-                 SCALE: "standardized", MASK: "1 where the list has an id", PADDING: "1 where the list has none",
+                 BUNDLE: "as its bundle says", SCALE: "standardized",
+                 MASK: "1 where the list has an id", PADDING: "1 where the list has none",
                  LENGTH: "how many ids the list has"}
 UNREAD = (Role.TIME, Role.IGNORE)  # the summary says nothing of their values
 _LENGTH = re.compile(r"(?i)(^|[^a-z])(len|lens|length|lengths)($|[^a-z])|(?<=[a-z])(Len|Lens|Length|Lengths)$")
@@ -87,7 +88,7 @@ def with_column(line: Line, column: str | None, look: Look, summary: DataSummary
 def sources(look: Look, description: DataDescription) -> dict[str, str]:
     """How values may become what a model reads: key → title. Nothing is standardized without train rows."""
     derived = DERIVED if any(_may_be_derived(one) for one in look.inputs) else ()
-    keys = [AS_IS, *derived, DATA, *([FILE] if look.vocabularies else [])]
+    keys = [AS_IS, *derived, DATA, *([FILE] if look.vocabularies else []), *([BUNDLE] if look.lacks_bundle else [])]
     keys += [f"{FILE}:{name}" for name in look.mappings]
     if not description.is_test_only:
         keys.append(SCALE)
@@ -117,6 +118,8 @@ def binding_of(lines: Sequence[Line], answers: dict[str, Any] | None = None) -> 
         if mine[0].kind == "number":
             scaled = [line.column for line in mine if line.source == SCALE]
             choice |= {"scale": scaled} if scaled else {}
+            unsaid = {line.column: BUNDLE for line in mine if line.source == BUNDLE}
+            choice |= {"from": unsaid} if unsaid else {}
         else:
             choice["from"] = {line.column: line.source for line in mine}
         if any(line.offset for line in mine):
@@ -195,6 +198,8 @@ def _as_saved(line: Line, choice: dict[str, Any]) -> Line:
 def _source(line: Line, column: str | None, about: ColumnSummary | None, look: Look) -> str:
     if line.kind == "derived":
         return line.source
+    if look.lacks_bundle and column is not None and (line.kind == "number" or column not in look.vocabularies):
+        return BUNDLE
     if line.kind == "number" or column is None:
         return AS_IS
     if column in look.vocabularies:
@@ -223,7 +228,7 @@ def _with_offsets(lines: list[Line], about: dict[str, ColumnSummary]) -> list[Li
     for name in {line.input for line in lines if line.shares_table}:
         mine = [line for line in lines if line.input == name]
         ends = [about[line.column].largest_id if line.column in about else None for line in mine]
-        if None in ends or sum(end + 1 for end in ends) != mine[0].rows:
+        if BUNDLE in {line.source for line in mine} or None in ends or sum(end + 1 for end in ends) != mine[0].rows:
             continue
         starts = [sum(end + 1 for end in ends[:place]) for place in range(len(ends))]
         lines = [line.model_copy(update={"offset": starts[line.place], "source": AS_IS}) if line.input == name else line

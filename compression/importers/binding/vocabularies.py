@@ -2,7 +2,8 @@
 
 A person says it for each column as `from` in the binding: "as-is" (the column holds row numbers), "data" (the sorted
 values of the data, as scikit-learn's LabelEncoder and pandas' categories number them), "file" (vocabularies.json), or
-"file:KEY" (a mapping value → row number in any uploaded JSON). `prepare` turns that into lists and a binding. No torch.
+"file:KEY" (a mapping value → row number in any uploaded JSON). "bundle" stands for what isn't said: the file was
+exported here, and its bundle numbers the values. `prepare` turns that into lists and a binding. No torch.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from compression.importers.beside import mappings_in
 from compression.importers.format_sniffing import is_checkpoint_name
 from compression.spec.errors import ModelError
 
-AS_IS, DATA, FILE = "as-is", "data", "file"
+AS_IS, DATA, FILE, BUNDLE = "as-is", "data", "file", "bundle"
 
 
 def ordered(mapping: dict[str, int], name: str) -> tuple[list[str], int]:
@@ -34,6 +35,13 @@ def ordered(mapping: dict[str, int], name: str) -> tuple[list[str], int]:
                          f"repeats; it goes from {first:,} to {mapping[values[-1]]:,}. Write it so, or use the ids as "
                          "they are.")
     return values, first
+
+
+def no_bundle(what: str) -> str:
+    """Why an input of a file that was exported here can't be bound yet, and what helps."""
+    return (f"This file was exported by RecPress and {what} as its bundle says: row 0 is for unknown values, the rows "
+            "after it are those of its vocabulary, and numbers are scaled. Any other numbering gives other scores. "
+            "Upload the bundle's zip, or its signature.json and vocabularies.json beside the file.")
 
 
 def no_mapping(key: str, column: str, mappings: Iterable[str]) -> ModelError:
@@ -78,6 +86,8 @@ def prepare(binding: dict[str, Any], files: dict[str, Path], data_folder: Path
             splits = read_splits(data_folder, load_description(data_folder))
         first_ids = {}
         for column, source in sources.items():
+            if source == BUNDLE:
+                raise ModelError(no_bundle(f"reads {name}"))
             if source == DATA:
                 found[column], first_ids[column] = values_of(_texts(splits, column), column), 0
             elif source.startswith(f"{FILE}:"):

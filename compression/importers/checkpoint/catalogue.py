@@ -7,6 +7,7 @@ from collections import Counter
 from torch import Tensor
 
 from compression.importers.checkpoint.attention import recognise_attention
+from compression.importers.checkpoint.click_libraries import LIBRARIES
 from compression.importers.checkpoint.field_rankers import recognise_fields
 from compression.importers.checkpoint.joint import recognise_joint
 from compression.importers.checkpoint.others import (
@@ -19,10 +20,10 @@ from compression.importers.checkpoint.recognised import Recognised, Settings
 from compression.importers.checkpoint.skeleton import Leaf, leaves_of
 from compression.spec.errors import ModelError
 
-RECOGNISERS = (recognise_attention, recognise_recurrent, recognise_text_cnn, recognise_towers, recognise_pair,
-               recognise_joint, recognise_fields)
+RECOGNISERS = (*LIBRARIES, recognise_attention, recognise_recurrent, recognise_text_cnn, recognise_towers,
+               recognise_pair, recognise_joint, recognise_fields)
 MAX_LEAVES = 5000
-KNOWN = ("matrix factorisation, LightGCN, GMF, NeuMF, LR, FM, DeepFM, Wide & Deep, DCN v2, DLRM, two towers, SASRec, "
+KNOWN = ("matrix factorisation, LightGCN, GMF, NeuMF, LR, FM, DeepFM, Wide & Deep, DCN (v2), DLRM, two towers, SASRec, "
          "GRU4Rec, cross-encoders of one token table, and convolutions over tokens")
 _KINDS = {"table": "table", "linear": "dense layer", "batch_norm": "batch norm", "layer_norm": "layer norm",
           "conv": "convolution", "attention": "attention", "gru": "GRU", "tensor": "other tensor"}

@@ -43,6 +43,9 @@ def recognise_fields(leaves: tuple[Leaf, ...], settings: Settings) -> Recognised
         weights["bias.bias"] = biases[0].weight.reshape(1)
     for place, layer in enumerate(crossed):
         weights |= with_bias(f"cross.{place}", layer)
+        if "added" in layer.tensors:
+            config["cross_form"] = "vector" if layer.n_out == 1 else "added"
+            weights[f"cross_added.{place}.bias"] = layer.tensors["added"]
     asked = list(tables.questions)
     if linears:
         _explain_one_table(tables, linears, settings)
@@ -70,6 +73,7 @@ def recognise_fields(leaves: tuple[Leaf, ...], settings: Settings) -> Recognised
     elif crossed or norms:
         return None
     _ask_pairs(config, tables, asked, settings)
+    _refuse_constant(config, tables)
     return Recognised("field_ranker", _title(config), config, tuple(tables.fields), weights, (*asked, OUTPUT_FORM))
 
 
@@ -97,7 +101,12 @@ def _wide_layer(linears: list[Leaf], settings: Settings) -> tuple[Leaf | None, l
 
 
 def _cross_layers(left: list[Leaf]) -> tuple[list[Leaf], list[Leaf]]:
-    """Square layers called cross, as dense layers, and the other leaves. RecBole keeps matrices and biases apart."""
+    """Square layers called cross, as dense layers, and the other leaves. RecBole keeps matrices and biases apart.
+
+    Where a library's names say what they are, they come as leaves of the kind `cross`.
+    """
+    if told := of_kind(left, "cross"):
+        return told, [leaf for leaf in left if leaf not in told]
     named = [leaf for leaf in left if leaf.kind in ("linear", "tensor") and leaf.named("cross")
              and leaf.weight.dim() == 2 and leaf.n_in == leaf.n_out and leaf.n_in > 1]
     columns = [leaf for leaf in left if leaf.kind == "tensor" and leaf.weight.dim() == 2 and leaf.n_in == 1
@@ -246,6 +255,16 @@ def _ask_pairs(config: dict[str, Any], tables: FieldTables, asked: list[Question
     elif config.get("mlp") and tables.first_order:
         asked.append(Question(key="pairs", choices=(True, False), answer=True,
                               text="Are the dot products of all pairs of fields added (DeepFM), or not (Wide & Deep)?"))
+
+
+def _refuse_constant(config: dict[str, Any], tables: FieldTables) -> None:
+    """Raises ModelError for one table of vectors and nothing else: it has no pairs, and each score would be 0."""
+    if len(tables.fields) == 1 and tables.has_vectors and not tables.first_order and not config.get("mlp") and \
+            not config["cross_layers"]:
+        raise ModelError(f"The weights hold the vectors of one field ({tables.fields[0].name}) and nothing that makes "
+                         "a score of them: pairs of one field don't exist. If several fields share the table, say "
+                         "how many rows each has (field_sizes); if its rows are tokens, upload tokenizer.json beside "
+                         "the safetensors file; else export the model to ONNX or .pt2.")
 
 
 def _confirm_pairs(tables: FieldTables, asked: list[Question], settings: Settings) -> None:

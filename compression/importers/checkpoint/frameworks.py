@@ -14,8 +14,9 @@ from compression.importers.checkpoint.id_maps import mappings_in_values
 from compression.importers.checkpoint.lightning import hyper_parameters
 from compression.importers.checkpoint.recbole import config_of, told_by_recbole
 from compression.importers.checkpoint.recbole_dataset import read_dataset
-from compression.importers.checkpoint.told import Told, common, parsed, text_of
+from compression.importers.checkpoint.told import Told, common, parsed, text_in, text_of
 from compression.importers.format_sniffing import is_recbole_dataset
+from compression.spec.errors import ModelError
 
 
 def told_by(values: Any, files: dict[str, Path], *, vocabularies: dict[str, list[str]] | None = None,
@@ -27,8 +28,8 @@ def told_by(values: Any, files: dict[str, Path], *, vocabularies: dict[str, list
     told = Told()
     config = config_of(values)
     if config is not None:
-        datasets = [name for name, path in files.items() if is_recbole_dataset(path)]
-        kept = read_dataset(files[datasets[0]], datasets[0]) if datasets else None
+        dataset = _dataset_of(config, [name for name, path in files.items() if is_recbole_dataset(path)])
+        kept = read_dataset(files[dataset], dataset) if dataset else None
         told = told_by_recbole(config, kept=kept, vocabularies=vocabularies or {}, data_folder=data_folder)
     elif MAP in files:
         return told_by_fuxictr(files)
@@ -37,6 +38,18 @@ def told_by(values: Any, files: dict[str, Path], *, vocabularies: dict[str, list
     if config is None:
         told.mappings = mappings_in_values(values)
     return told
+
+
+def _dataset_of(config: dict[str, Any], names: list[str]) -> str | None:
+    """The dataset file of RecBole that the settings name: of several, the one named after it. Raises ModelError."""
+    if len(names) < 2:
+        return names[0] if names else None
+    fitting = [name for name in names if name.startswith(f"{text_in(config, 'dataset')}-")]
+    if len(fitting) != 1:
+        raise ModelError(f"{', '.join(sorted(names))[:200]} are datasets of RecBole, and the checkpoint was trained "
+                         f"on {text_in(config, 'dataset') or 'one that it does not name'}. Leave that one alone beside "
+                         "it.")
+    return fitting[0]
 
 
 def _of_files(files: dict[str, Path]) -> Iterator[dict[str, Any]]:

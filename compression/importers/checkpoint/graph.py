@@ -6,6 +6,8 @@ Source: He et al. 2020, arXiv:2002.02126.
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import Tensor
 
@@ -13,12 +15,26 @@ from compression.spec.errors import ModelError
 from compression.spec.records import Question
 
 MAX_LAYERS = 4
+_NAMED = re.compile(r"(lgn|mf)-.+?(?:-(\d+))?-(\d+)\.pth\.tar")
+_TABLES = {"embedding_user.weight", "embedding_item.weight"}
 
 
 def graph_question(guess: int = 0) -> Question:
     return Question(key="graph_layers", choices=tuple(range(MAX_LAYERS + 1)), answer=guess,
                     text="Over how many layers of the interaction graph are the tables averaged before the comparison "
                          "(LightGCN; 0 for matrix factorisation)?")
+
+
+def layers_by_name(name: str, state: dict[str, Tensor]) -> dict[str, int]:
+    """What LightGCN-PyTorch says in a file's name: lgn-gowalla-3-64.pth.tar has 3 layers, mf-gowalla-64.pth.tar none.
+
+    Source: github.com/gusye1234/LightGCN-PyTorch, code/utils.py, getFileName.
+    """
+    found = _NAMED.fullmatch(name)
+    if found is None or set(state) != _TABLES or {one.shape[-1] for one in state.values()} != {int(found[3])}:
+        return {}
+    n_layers = 0 if found[1] == "mf" else int(found[2] or MAX_LAYERS + 1)
+    return {"graph_layers": n_layers} if n_layers <= MAX_LAYERS else {}
 
 
 def propagated(user: Tensor, item: Tensor, users: Tensor, items: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

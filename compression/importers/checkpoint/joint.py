@@ -55,7 +55,9 @@ def untold(rows: int, path: str) -> Untold:
         f"The weights hold one table of {rows:,} rows ({path}), and nothing says which of them are users' and which "
         "are items', or which belong to which field. Say how many rows each has, in order, in the binding: "
         '{"answers": {"field_sizes": [943, 1682]}}; with padding rows they sum to the rows of the table. Or choose the '
-        "data it was trained on.", (_asked(rows, path, ""),))
+        "data it was trained on. If the rows are those of tokens (static embeddings, as wordllama publishes them), "
+        "upload tokenizer.json beside the safetensors file: it is then read as an encoder of texts.",
+        (_asked(rows, path, ""),))
 
 
 def _asked(rows: int, path: str, answer: Any) -> Question:

@@ -9,6 +9,7 @@ from compression.importers.archive import unpack
 from compression.importers.format import FORMATS, Format, Upload, formats_of, importer
 from compression.importers.format_sniffing import ZIP_ENDING
 from compression.importers.hugging_face.folder import files_read
+from compression.importers.other_files import SAVED_MODEL, of_saved_model
 from compression.spec.errors import ModelError
 
 SUMS = "SHA256SUMS"
@@ -28,6 +29,8 @@ def unpacked(upload: Upload) -> dict[str, Path]:
             raise ModelError(f"{upload.name} holds another archive ({name}), which is not unpacked.")
     kept = {name: path for name, path in inside.items() if name.lower().endswith((*endings, *BESIDE))}
     if not any(name.lower().endswith(endings) for name in kept):
+        if SAVED_MODEL in inside:
+            raise ModelError(of_saved_model(upload.name))
         for name in inside:
             if formats_of(name):
                 raise ModelError(f"{upload.name} holds {name}, which is not read out of a zip. Upload {name} itself, "

@@ -7,7 +7,7 @@ from pathlib import Path
 from compression.importers.beside import sizes_of_vocabularies, vocabularies_of
 from compression.importers.format import Format, Given, Upload, importer
 from compression.importers.format_sniffing import CHECKPOINTS, WEIGHT_ENDINGS
-from compression.importers.hugging_face.folder import attached_weights, is_hugging_face
+from compression.importers.hugging_face.folder import TOKENIZERS, attached_weights, is_hugging_face
 from compression.importers.inspection import Look
 from compression.spec.records import ModelDescription
 
@@ -28,5 +28,5 @@ def read(upload: Upload, out: Path, given: Given) -> ModelDescription:
 
 
 importer(Format(key="hugging_face", title="Hugging Face folder", endings=WEIGHT_ENDINGS,
-                companions=(".json",), sniff=lambda upload: is_hugging_face(upload.files), look=look, read=read,
-                admits=CHECKPOINTS, attached=attached_weights))
+                companions=(".json",), helpers=(TOKENIZERS,), sniff=lambda upload: is_hugging_face(upload.files),
+                look=look, read=read, admits=CHECKPOINTS, attached=attached_weights))

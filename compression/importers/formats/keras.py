@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from compression.importers.beside import VOCABULARIES, json_of
 from compression.importers.format import Format, Upload, importer
 from compression.importers.format_sniffing import is_keras_file
+from compression.importers.formats.weights import look, read
 
 ENDINGS = (".keras", ".h5", ".hdf5")
 
@@ -20,6 +22,18 @@ def converted(upload: Upload) -> dict[str, Path]:
     return upload.beside | {path.name: path for path in upload.scratch.glob(f"{graph.name}*")}
 
 
-importer(Format(key="keras", title="Keras model", endings=ENDINGS, companions=(".json",), opens=converted,
-                admits=dict.fromkeys(ENDINGS, is_keras_file),
+def has_weights_alone(upload: Upload) -> bool:
+    """Whether it holds weights of Keras 1 or 2, and no text of the layers lies beside them."""
+    from compression.importers.keras.state import is_keras_weights
+
+    described = any(name.lower().endswith(".json") and name != VOCABULARIES and isinstance(plain, dict)
+                    and isinstance(plain.get("class_name"), str) for name, path in upload.beside.items()
+                    if name.lower().endswith(".json") for plain in [json_of(path, name)])
+    return is_keras_file(upload.path) and not described and is_keras_weights(upload.path, upload.name)
+
+
+importer(Format(key="keras_weights", title="weights of Keras 1 and 2", endings=(".h5", ".hdf5"), companions=(".json",),
+                helpers=(VOCABULARIES,), sniff=has_weights_alone, look=look, read=read))
+importer(Format(key="keras", title="Keras model", endings=ENDINGS, companions=(".json",),
+                helpers=("{stem}.json",), opens=converted, admits=dict.fromkeys(ENDINGS, is_keras_file),
                 refusal='is not a model as Keras 3 saves it. Save it again: model.save("model.keras").'))

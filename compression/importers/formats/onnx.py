@@ -7,6 +7,7 @@ from pathlib import Path
 from compression.importers.beside import mappings_beside, signature_beside, sizes_of_vocabularies, vocabularies_of
 from compression.importers.format import Format, Given, Upload, importer
 from compression.importers.inspection import Look
+from compression.spec.names import PRODUCER
 from compression.spec.records import ModelDescription
 from compression.spec.signature import Signature
 
@@ -24,7 +25,8 @@ def look(upload: Upload) -> Look:
     model = read_checked(upload.path, upload.beside, name=upload.called)
     choices = score_choices(model)
     return Look("graph", tuple(model_inputs(model)), mappings=mappings, vocabularies=sizes,
-                scores=choices if len(choices) > 1 else (), score=proposed_score(model))
+                scores=choices if len(choices) > 1 else (), score=proposed_score(model),
+                lacks_bundle=model.producer_name == PRODUCER)
 
 
 def read(upload: Upload, out: Path, given: Given) -> ModelDescription:
@@ -45,4 +47,6 @@ def _columns(said: dict) -> tuple[str, ...]:
 
 
 importer(Format(key="onnx", title="ONNX file with its data", endings=(".onnx",),
-                companions=(".data", ".onnx_data", ".weights", ".json"), look=look, read=read))
+                companions=(".data", ".onnx_data", ".weights", ".json"),
+                helpers=("{name}.*", "{name}_data", "binding.json", "signature.json", "vocabularies.json"), look=look,
+                read=read))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compression.importers.beside import mappings_beside, sizes_of_vocabularies, vocabularies_of
+from compression.importers.beside import VOCABULARIES, mappings_beside, sizes_of_vocabularies, vocabularies_of
 from compression.importers.format import Format, Given, Upload, importer
 from compression.importers.format_sniffing import CHECKPOINTS, WEIGHT_ENDINGS, is_recbole_dataset
 from compression.importers.inspection import NAMED_BY_COLUMNS, Look, Mapping
 from compression.spec.records import ModelDescription
+
+HELPERS = (VOCABULARIES, "feature_map.json", "feature_vocab.json", "model_config.*", "{stem}.yaml", "{stem}.yml",
+           "{stem}.json", "hparams.yaml", "args.txt", "*[dD]ataset.pth")  # of FuxiCTR, Lightning, RecBole
 
 
 def look(upload: Upload) -> Look:
@@ -55,5 +58,5 @@ def datasets(files: dict[str, Path]) -> list[str]:
 
 
 importer(Format(key="weights", title="weights alone", endings=WEIGHT_ENDINGS,
-                companions=(".json", ".yaml", ".yml", ".txt"), look=look, read=read, admits=CHECKPOINTS,
-                attached=datasets))
+                companions=(".json", ".yaml", ".yml", ".txt"), helpers=HELPERS, look=look, read=read,
+                admits=CHECKPOINTS, attached=datasets))

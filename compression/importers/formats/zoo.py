@@ -79,4 +79,5 @@ def _convert(upload: Upload, out: Path) -> None:
 
 
 importer(Format(key="zoo", title="weights with config.json and vocabularies.json", endings=WEIGHT_ENDINGS,
-                companions=(".json",), sniff=has_config, look=look, read=read, admits=CHECKPOINTS))
+                companions=(".json",), helpers=(CONFIG, VOCABULARIES), sniff=has_config, look=look, read=read,
+                admits=CHECKPOINTS))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from compression.importers.hugging_face.settings import CONFIG, MAX_CONFIG_BYTES, MODULE_FOLDER, MODULES
 
 _WEIGHTS = re.compile(r"(?:(\d{1,2}_[A-Za-z]{1,40})\.)?(?:pytorch_)?model(-\d{5}-of-\d{5})?\.(safetensors|bin)")
+TOKENIZERS = "*tokenizer*.json"  # what is beside such a table
+STATIC_TABLES = {"embedding.weight", "embeddings"}  # of sentence-transformers and wordllama, of model2vec
+MAX_LONE_HEADER = 4096  # bytes of the header of a file of one table
 _OTHER_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".model", ".th", ".onnx", ".h5", ".msgpack", ".ot",
                   ".gguf", ".zip")  # what training and other runtimes leave beside the weights
 
@@ -20,7 +24,25 @@ def is_hugging_face(files: dict[str, Path]) -> bool:
     if isinstance(plain, dict) and ("format" in plain or "signature" in plain):
         return False
     return (isinstance(plain, dict) and isinstance(plain.get("model_type"), str)) or \
-        isinstance(_plain(files, MODULES), list)
+        isinstance(_plain(files, MODULES), list) or is_lone_table(files)
+
+
+def is_lone_table(files: dict[str, Path]) -> bool:
+    """Whether a tokenizer lies beside one safetensors file of one table and nothing else: static embeddings, as
+    wordllama publishes them."""
+    if CONFIG in files or MODULES in files or not any(fnmatchcase(name, TOKENIZERS) for name in files):
+        return False
+    weights = [path for name, path in files.items() if name.lower().endswith(".safetensors")]
+    if len(weights) != 1:
+        return False
+    with weights[0].open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(length) if length <= MAX_LONE_HEADER else b""
+    try:
+        held = set(json.loads(header)) - {"__metadata__"}
+    except (ValueError, RecursionError, TypeError):
+        return False
+    return len(held) == 1 and held <= STATIC_TABLES
 
 
 def files_read(files: dict[str, Path]) -> dict[str, Path]:

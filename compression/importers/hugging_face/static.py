@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from compression.importers.hugging_face.folder import STATIC_TABLES, is_lone_table
 from compression.importers.hugging_face.settings import (
     CONFIG,
     MODULES,
@@ -23,7 +24,7 @@ from compression.importers.hugging_face.weights import Source
 from compression.spec.errors import ModelError
 
 ARCHITECTURE = "static_encoder"
-_TABLES = ("embedding.weight", "embeddings")  # of sentence-transformers, of model2vec
+_TABLES = tuple(sorted(STATIC_TABLES))
 _WEIGHTS, _MAPPING = "weights", "mapping"
 _LONGEST = 512  # where nothing says how long a text may be
 
@@ -32,7 +33,7 @@ def is_static(files: dict[str, Path]) -> bool:
     """Whether the folder says that its weights are static embeddings."""
     if MODULES in files:
         return [kind for kind, _ in kinds_of_modules(files)][:1] == ["StaticEmbedding"]
-    return object_of(files, CONFIG).get("model_type") == "model2vec"
+    return is_lone_table(files) or object_of(files, CONFIG).get("model_type") == "model2vec"
 
 
 def read_static(files: dict[str, Path], weights: str) -> Encoder:

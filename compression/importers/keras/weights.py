@@ -48,7 +48,7 @@ def open_weights(path: Path, name: str) -> Iterator[h5py.File]:
 def keras_weights(file: h5py.File, name: str) -> dict[str, list[np.ndarray]]:
     """The arrays of each layer that has some, by the layer's name. Raises ModelError for links, bombs, odd kinds."""
     found: dict[str, list[np.ndarray]] = {}
-    count = 0
+    count, is_legacy = 0, "layer_names" in file.attrs  # of save_weights, whose layers stand at the top
     stack = [(file["/"], "", 0)]
     while stack:
         group, path, depth = stack.pop()
@@ -68,8 +68,8 @@ def keras_weights(file: h5py.File, name: str) -> dict[str, list[np.ndarray]]:
                 if arrays and label in found:
                     raise ModelError(f"{name} has arrays of two layers named {label[:60]!r}. Save the model again.")
                 found |= {label: arrays} if arrays else {}
-            elif path == "/model_weights":
-                arrays = _legacy(below, f"{path}/{key}", name)
+            elif path == ("" if is_legacy else "/model_weights"):
+                arrays = [array for _, array in legacy_arrays(below, f"{path}/{key}", name)]
                 if arrays:
                     found[key] = arrays
             else:
@@ -131,8 +131,8 @@ def _array(group: Any, key: str, path: str, name: str) -> np.ndarray:
     return np.asarray(stored[()], np.float32 if stored.dtype.kind == "f" else np.int64)
 
 
-def _legacy(group: Any, path: str, name: str) -> list[np.ndarray]:
-    """The arrays of a layer in a whole model saved as .h5, in the order its attribute lists them."""
+def legacy_arrays(group: Any, path: str, name: str) -> list[tuple[str, np.ndarray]]:
+    """The arrays of a layer as Keras 1 and 2 save them, with their names, in the order its attribute lists them."""
     listed = group.attrs.get("weight_names", ())
     names = [one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one)
              for one in (listed.tolist() if isinstance(listed, np.ndarray) else list(listed))]
@@ -149,5 +149,5 @@ def _legacy(group: Any, path: str, name: str) -> list[np.ndarray]:
                 raise ModelError(f"{name} has numbers where Keras keeps a group ({so_far[:80]}). Save it again.")
         if last not in here:
             raise ModelError(f"{name} lacks the numbers {one[:80]!r} that it lists. Save it again.")
-        arrays.append(_array(here, last, f"{so_far}/{last}", name))
+        arrays.append((one, _array(here, last, f"{so_far}/{last}", name)))
     return arrays

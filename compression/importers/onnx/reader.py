@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from compression.importers.binding.proposal import bind, derived_inputs
+from compression.importers.binding.vocabularies import no_bundle
 from compression.importers.description import describe_read
 from compression.importers.onnx.inputs import model_inputs
 from compression.models.onnx.check import graph_inputs, read_checked, stored_tensors
@@ -30,6 +31,7 @@ from compression.models.onnx.plain_inputs import fixed_batch, with_batch_first, 
 from compression.models.onnx.scores import chosen_score, ends_in_probability, with_chosen
 from compression.models.onnx.values import Unsupported
 from compression.spec.errors import ExportError, MeasureError, ModelError
+from compression.spec.names import PRODUCER
 from compression.spec.records import ModelDescription, Target
 from compression.spec.runtime import DEFAULT_RUNTIME, RUNTIMES
 from compression.spec.session import Session
@@ -51,6 +53,7 @@ def read_onnx(path: Path, name: str, data: dict[str, Path], out: Path, *, given:
     model = read_checked(path, data, name=name)
     choice = chosen_score(model, given)
     model, output = with_chosen(model, choice)
+    _refuse_unsaid(model, given)
     signature = bind(model_inputs(model), given, description=_description(data_folder), vocabularies=vocabularies)
     derived = derived_inputs(given, signature.inputs)
     model = with_derived_inputs(model, derived)
@@ -81,6 +84,14 @@ def trial_inputs(signature: Signature, n_rows: int, generator: np.random.Generat
 
     return {item.name: np.stack([column(part) for part in item.parts], 1) if item.parts else column(item)
             for item in signature.inputs}
+
+
+def _refuse_unsaid(model: onnx.ModelProto, given: dict[str, Any]) -> None:
+    """Raises ModelError for a file that was exported here and inputs of which nothing says how they are read."""
+    said = given.get("inputs") or {}
+    unsaid = [one.name for one in graph_inputs(model) if not isinstance(said, list) and one.name not in said]
+    if model.producer_name == PRODUCER and unsaid:
+        raise ModelError(no_bundle(f"reads {', '.join(unsaid[:5])}"))
 
 
 def _scores_of_runtime(folder: Path, signature: Signature, name: str) -> list[np.ndarray]:

@@ -155,6 +155,9 @@ def _check_frame(model: ModelProto, file: str) -> None:
         raise ModelError(f"{file} holds training graphs or sparse tensors, which are not read. Export it for "
                          "inference.")
     opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), None)
+    if opset is None:  # operators of another domain alone, as CatBoost writes its trees
+        for node in graph.node:
+            _check_node(node, file)
     if opset not in OPSETS:
         raise ModelError(f"{file} uses ONNX opset {opset or 'none'}; {OPSETS[0]} to {OPSETS[-1]} are read. "
                          "Export it with opset 21.")

@@ -59,7 +59,10 @@ class FieldRanker(RankingModel):
                 if params.dots_order == "lower" else torch.triu_indices(n_vectors, n_vectors, 1, device="cpu")
             self.register_buffer("places", rows * n_vectors + columns, persistent=False)
             n_in = (dim if params.bottom else n_in) + n_vectors * (n_vectors - 1) // 2
-        self.cross = nn.ModuleList(nn.Linear(n_in, n_in) for _ in range(params.cross_layers))
+        self.cross = nn.ModuleList(
+            nn.Linear(n_in, 1 if params.cross_form == "vector" else n_in, bias=params.cross_form == "matrix")
+            for _ in range(params.cross_layers))
+        self.cross_added = nn.ModuleList(Bias(n_in) for _ in self.cross if params.cross_form != "matrix")
         if params.mlp:
             self.mlp = chain(n_in, params.mlp)
         if params.output:
@@ -68,10 +71,12 @@ class FieldRanker(RankingModel):
             self.output = nn.Linear(n_cross + deep, 1, bias=params.output_bias)
         if params.wide:
             self.wide = nn.Linear(len(self.numbers), 1, bias=params.wide_bias)
+        if params.linear != "none":
+            self.linear = nn.Linear(n_in if params.linear == "all" else len(self.tables.read) * dim, 1)
         if params.bias:
             self.bias = Bias()
-        self.declare(bottom=Part.DENSE, cross=Part.INTERACTION, output=Part.OUTPUT, wide=Part.OUTPUT,
-                     bias=Part.OUTPUT)
+        self.declare(bottom=Part.DENSE, cross=Part.INTERACTION, cross_added=Part.INTERACTION, output=Part.OUTPUT,
+                     wide=Part.OUTPUT, linear=Part.OUTPUT, bias=Part.OUTPUT)
 
     def _fields(self, signature: Signature, dim: int) -> PooledFields:
         fields = PooledFields(signature, dim, numbers=self.params.numbers == "vectors")
@@ -88,6 +93,10 @@ class FieldRanker(RankingModel):
             terms.append(pairwise(vectors))
         if params.wide:
             terms.append(self.wide(values[0]).squeeze(-1))
+        if params.linear == "vectors":
+            terms.append(self.linear(torch.cat(vectors, 1)).squeeze(-1))
+        if params.linear == "all":
+            terms.append(self.linear(self._flat(vectors, values)).squeeze(-1))
         if params.bottom:
             vectors = [self.bottom(values[0]), *vectors]
         if params.mlp or params.cross_layers:
@@ -95,15 +104,18 @@ class FieldRanker(RankingModel):
         score = sum(terms)
         return self.bias(score) if params.bias else score
 
+    def _flat(self, vectors: list[Tensor], values: list[Tensor]) -> Tensor:
+        """The vectors side by side, and the numbers where the network reads them as they are."""
+        beside = values if self.params.numbers == "values" else []
+        return torch.cat([*beside, *vectors] if self.params.numbers_place == "first" else [*vectors, *beside], 1)
+
     def _deep(self, vectors: list[Tensor], values: list[Tensor]) -> Tensor:
-        params = self.params
-        beside = values if params.numbers == "values" else []
-        flat = torch.cat([*beside, *vectors] if params.numbers_place == "first" else [*vectors, *beside], 1)
+        params, flat = self.params, self._flat(vectors, values)
         if params.dots:
             stacked = torch.stack(vectors, 1)  # (B, F, D)
             products = torch.bmm(stacked, stacked.transpose(1, 2)).flatten(1).index_select(1, self.places)
             flat = torch.cat([vectors[0] if params.bottom else flat, products], 1)
-        crossed = cross(flat, self.cross)
+        crossed = cross(flat, self.cross, self.cross_added)
         found = [crossed] if params.cross_layers and (params.structure == "parallel" or not params.mlp) else []
         if params.mlp:
             found.append(self.mlp(crossed if params.structure == "stacked" else flat))

@@ -53,7 +53,8 @@ class FieldRankerParams(Params):
     result stands first among the vectors. first_order: a weight an id; first_order_pooling: how those of a list are
     pooled, where not as the vectors are. pairs: the dot products' sum (FM); dots: each of them, beside what the network
     reads, by the rows of the matrix below its diagonal (lower: 10, 20, 21, …) or above it (upper: 01, 02, …).
-    wide: a dense layer over the numbers, added to the score.
+    wide: a dense layer over the numbers, added to the score. linear: one over the vectors, or over what the network
+    reads (all). cross_form: x₀ ⊙ (W x + b) + x (matrix), x₀ ⊙ W x + b + x (added), or x₀ (w · x) + b + x (vector).
     """
 
     embedding_dim: int = Field(ge=1, le=8192)
@@ -67,11 +68,13 @@ class FieldRankerParams(Params):
     bias: bool = False
     wide: bool = False
     wide_bias: bool = True
+    linear: Literal["none", "vectors", "all"] = "none"
     pairs: bool = False
     dots: bool = False
     dots_order: Literal["lower", "upper"] = "lower"
     bottom: ChainParams | None = None
     cross_layers: int = Field(0, ge=0, le=64)
+    cross_form: Literal["matrix", "added", "vector"] = "matrix"
     structure: Literal["parallel", "stacked"] = "parallel"
     mlp: ChainParams | None = None
     output: bool = False

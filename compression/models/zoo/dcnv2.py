@@ -18,11 +18,15 @@ from compression.spec.records import Part
 from compression.spec.signature import Signature
 
 
-def cross(x0: Tensor, layers: nn.ModuleList) -> Tensor:
-    """Apply cross layers: (B, F·D) → (B, F·D); each raises the highest order of interaction by one."""
+def cross(x0: Tensor, layers: nn.ModuleList, added: nn.ModuleList | None = None) -> Tensor:
+    """Apply cross layers: (B, F·D) → (B, F·D); each raises the highest order of interaction by one.
+
+    `added`: a bias for each layer that is added to its product with x₀, as in the first version (arXiv:1708.05123).
+    """
     x = x0
-    for layer in layers:
+    for place, layer in enumerate(layers):
         x = x0 * layer(x) + x
+        x = added[place](x) if added else x
     return x
 
 

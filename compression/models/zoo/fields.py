@@ -81,16 +81,16 @@ class NumberVector(nn.Module):
 
 
 class Bias(nn.Module):
-    """One learned number, added to the logit."""
+    """Learned numbers, added to what comes in; one of them for a logit."""
 
     is_leaf = True
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 1) -> None:
         super().__init__()
-        self.bias = nn.Parameter(torch.zeros(1))
+        self.bias = nn.Parameter(torch.zeros(width))
 
-    def forward(self, logits: Tensor) -> Tensor:
-        return logits + self.bias
+    def forward(self, values: Tensor) -> Tensor:
+        return values + self.bias
 
 
 class Fields(nn.ModuleDict):

@@ -84,6 +84,27 @@ def legacy_h5(config: dict[str, Any], arrays: Arrays) -> bytes:
     return buffer.getvalue()
 
 
+def save_weights_h5(layers: dict[str, dict[str, np.ndarray]]) -> bytes:
+    """What save_weights of Keras 1 and 2 writes: a group a layer, each array under the name that an attribute lists."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs["layer_names"] = [name.encode() for name in layers]
+        file.attrs["keras_version"] = b"2.15.0"
+        for layer_name, arrays in layers.items():
+            held = file.create_group(layer_name)
+            held.attrs["weight_names"] = [name.encode() for name in arrays]
+            for name, value in arrays.items():
+                held.create_dataset(name, data=value)
+    return buffer.getvalue()
+
+
+def named(arrays: Arrays) -> dict[str, dict[str, np.ndarray]]:
+    """The arrays under the names of Keras 2: embeddings; kernel and bias; gamma, beta and the moving averages."""
+    last = {1: ("embeddings",), 2: ("kernel", "bias"), 4: ("gamma", "beta", "moving_mean", "moving_variance")}
+    return {layer_name: {f"{layer_name}/{name}:0": value for name, value in zip(last[len(values)], values, strict=True)}
+            for layer_name, values in arrays.items()}
+
+
 def ranker() -> tuple[dict[str, Any], Arrays]:
     """Two fields, a list, a number, batch normalisation, and a sigmoid at the end."""
     config = functional([
