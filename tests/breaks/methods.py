@@ -142,8 +142,8 @@ METHODS = (
     Break(
         "distill-settings", "The student listens to its teacher as much whatever the settings say.",
         "compression/methods/distill/logits.py",
-        "DistillationHook(teacher, alpha=params.alpha, temperature=params.temperature)",
-        "DistillationHook(teacher, alpha=0.5, temperature=params.temperature)",
+        "DistillationHook(teacher, alpha=params.alpha, temperature=params.temperature,",
+        "DistillationHook(teacher, alpha=0.5, temperature=params.temperature,",
         ("tests/methods/distill/test_logits.py::test_the_settings_reach_the_loss",)),
     Break(
         "distill-teacher-mode", "The teacher drops units while it teaches.",
