@@ -1,4 +1,4 @@
-"""A training by its epochs: losses on the left, what decided on the right, the kept epoch marked."""
+"""A training by its epochs: its losses, and the metric that decided, with the epoch that was kept."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from compression.tasks.units import metric_title
+from compression.tasks.units import title_within
 from plots.theme import palette, template
 
 LOSS = "logloss"  # in the unit of the training loss
+HEIGHT = 300
 
 
 @dataclass(frozen=True)
@@ -40,31 +40,48 @@ def epoch_curves(notes: Mapping[str, Any]) -> EpochCurves | None:
                        values(f"valid_{metric}"), notes.get("best_epoch", 0))
 
 
-def draw_epochs(curves: EpochCurves, *, dark: bool = False, height: int = 300) -> go.Figure:
-    """Two panels over the same epochs; the scores of validation rows are solid, the training loss is dashed."""
+def draw_losses(curves: EpochCurves, *, dark: bool = False) -> go.Figure:
+    """The training loss, dashed, and that of the validation rows where it was measured."""
     colours = palette(dark)
-    decided = curves.metric != LOSS
-    figure = make_subplots(rows=1, cols=2 if decided else 1, horizontal_spacing=0.1)
-    lines = [("Training loss", curves.train_loss, colours.muted, "dash", 1),
-             ("Validation loss", curves.valid_loss, colours.accent, "solid", 1)]
-    if decided:
-        lines.append((f"Validation {metric_title(curves.metric)}", curves.score, colours.accent, "solid", 2))
-    for title, values, colour, dash, column in lines:
+    figure = _empty("Loss", len(curves.epochs), dark)
+    for title, values, colour, dash in (("Training loss", curves.train_loss, colours.muted, "dash"),
+                                        ("Validation loss", curves.valid_loss, colours.accent, "solid")):
         if any(value is not None for value in values):
-            figure.add_scatter(x=curves.epochs, y=values, mode="lines+markers", name=title, row=1, col=column,
-                               line={"color": colour, "width": 2, "dash": dash}, marker={"size": 5},
-                               showlegend=column == 1,
-                               hovertemplate=f"{title} %{{y:.4f}}<br>epoch %{{x}}<extra></extra>")
-    column = 2 if decided else 1
-    if curves.kept:
-        figure.add_scatter(x=[curves.kept], y=[curves.score[curves.kept - 1]], mode="markers", name="kept", row=1,
-                           col=column, marker={"size": 13, "symbol": "circle-open", "color": colours.ink,
-                                               "line": {"width": 2}},
-                           hovertemplate="kept: epoch %{x}<extra></extra>")
-    figure.update_layout(template=template(dark), height=height, showlegend=True,
-                         margin={"l": 8, "r": 8, "t": 36, "b": 8})
-    figure.update_xaxes(title="Epoch", tickformat="d", nticks=min(12, len(curves.epochs)))
-    figure.update_yaxes(title="Loss", row=1, col=1)
-    if decided:
-        figure.update_yaxes(title=f"Validation {metric_title(curves.metric)}", row=1, col=2)
+            _add_line(figure, title, curves.epochs, values, colour, dash)
+    if curves.metric == LOSS:
+        _mark_kept(figure, curves, colours.ink)
     return figure
+
+
+def draw_scores(curves: EpochCurves, *, dark: bool = False) -> go.Figure | None:
+    """The metric that decided, with the kept epoch; None where that was the loss."""
+    if curves.metric == LOSS:
+        return None
+    colours, title = palette(dark), f"Validation {title_within(curves.metric)}"
+    figure = _empty(title, len(curves.epochs), dark)
+    _add_line(figure, title, curves.epochs, curves.score, colours.accent, "solid")
+    _mark_kept(figure, curves, colours.ink)
+    return figure
+
+
+def _empty(title: str, n_epochs: int, dark: bool) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(template=template(dark), height=HEIGHT, showlegend=True,
+                         margin={"l": 8, "r": 8, "t": 36, "b": 8})
+    figure.update_xaxes(title="Epoch", tickformat="d", nticks=min(12, n_epochs))
+    figure.update_yaxes(title=title)
+    return figure
+
+
+def _add_line(figure: go.Figure, title: str, epochs: Sequence[int], values: Sequence[float | None], colour: str,
+              dash: str) -> None:
+    figure.add_scatter(x=epochs, y=values, mode="lines+markers", name=title, marker={"size": 5},
+                       line={"color": colour, "width": 2, "dash": dash},
+                       hovertemplate=f"{title} %{{y:.4f}}<br>epoch %{{x}}<extra></extra>")
+
+
+def _mark_kept(figure: go.Figure, curves: EpochCurves, colour: str) -> None:
+    if curves.kept:
+        figure.add_scatter(x=[curves.kept], y=[curves.score[curves.kept - 1]], mode="markers", name="kept",
+                           marker={"size": 13, "symbol": "circle-open", "color": colour, "line": {"width": 2}},
+                           hovertemplate="kept: epoch %{x}<extra></extra>")

@@ -11,7 +11,7 @@ from compression.running.tuning import Trial
 from compression.spec.records import Measurement, TrainSpec
 from compression.train.outcome import EpochScore, TrainOutcome
 from jobs.perform import plain
-from plots.epochs import draw_epochs, epoch_curves
+from plots.epochs import draw_losses, draw_scores, epoch_curves
 from storage.records import NewModel
 from tests.ui.app import open_page, texts
 from tests.ui.filled import add_subject
@@ -59,8 +59,8 @@ def test_epochs_tuning_and_settings_are_on_the_model_s_page_and_not_again_among_
     assert "Training" in [tab.label for tab in app.tabs]
     assert texts(app).count("2 short trainings chose dropout 0.4.") == 1
     shown = tables(app)
-    assert "Validation AUC" in shown and "Lead over the best before" in shown and "Training loss" not in shown
-    assert shown.count("Train loss") == 1 and shown.count("Lead over the best before") == 1
+    assert "Validation AUC" in shown and "Validation log loss" in shown
+    assert shown.count("Training loss") == 1 and shown.count("Lead over the best before") == 1
 
 
 def test_a_model_that_was_not_trained_here_has_no_such_tab(store):
@@ -80,19 +80,24 @@ def test_test_rows_that_cannot_be_measured_are_no_doubt_about_a_binding(store):
     assert "The test rows could not be measured." in said and "bound" not in said
 
 
-def test_the_kept_epoch_is_marked_and_both_losses_share_a_panel():
+def lines(figure):
+    return {line.name: line for line in figure.data}
+
+
+def test_the_kept_epoch_is_marked_on_the_score_that_decided():
     curves = epoch_curves(plain(outcome().as_notes()))
-    figure = draw_epochs(curves)
-    by_name = {line.name: line for line in figure.data}
-    assert list(by_name["Validation AUC"].y) == pytest.approx([0.65, 0.7, 0.75])
-    assert (by_name["kept"].x[0], by_name["kept"].y[0]) == (2, pytest.approx(0.7))
-    assert by_name["Training loss"].xaxis == by_name["Validation loss"].xaxis != by_name["Validation AUC"].xaxis
+    scores = lines(draw_scores(curves))
+    assert list(scores["Validation AUC"].y) == pytest.approx([0.65, 0.7, 0.75])
+    assert (scores["kept"].x[0], scores["kept"].y[0]) == (2, pytest.approx(0.7))
+    losses = lines(draw_losses(curves))
+    assert list(losses) == ["Training loss", "Validation loss"]
+    assert list(losses["Training loss"].y) == pytest.approx([0.65, 0.6, 0.55])
 
 
-def test_where_the_loss_decided_there_is_one_panel_and_a_single_epoch_is_no_curve():
+def test_where_the_loss_decided_it_has_the_mark_and_a_single_epoch_is_no_curve():
     curves = epoch_curves(plain(outcome(metric="logloss").as_notes()))
-    assert curves.metric == "logloss" and {line.name for line in draw_epochs(curves).data} == {
-        "Training loss", "Validation loss", "kept"}
+    assert curves.metric == "logloss" and draw_scores(curves) is None
+    assert list(lines(draw_losses(curves))) == ["Training loss", "Validation loss", "kept"]
     assert epoch_curves({"metric": "auc", "history": [{"epoch": 1}]}) is None and epoch_curves({}) is None
 
 
