@@ -29,6 +29,10 @@ class RowBytes(NamedTuple):
         held = self.total if gradient else HELD * self.largest
         return max(1, min(most, int(BATCH_BYTES // max(held, 1))))
 
+    def within(self, n_bytes: int, *, most: int) -> int:
+        """Rows, 1 to `most`, that make no more than so many bytes of themselves, one batch after another."""
+        return max(1, min(most, int(n_bytes // max(self.total, 1))))
+
 
 def rows_that_fit(model: nn.Module, inputs: dict[str, Tensor], most: int, *, gradient: bool = False) -> int:
     """Rows of a batch, 1 to `most`. The model is asked as it is: one in eval mode stays what it was."""

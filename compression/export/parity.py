@@ -71,7 +71,7 @@ def check_parity(model: nn.Module, signature: Signature, path: Path, rows: Rows,
           exact_products()):
         scored = Scored(model, signature)
         width = row_bytes(scored, _tensors(scored, signature, _batch(signature, rows.take(slice(0, FEW_ROWS)))))
-        n_rows = max(1, min(len(rows), MAX_ROWS, int(MAX_BYTES // max(width.total, 1))))
+        n_rows = width.within(MAX_BYTES, most=min(len(rows), MAX_ROWS))
         batch_rows = width.fitting(BATCH_ROWS, gradient=rounds)
         for start in range(0, n_rows, batch_rows):
             batch = _batch(signature, rows.take(slice(start, min(start + batch_rows, n_rows))))

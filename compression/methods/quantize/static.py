@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from compression.methods.quantize.dense_layers import PARTS, estimated
-from compression.methods.quantize.dynamic import bytes_of, chosen
-from compression.methods.shared_params import DenseLayers, Int8Weights
+from compression.methods.quantize.dynamic import bytes_of, chosen, keeps_float
+from compression.methods.shared_params import DenseLayers, FloatLayers, Int8Weights
 from compression.spec.effects import DENSE, Effect, Effects
 from compression.spec.errors import RecipeError
 from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 512
 
 
-class StaticParams(DenseLayers, Int8Weights):
+class StaticParams(FloatLayers, DenseLayers, Int8Weights):
     """Which dense layers are quantised, and how their input ranges are found."""
 
     calibrator: Literal["minmax", "percentile", "mse", "entropy"] = Field(
@@ -42,12 +42,13 @@ class StaticParams(DenseLayers, Int8Weights):
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs={Need.CALIBRATION}, export=ExportForm.QDQ,
         gains={Gain.SMALLER, Gain.FASTER},
         source="Krishnamoorthi 2018, arXiv:1806.08342; Migacz 2017, GTC S7310",
-        no_op={"min_features": 4096},
+        no_op={"min_features": 4096}, estimate_is_bound=keeps_float,
         effects=Effects(
             makes={Effect.CODES: DENSE, Effect.FROZEN: DENSE, Effect.INT8_PRODUCTS: DENSE}, needs_float=DENSE))
 def quantize_static(model: "nn.Module", params: StaticParams, ctx: Context) -> Applied:
     """Observe what enters each dense layer, then replace it by int8 weights. Raises RecipeError without rows."""
     from compression.layers.dense.quantized_linear import StaticLinear
+    from compression.methods.quantize.harms import kept_in_float
     from compression.models.structure import replace
     from compression.observe.calibration import levels_of, observe
 
@@ -56,16 +57,20 @@ def quantize_static(model: "nn.Module", params: StaticParams, ctx: Context) -> A
     linears = {path: model.get_submodule(path) for path, reason in reasons.items() if reason is None}
     batches = calibration_batches(model, params.n_batches, ctx) if linears else []
     ranges = observe(model, linears, batches, ctx.generator)
+    reasons |= dict.fromkeys(linears.keys() - ranges, "no calibration row reached it")
+    layers: dict[str, nn.Module] = {}
+    for path, seen in ranges.items():
+        scale, zero_point = levels_of(seen, params.calibrator, percentile=params.percentile)
+        layer = StaticLinear(linears[path], x_scale=scale, zero_point=zero_point, n_bits=params.n_bits)
+        layers[path] = layer.train(linears[path].training)
+    reasons |= kept_in_float(model, layers, params.keep_float, ctx)
     for path, reason in reasons.items():
-        if path in linears and path not in ranges:
-            reason = "no calibration row reached it"
         if reason is not None:
             applied.skipped.append(ctx.skip(path, reason))
             continue
-        scale, zero_point = levels_of(ranges[path], params.calibrator, percentile=params.percentile)
-        layer = StaticLinear(linears[path], x_scale=scale, zero_point=zero_point, n_bits=params.n_bits)
-        replace(model, path, layer.train(linears[path].training))
-        low, high = -zero_point * scale, (255 - zero_point) * scale
+        layer = layers[path]
+        replace(model, path, layer)
+        low, high = (step * layer.x_scale for step in (-layer.zero_point, 255 - layer.zero_point))
         applied.changes.append(ctx.change(path, *bytes_of(linears[path], layer),
                                           f"{params.n_bits} bits, inputs in [{low:.3g}, {high:.3g}]"))
     return applied
@@ -94,4 +99,4 @@ def _named(params: StaticParams) -> str:
 @quantize_static.estimate
 def _estimate(layers: tuple[Layer, ...], params: StaticParams) -> tuple[Layer, ...]:
     return estimated(layers, kind="StaticLinear", bias="int32", min_features=params.min_features,
-                     skip_output=params.skip_output)
+                     skip_output=params.skip_output, keep_float=params.keep_float)
