@@ -15,15 +15,11 @@ from compression.methods.quantize.dense_layers import PARTS, estimated
 from compression.methods.quantize.dynamic import bytes_of, chosen, keeps_float
 from compression.methods.shared_params import DenseLayers, FloatLayers, Int8Weights
 from compression.spec.effects import DENSE, Effect, Effects
-from compression.spec.errors import RecipeError
 from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
 from compression.spec.records import Layer
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
-
-BATCH_ROWS = 512
 
 
 class StaticParams(FloatLayers, DenseLayers, Int8Weights):
@@ -34,7 +30,7 @@ class StaticParams(FloatLayers, DenseLayers, Int8Weights):
                            "least Kullback–Leibler divergence.")
     percentile: float = Field(99.99, ge=90, le=100, multiple_of=0.01,
                               description="Share of values inside the range; used by the percentile calibrator.")
-    n_batches: int = Field(16, ge=1, le=256, description=f"Batches of {BATCH_ROWS} training rows to calibrate on.")
+    n_batches: int = Field(16, ge=1, le=256, description="Batches of 512 training rows to calibrate on.")
 
 
 @method("quantize.static", StaticParams, title="Static int8",
@@ -50,12 +46,13 @@ def quantize_static(model: "nn.Module", params: StaticParams, ctx: Context) -> A
     from compression.layers.dense.quantized_linear import StaticLinear
     from compression.methods.quantize.harms import kept_in_float
     from compression.models.structure import replace
-    from compression.observe.calibration import levels_of, observe
+    from compression.observe.calibration import calibration_batches, levels_of, observe
 
     applied = Applied(model)
     reasons = chosen(model, min_features=params.min_features, skip_output=params.skip_output)
     linears = {path: model.get_submodule(path) for path, reason in reasons.items() if reason is None}
-    batches = calibration_batches(model, params.n_batches, ctx) if linears else []
+    batches = calibration_batches(model, params.n_batches, ctx, title="Static int8",
+                                  instead="Dynamic int8") if linears else []
     ranges = observe(model, linears, batches, ctx.generator)
     reasons |= dict.fromkeys(linears.keys() - ranges, "no calibration row reached it")
     layers: dict[str, nn.Module] = {}
@@ -74,21 +71,6 @@ def quantize_static(model: "nn.Module", params: StaticParams, ctx: Context) -> A
         applied.changes.append(ctx.change(path, *bytes_of(linears[path], layer),
                                           f"{params.n_bits} bits, inputs in [{low:.3g}, {high:.3g}]"))
     return applied
-
-
-def calibration_batches(model: "nn.Module", n_batches: int, ctx: Context, *, title: str = "Static int8",
-                        instead: str = "Dynamic int8") -> "list[dict[str, torch.Tensor]]":
-    """Random training rows, without repeats, on the model's device. Raises RecipeError where there are none."""
-    import torch
-
-    rows = ctx.dataset.splits.get("train") if ctx.dataset is not None else None
-    if rows is None or len(rows) == 0:
-        raise RecipeError(f"{title} calibrates on training rows, and the dataset has none. "
-                          f"Choose a dataset with a training split, or {instead}, which needs no rows.")
-    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
-    order = torch.randperm(len(rows), generator=ctx.generator)[:n_batches * BATCH_ROWS]
-    return [{name: torch.from_numpy(values[index.numpy()]).to(device) for name, values in rows.inputs.items()}
-            for index in order.split(BATCH_ROWS)]
 
 
 @quantize_static.named
