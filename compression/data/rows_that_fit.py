@@ -63,8 +63,12 @@ class _Values(TorchDispatchMode):
 
     def __torch_dispatch__(self, operator: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         result = operator(*args, **(kwargs or {}))
-        given = {tensor.untyped_storage().data_ptr() for tensor in tree_leaves((args, kwargs))
-                 if isinstance(tensor, Tensor)}
-        self.sizes += [tensor.nbytes if tensor.untyped_storage().data_ptr() not in given else 0
-                       for tensor in tree_leaves(result) if isinstance(tensor, Tensor)]
+        given = {tensor.untyped_storage().data_ptr() for tensor in _dense((args, kwargs))}
+        self.sizes += [0 if tensor.untyped_storage().data_ptr() in given else tensor.nbytes
+                       for tensor in _dense(result)]
         return result
+
+
+def _dense(values: Any) -> list[Tensor]:
+    """The tensors among them that have a storage to share."""
+    return [one for one in tree_leaves(values) if isinstance(one, Tensor) and one.layout is torch.strided]
