@@ -186,19 +186,26 @@ def main() -> None:
             known = expected is not None and "failed" not in runs[name]
             lines.append(line(name, runs[name],
                               float(np.abs(np.load(folder / f"{name}.npy") - expected).max()) if known else None))
-    load = min(loads), max(loads)
+            told = PACKAGE if options.encoder is None else encoder.name
+            write(told, first, runs, lines, versions, loads)  # after each run: a long one may be ended
+
+
+def write(encoder: str, first: dict[str, object], runs: dict[str, dict[str, object]], lines: list[list[object]],
+          versions: str | None, loads: list[float]) -> None:
+    """The page of what was measured so far."""
     columns = ["recipe", "seconds", "of the processor", "GB at most", "MB (× baseline)", "AUC", "AUC difference [95 %]",
                *(f"latency × at B={batch}" for batch in TARGET.batch_sizes), "parity",
                "score − transformers, largest"]
     rows = ", ".join(f"{count} {name}" for name, count in first["rows"].items())
     compared = (f"The last column compares scores of the test rows with those of {versions}."
                 if versions else "transformers was not there: scores are not compared.")
-    body = (f"{PACKAGE if options.encoder is None else encoder.name}, zipped as it is; pairs of texts of at most "
-            f"{first['tokens']} tokens: rows {rows}. A score is the chance that the second text answers the first. A "
-            "run goes from loading the model to the bundle: apply, export, compare with torch, score, size, memory, "
-            f"latency beside the baseline. {compared} While it ran, {load[0]:.1f} to {load[1]:.1f} processes wanted "
-            f"the {os.cpu_count()} cores, its own one among them.\n\n{goals(first, runs)}\n\n"
-            f"{report.table(columns, lines)}")
+    body = (f"{encoder}, zipped as it is; pairs of texts of at most {first['tokens']} tokens: rows {rows}. A score is "
+            "the chance that the second text answers the first. A run goes from loading the model to the bundle: apply, "
+            "export, compare with torch, score, size, memory, latency beside the baseline. "
+            f"{compared} While it ran, {min(loads):.1f} to {max(loads):.1f} processes wanted the {os.cpu_count()} "
+            "cores, its own one among them; seconds of the processor are those of its own processes. Importing took "
+            f"{first['seconds']:.1f} s, {first['processor_seconds']:.1f} s of the processor.\n\n"
+            f"{goals(first, runs)}\n\n{report.table(columns, lines)}")
     report.write("encoders", "Encoders of texts", body, command="python -m benchmarks.encoders")
 
 
