@@ -200,8 +200,8 @@ def write(encoder: str, first: dict[str, object], runs: dict[str, dict[str, obje
     compared = (f"The last column compares scores of the test rows with those of {versions}."
                 if versions else "transformers was not there: scores are not compared.")
     body = (f"{encoder}, zipped as it is; pairs of texts of at most {first['tokens']} tokens: rows {rows}. A score is "
-            "the chance that the second text answers the first. A run goes from loading the model to the bundle: apply, "
-            "export, compare with torch, score, size, memory, latency beside the baseline. "
+            "the chance that the second text answers the first. A run goes from loading the model to the bundle: "
+            "apply, export, compare with torch, score, size, memory, latency beside the baseline. "
             f"{compared} While it ran, {min(loads):.1f} to {max(loads):.1f} processes wanted the {os.cpu_count()} "
             "cores, its own one among them; seconds of the processor are those of its own processes. Importing took "
             f"{first['seconds']:.1f} s, {first['processor_seconds']:.1f} s of the processor.\n\n"
