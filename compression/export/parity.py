@@ -37,6 +37,7 @@ ROUNDING_TOLERANCE = PARITY_LIMIT
 MAX_ROWS = 100_000
 MAX_BYTES = 16 << 30  # of what these rows make of themselves on their way to a score: of pairs of texts, some hundreds
 BATCH_ROWS = 1024
+COPIES = 3  # of the values of layers that are compared alone: in the runtime, in its answer, in torch
 
 
 class Parity(NamedTuple):
@@ -72,7 +73,8 @@ def check_parity(model: nn.Module, signature: Signature, path: Path, rows: Rows,
         scored = Scored(model, signature)
         width = row_bytes(scored, _tensors(scored, signature, _batch(signature, rows.take(slice(0, FEW_ROWS)))))
         n_rows = width.within(MAX_BYTES, most=min(len(rows), MAX_ROWS))
-        batch_rows = width.fitting(BATCH_ROWS, gradient=rounds)
+        batch_rows = (max(1, width.fitting(COPIES * BATCH_ROWS, gradient=True) // COPIES) if rounds
+                      else width.fitting(BATCH_ROWS))
         for start in range(0, n_rows, batch_rows):
             batch = _batch(signature, rows.take(slice(start, min(start + batch_rows, n_rows))))
             expected = _torch_scores(scored, signature, batch)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from compression.data import rows_that_fit
 from compression.data.dataset import Rows
 from compression.export import parity
 from compression.export.layer_parity import STEP_SHARE
@@ -145,3 +146,17 @@ def test_a_layer_that_cannot_be_found_in_the_file_is_no_proof(exported, asked, t
     onnx.save(file, tmp_path / "model.onnx")
     with pytest.raises(ExportError, match=r"more than rounding, and widen\.1 can't be compared alone"):
         checked(model, tmp_path / "model.onnx")
+
+
+def test_rows_of_a_batch_and_rows_in_all_are_bounded_by_what_they_make(exported, asked, monkeypatch):
+    model, path = exported["quantize.dynamic"]
+    whole = checked(model, path)
+    assert whole.n_rows == 200
+    seen: list[int] = []
+    handle = model.register_forward_pre_hook(lambda module, given: seen.append(len(given[0]["left"])))
+    monkeypatch.setattr(rows_that_fit, "BATCH_BYTES", 300_000)
+    parts = checked(model, path)
+    handle.remove()
+    assert parts.n_rows == 200 and parts.layer_error < STEP_SHARE and max(seen) < 60
+    monkeypatch.setattr(parity, "MAX_BYTES", 300_000)
+    assert checked(model, path).n_rows < 150
