@@ -84,7 +84,7 @@ def check_parity(model: nn.Module, signature: Signature, path: Path, rows: Rows,
             if apart > tolerance:
                 walked = walk_along(model, path, batch, partial(_torch_scores, scored, signature, batch), target=target)
                 _largest(walked.expected, walked.got, start, FLOAT_TOLERANCE, path)
-                _largest(walked.got, got, start, tolerance, path, than="itself while its layers are watched")
+                _largest(walked.got, got, start, tolerance, path, than="torch and, with its layers watched, itself")
                 layer_error = max(layer_error or 0.0, walked.layer_error)
     return Parity(worst, layer_error, n_rows)
 

@@ -181,7 +181,7 @@ NUMBERS = (
     Break(
         "parity-watched", "The run in which layers are watched may give other scores than the file.",
         "compression/export/parity.py",
-        '_largest(walked.got, got, start, tolerance, path, than="itself while its layers are watched")',
+        '_largest(walked.got, got, start, tolerance, path, than="torch and, with its layers watched, itself")',
         "",
         ("tests/export/test_layer_parity.py::"
          "test_a_file_that_answers_otherwise_while_its_layers_are_watched_is_refused",)),

@@ -132,7 +132,7 @@ def test_a_file_that_answers_otherwise_while_its_layers_are_watched_is_refused(e
         return SimpleNamespace(close=session.close, answer=lambda batch: session.answer(batch) + np.float32(1e-3))
 
     monkeypatch.setattr(parity, "RUNTIMES", {"onnxruntime": SimpleNamespace(open=opened)})
-    with pytest.raises(ExportError, match="disagrees with itself while its layers are watched"):
+    with pytest.raises(ExportError, match="disagrees with torch and, with its layers watched, itself: row"):
         checked(model, path)
 
 
