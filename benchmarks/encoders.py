@@ -78,7 +78,7 @@ def imported(encoder: Path, pairs: Path, folder: Path) -> dict[str, object]:
 
 
 def measured(name: str, pairs: Path, folder: Path) -> dict[str, object]:
-    """A run from load to bundle; its scores of the test rows go to NAME.npy."""
+    """A run from load to bundle; its scores of the test rows go to NAME.npy, those of the model as it is beside it."""
     from compression.running.run import run
 
     started = time.perf_counter()
@@ -88,7 +88,8 @@ def measured(name: str, pairs: Path, folder: Path) -> dict[str, object]:
     except RecPressError as error:
         return {"seconds": time.perf_counter() - started, "failed": str(error)}
     with np.load(files["scores.npz"]) as scores:
-        np.save(folder / f"{name}.npy", scores["model"])
+        for file, kind in ((f"{name}.npy", "model"), ("baseline.npy", "baseline")):
+            np.save(folder / file, scores[kind])
     return {"seconds": time.perf_counter() - started, "result": result.model_dump(mode="json")}
 
 
@@ -179,25 +180,30 @@ def main() -> None:
         if versions:
             expected = 1 / (1 + np.exp(-first["scale"] * np.load(folder / "cosines.npy").astype(np.float64)))
         runs, lines, loads = {}, [], [os.getloadavg()[0]]
+        told = PACKAGE if options.encoder is None else encoder.name
         for name in options.only:
             runs[name] = own_process(name, encoder, pairs, folder)
             loads.append(os.getloadavg()[0])
-            known = expected is not None and "failed" not in runs[name]
-            lines.append(line(name, runs[name],
-                              float(np.abs(np.load(folder / f"{name}.npy") - expected).max()) if known else None))
-            told = PACKAGE if options.encoder is None else encoder.name
-            write(told, first, runs, lines, versions, loads)  # after each run: a long one may be ended
+            lines.append(line(name, runs[name], apart(folder / f"{name}.npy", expected)))
+            own = apart(folder / "baseline.npy", expected)
+            compared = "transformers was not there: scores are not compared." if own is None else (
+                f"Scores of the model as it was imported differ from those of {versions} by at most {own:.1e} on the "
+                "test rows; the last column is what the recipe makes of it.")
+            write(told, first, runs, lines, compared, loads)  # after each run: a long one may be ended
+
+
+def apart(scores: Path, expected: np.ndarray | None) -> float | None:
+    """The largest difference of a score; None where one of them isn't there."""
+    return float(np.abs(np.load(scores) - expected).max()) if expected is not None and scores.exists() else None
 
 
 def write(encoder: str, first: dict[str, object], runs: dict[str, dict[str, object]], lines: list[list[object]],
-          versions: str | None, loads: list[float]) -> None:
+          compared: str, loads: list[float]) -> None:
     """The page of what was measured so far."""
     columns = ["recipe", "seconds", "of the processor", "GB", "MB (× baseline)", "AUC", "AUC difference [95 %]",
                *(f"latency × at B={batch}" for batch in TARGET.batch_sizes), "parity",
                "score − transformers, largest"]
     rows = ", ".join(f"{count} {name}" for name, count in first["rows"].items())
-    compared = (f"The last column compares scores of the test rows with those of {versions}."
-                if versions else "transformers was not there: scores are not compared.")
     body = (f"{encoder}, zipped as it is; pairs of texts of at most {first['tokens']} tokens: rows {rows}. A score is "
             "the chance that the second text answers the first. A run goes from loading the model to the bundle: "
             "apply, export, compare with torch, score, size, memory, latency beside the baseline. "
