@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from compression.data.dataset import Rows
+from compression.data.rows_that_fit import rows_that_fit
 
-SCORE_BATCH = 8192
+SCORE_BATCH = 8192  # rows at most
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,6 @@ def to_device(rows: Rows, device: str | torch.device = "cpu") -> DeviceRows:
     return DeviceRows(inputs, label, weight)
 
 
-def random_batches(rows: Rows, *, n_batches: int, batch_rows: int, generator: torch.Generator,
-                   device: str | torch.device = "cpu") -> list[dict[str, Tensor]]:
-    """Up to `n_batches` batches of random rows, none twice: {input: (batch_rows, …)}. For calibration."""
-    order = torch.randperm(len(rows), generator=generator)[:n_batches * batch_rows]
-    return [{name: torch.from_numpy(values[index.numpy()]).to(device) for name, values in rows.inputs.items()}
-            for index in order.split(batch_rows)]
-
-
 def drawn_rows(rows: Rows, n_rows: int, generator: torch.Generator) -> DeviceRows:
     """At most `n_rows` of the rows, drawn by lot and in their order, on the CPU."""
     if len(rows) > n_rows:
@@ -64,13 +57,17 @@ def drawn_rows(rows: Rows, n_rows: int, generator: torch.Generator) -> DeviceRow
     return to_device(rows)
 
 
-def score_rows(model: nn.Module, rows: DeviceRows, *, batch_size: int = SCORE_BATCH,
+def score_rows(model: nn.Module, rows: DeviceRows, *, batch_size: int | None = None,
                tick: Callable[[], None] = lambda: None) -> np.ndarray:
-    """Logits of all rows (N,) float32, in eval mode; the model's mode is put back. `tick` is called for each batch."""
+    """Logits of all rows (N,) float32, in eval mode; the model's mode is put back. `tick` is called for each batch.
+
+    Without a batch size, as many rows at a time as fit.
+    """
     was_training = model.training
     model.eval()
     scores = torch.empty(len(rows), dtype=torch.float32, device=rows.label.device)
     with torch.inference_mode():
+        batch_size = batch_size or rows_that_fit(model, rows.inputs, SCORE_BATCH)
         for start in range(0, len(rows), batch_size):
             batch, _ = rows.take(slice(start, start + batch_size))
             scores[start:start + batch_size] = model(batch).float()

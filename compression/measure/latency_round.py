@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compression.measure.pairs import Pairs, clock_of, opened, time_pairs
+from compression.measure.pairs import Pairs, clock_of, opened, pool_size, seconds_of_a_pair, time_pairs
 from compression.spec.errors import MeasureError
 from compression.spec.records import Progress, Record, Target
 
@@ -52,6 +52,9 @@ def main(folder: Path) -> int:
             n_batches = len(next(iter(pool.values())))
             batches = [{name: array[(part.begin + place) % n_batches] for name, array in pool.items()}
                        for place in range(n_batches)]
+            in_turn = (baseline, model) if asked.number % 2 else (model, baseline)
+            batches = batches[:pool_size(seconds_of_a_pair(in_turn, batches[0]), n_batches, min_pairs=part.min_pairs,
+                                         seconds=part.seconds)]
             if asked.number % 2:  # where the batches lie in memory depends on who binds them first
                 its = baseline.bind(batches)
                 own = model.bind(batches)

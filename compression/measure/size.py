@@ -16,8 +16,9 @@ from compression.measure.weights import count_weights, external_files, read_grap
 from compression.spec.errors import MeasureError
 from compression.spec.records import Measurement, Target
 from compression.spec.runtime import RUNTIMES
+from compression.spec.session import rows_of_a_call
 
-ANSWERED_ROWS = 512
+ANSWERED_ROWS = 512  # at most
 PACKED_UP_TO = 1 << 28  # bytes, about eight seconds; larger files would hold a run up
 LEVEL = 6  # what web servers and package indices pack with
 _CHUNK = 1 << 20
@@ -44,7 +45,7 @@ def measure_size(path: Path, rows: Rows | None = None, *, target: Target) -> lis
         measurements.insert(1, Measurement(metric="download_bytes", value=float(packed_bytes(path, external))))
     has_cpu = "cpu" in RUNTIMES[target.runtime].devices
     if rows is not None and len(rows) and has_cpu and Path("/proc/self/smaps").exists():
-        answered = min(ANSWERED_ROWS, len(rows))
+        answered = min(ANSWERED_ROWS, len(rows), rows_of_a_call(rows.inputs))
         on_cpu = target.model_copy(update={"device": "cpu"})
         resident = resident_bytes(path, rows.take(np.arange(answered)), on_cpu)
         measurements.insert(1, Measurement(metric="resident_bytes", value=float(resident), n=answered,

@@ -44,6 +44,15 @@ class Int8Weights(Params, SharedParams):
         8, description="Bits of a weight. 7 are stored in 8, for CPUs without VNNI, where 8 can overflow.")
 
 
+class FloatLayers(Params, SharedParams):
+    """How many of the layers stay in float because the scores miss them most."""
+
+    keep_float: Annotated[float, LATER] = Field(
+        0.0, ge=0, le=0.9, multiple_of=0.05,
+        description="Share of these layers that stay in float: those that alone change scores most, measured on "
+                    "training rows.")
+
+
 class ValidationRows(Params, SharedParams):
     """How many rows judge."""
 

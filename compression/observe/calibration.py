@@ -13,12 +13,35 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from compression.models.watch import watch_inputs
+from compression.data.batches import to_device
+from compression.data.rows_that_fit import rows_that_fit
+from compression.models.watch import evaluating, watch_inputs
 from compression.observe.entropy_range import least_divergence
+from compression.spec.errors import RecipeError
+from compression.spec.method import Context
 
+BATCH_ROWS = 512  # at most; n_batches of methods count in these
 Calibrator = Literal["minmax", "percentile", "mse", "entropy"]
 SAMPLE_VALUES = 8192  # kept of each batch and layer
 SHARES = torch.linspace(0.2, 1.0, 41)  # of the observed range, tried by "mse"
+
+
+def calibration_batches(model: nn.Module, n_batches: int, ctx: Context, *, title: str,
+                        instead: str) -> list[dict[str, Tensor]]:
+    """n_batches · BATCH_ROWS random training rows, none twice, on the model's device, in batches that fit.
+
+    Raises RecipeError where there are none, naming what to choose instead.
+    """
+    known = ctx.dataset.splits.get("train") if ctx.dataset is not None else None
+    if known is None or len(known) == 0:
+        raise RecipeError(f"{title} calibrates on training rows, and the dataset has none. "
+                          f"Choose a dataset with a training split, or {instead}, which needs no rows.")
+    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
+    order = torch.randperm(len(known), generator=ctx.generator)[:n_batches * BATCH_ROWS]
+    rows = to_device(known.take(order.numpy()), device)
+    with evaluating(model):
+        fitting = rows_that_fit(model, rows.inputs, BATCH_ROWS)
+    return [rows.take(slice(start, start + fitting))[0] for start in range(0, len(rows), fitting)]
 
 
 @dataclass

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compression.data.batches import to_device
 from compression.data.dataset import Rows
+from compression.data.rows_that_fit import FEW_ROWS, rows_that_fit
 from compression.models.watch import evaluating, hooked
 
 N_BATCHES = 4
@@ -31,16 +33,20 @@ def logit_gradients(model: nn.Module, rows: Rows, paths: Iterable[str],
 
     layers = {path: model.get_submodule(path) for path in seen}
     sums, counts = dict.fromkeys(seen, 0.0), dict.fromkeys(seen, 0)
+    with evaluating(model):
+        fitting = rows_that_fit(model, to_device(rows.take(slice(0, FEW_ROWS))).inputs, BATCH_ROWS, gradient=True)
     with evaluating(model), hooked(layers, keep), torch.enable_grad():
         for _ in range(N_BATCHES):
-            chosen = rows.take(random.integers(0, len(rows), min(BATCH_ROWS, len(rows))))
-            logit = model({name: torch.from_numpy(values) for name, values in chosen.inputs.items()})
-            read = [(path, output) for path, outputs in seen.items() for output in outputs]
-            found = torch.autograd.grad(logit.sum(), [output for _, output in read], allow_unused=True)
-            for (path, _), gradient in zip(read, found, strict=True):
-                if gradient is not None:
-                    sums[path] += float(gradient.double().square().sum())
-                    counts[path] += gradient.numel()
-            for outputs in seen.values():
-                outputs.clear()
+            chosen = to_device(rows.take(random.integers(0, len(rows), min(BATCH_ROWS, len(rows)))))
+            for start in range(0, len(chosen), fitting):
+                batch, _ = chosen.take(slice(start, start + fitting))
+                logit = model(batch)
+                read = [(path, output) for path, outputs in seen.items() for output in outputs]
+                found = torch.autograd.grad(logit.sum(), [output for _, output in read], allow_unused=True)
+                for (path, _), gradient in zip(read, found, strict=True):
+                    if gradient is not None:
+                        sums[path] += float(gradient.double().square().sum())
+                        counts[path] += gradient.numel()
+                for outputs in seen.values():
+                    outputs.clear()
     return {path: sums[path] / counts[path] if counts[path] else 0.0 for path in seen}

@@ -12,11 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from compression.data.batches import DeviceRows
+from compression.data.rows_that_fit import rows_that_fit
 from compression.models.watch import evaluating, hooked
-
-Weighted = tuple[dict[str, Tensor], Tensor, Tensor | None]  # batch, label, and how much each row counts
-GRADIENT_BYTES = 512 << 20  # of activations that a batch may keep until its gradient is known
-KEPT_STATES = 20  # vectors of a place that a block keeps: projections, norms, sums, and a network four times as wide
 
 
 def gradient_scores(model: nn.Module, weights: dict[str, Tensor], rows: DeviceRows, *, criterion: str,
@@ -25,7 +22,8 @@ def gradient_scores(model: nn.Module, weights: dict[str, Tensor], rows: DeviceRo
     """Score of every weight over batches drawn from `rows`; nothing is written into the model.
 
     "taylor": the mean of (gradient · weight)² over the batches, the squared change of the loss to first order;
-    "snip": |mean gradient · weight|. The model is judged as it answers, dropout off.
+    "snip": |mean gradient · weight|. The model is judged as it answers, dropout off. A batch whose rows don't fit at
+    once is asked in parts, whose gradients add up to its own.
     """
     total = {path: torch.zeros_like(weight) for path, weight in weights.items()}
     needed = [weight.requires_grad for weight in weights.values()]
@@ -33,13 +31,11 @@ def gradient_scores(model: nn.Module, weights: dict[str, Tensor], rows: DeviceRo
         weight.requires_grad_(True)
     try:
         with evaluating(model):
-            for batch, label, counts in _drawn(rows, batch_size, n_batches, generator):
-                mean = loss(model(batch), label, counts)
-                found = torch.autograd.grad(mean, list(weights.values()), allow_unused=True)
-                for (path, weight), gradient in zip(weights.items(), found, strict=True):
-                    if gradient is not None:
-                        term = gradient * weight.detach()
-                        total[path] += term.square() if criterion == "taylor" else term
+            fitting = rows_that_fit(model, rows.inputs, batch_size, gradient=True)
+            for index in _drawn(rows, batch_size, n_batches, generator):
+                for path, gradient in _gradients(model, weights, rows, index.split(fitting), loss).items():
+                    term = gradient * weights[path].detach()
+                    total[path] += term.square() if criterion == "taylor" else term
     finally:
         for weight, before in zip(weights.values(), needed, strict=True):
             weight.requires_grad_(before)
@@ -70,8 +66,10 @@ def head_scores(model: nn.Module, attentions: dict[str, nn.Module], rows: Device
         try:
             for weight in needed:  # the gates alone are asked: no gradient of a weight is computed or kept for
                 weight.requires_grad_(False)
-            for batch, label, counts in _by_length(rows, attentions, batch_size * n_batches, generator):
-                mean = loss(model(batch), label, counts)
+            fitting = rows_that_fit(model, rows.inputs, batch_size * n_batches, gradient=True)
+            for part in _by_length(rows, batch_size * n_batches, generator).split(fitting):
+                batch, label = rows.take(part)
+                mean = loss(model(batch), label, rows.weight_of(part))
                 found = torch.autograd.grad(mean * len(label), list(gates.values()))  # of each row's own loss
                 for path, gradient in zip(gates, found, strict=True):
                     total[path] += gradient.abs().sum(0).cpu()
@@ -82,27 +80,33 @@ def head_scores(model: nn.Module, attentions: dict[str, nn.Module], rows: Device
     return {path: values / n_rows for path, values in total.items()}
 
 
-def _by_length(rows: DeviceRows, attentions: dict[str, nn.Module], n_rows: int, generator: torch.Generator
-               ) -> Iterator[Weighted]:
-    """At most `n_rows` rows, none twice, in batches whose activations fit into GRADIENT_BYTES; long lists together."""
+def _gradients(model: nn.Module, weights: dict[str, Tensor], rows: DeviceRows, parts: tuple[Tensor, ...],
+               loss: Callable[..., Tensor]) -> dict[str, Tensor]:
+    """The gradient of the mean loss of all parts, for each weight that it reaches."""
+    total: dict[str, Tensor] = {}
+    n_rows = sum(map(len, parts))
+    for part in parts:
+        batch, label = rows.take(part)
+        mean = loss(model(batch), label, rows.weight_of(part)) * (len(part) / n_rows)
+        found = torch.autograd.grad(mean, list(weights.values()), allow_unused=True)
+        for path, gradient in zip(weights, found, strict=True):
+            if gradient is not None:
+                total[path] = total[path] + gradient if path in total else gradient
+    return total
+
+
+def _by_length(rows: DeviceRows, n_rows: int, generator: torch.Generator) -> Tensor:
+    """At most `n_rows` rows, none twice, long lists together."""
     index = torch.randperm(len(rows), generator=generator)[:n_rows].to(rows.label.device)
     lists = [values for values in rows.inputs.values() if values.ndim == 2]
-    places = max((values.shape[1] for values in lists), default=1)
-    if lists:
-        filled = sum((values[index] != 0).sum(1) for values in lists)
-        index = index[filled.argsort(stable=True)]
-    width = max(module.query.in_features for module in attentions.values())
-    heads = max(module.heads for module in attentions.values())
-    # what a layer keeps of a row for its gradient: a dozen states of each place, some wider, and its attention weights
-    row_bytes = 4 * len(attentions) * max(1, len(lists)) * (KEPT_STATES * places * width + 3 * heads * places * places)
-    for part in index.split(max(1, GRADIENT_BYTES // row_bytes)):
-        yield *rows.take(part), rows.weight_of(part)
+    if not lists:
+        return index
+    filled = sum((values[index] != 0).sum(1) for values in lists)
+    return index[filled.argsort(stable=True)]
 
 
-def _drawn(rows: DeviceRows, batch_size: int, n_batches: int, generator: torch.Generator
-           ) -> Iterator[Weighted]:
-    """Batches of rows drawn with putting back, their labels and weights."""
+def _drawn(rows: DeviceRows, batch_size: int, n_batches: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Batches of rows drawn with putting back."""
     for _ in range(n_batches):
         index = torch.randint(len(rows), (min(batch_size, len(rows)),), generator=generator)
-        index = index.to(rows.label.device)
-        yield *rows.take(index), rows.weight_of(index)
+        yield index.to(rows.label.device)

@@ -16,7 +16,7 @@ from compression.data.dataset import Dataset, Rows
 from compression.data.encode import load_dataset
 from compression.export.bundle.files import bundle_bytes, write_bundle
 from compression.export.onnx import Exported, export_onnx
-from compression.export.parity import MAX_ROWS, check_parity
+from compression.export.parity import check_parity
 from compression.importers import describe_onnx
 from compression.layers.rows.remapped_rows import rows_occurring
 from compression.measure import layer_latency
@@ -103,9 +103,11 @@ def run(
                               target=spec.target, folder=folder)
         measured.append(Measurement(metric="bundle_bytes", value=float(needed)))
     if parity is not None:
-        measurements.append(Measurement(
-            metric="parity_error", value=parity, n=min(len(rows), MAX_ROWS), split=SCORED_SPLIT,
-            runtime=spec.target.runtime, device=spec.target.device, threads=spec.target.threads))
+        measurements += [
+            Measurement(metric=metric, value=value, n=parity.n_rows, split=SCORED_SPLIT, runtime=spec.target.runtime,
+                        device=spec.target.device, threads=spec.target.threads)
+            for metric, value in (("parity_error", parity.error), ("layer_parity_error", parity.layer_error))
+            if value is not None]
 
     result = Result(
         spec=spec,

@@ -16,7 +16,7 @@ from compression.runtimes.options import session_options
 from compression.spec.errors import MeasureError
 from compression.spec.records import GraphOptimization
 from compression.spec.runtime import Runtime, runtime
-from compression.spec.session import BATCH
+from compression.spec.session import rows_of_a_call
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -60,8 +60,9 @@ class Session:
     def close(self) -> None:
         self._opened = None
 
-    def score(self, inputs: dict[str, np.ndarray], batch_size: int = BATCH) -> np.ndarray:
+    def score(self, inputs: dict[str, np.ndarray], batch_size: int | None = None) -> np.ndarray:
         arrays = self._typed(inputs)
+        batch_size = batch_size or rows_of_a_call(arrays)
         n_rows = len(next(iter(arrays.values())))
         scores = np.empty(n_rows, np.float32)
         for start in range(0, n_rows, batch_size):

@@ -11,8 +11,11 @@ class Hook:
     """Called by `train` in the order of the recipe. Every method does nothing until overridden.
 
     Its attributes as they are before `on_start` are its settings: a checkpoint of a training with others is not used.
+    `spans_rows` says that its loss compares rows of a batch with one another: such a batch is never asked in parts.
     Steps count from 1 to total_steps = epochs × steps of an epoch; early stopping may end before.
     """
+
+    spans_rows = False
 
     def on_start(self, model: nn.Module, total_steps: int) -> None:
         """Before the optimisers are made; the model is on its device. Also called when a killed job resumes."""

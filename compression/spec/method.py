@@ -204,7 +204,8 @@ class Method:
     apply: Callable[["nn.Module", Any, Context], Applied]
     tiny: dict[str, Any]  # settings under which it works on tables of a few rows: the contract tests run these
     no_op: dict[str, Any] | str  # settings at which it changes nothing, or why there are none
-    estimate_is_bound: bool = False  # the size is known only after measuring: the estimate is its upper bound
+    # whether the size is known only after measuring, so that the estimate is its upper bound; or params → whether
+    estimate_is_bound: bool | Callable[[Any], bool] = False
     gains: frozenset[Gain] = frozenset()
     effects: Effects | Callable[[Any], Effects] = NO_EFFECTS  # of its parameters, where these decide
     trains: bool = False  # it trains the model, with the hooks of the steps before it
@@ -250,6 +251,10 @@ class Method:
     def estimated(self, layers: tuple[Layer, ...], params: Params) -> tuple[Layer, ...]:
         return self._estimate(layers, params) if self._estimate else layers
 
+    def is_bounded(self, params: Params) -> bool:
+        """Whether its estimate is an upper bound with these parameters."""
+        return self.estimate_is_bound(params) if callable(self.estimate_is_bound) else self.estimate_is_bound
+
     def effects_of(self, params: Params) -> Effects:
         """What it makes, needs and undoes with these parameters."""
         return self.effects(params) if callable(self.effects) else self.effects
@@ -283,7 +288,7 @@ def method(
     source: str,
     no_op: dict[str, Any] | str,
     tiny: dict[str, Any] | None = None,
-    estimate_is_bound: bool = False,
+    estimate_is_bound: bool | Callable[[Any], bool] = False,
     gains: set[Gain] | None = None,
     effects: Effects | Callable[[Any], Effects] = NO_EFFECTS,
     trains: bool = False,

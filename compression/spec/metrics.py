@@ -15,6 +15,7 @@ class MetricSpec(Record):
     `group` is quality, size or latency; `kind` says how a human reads the unit: a score, bytes,
     milliseconds, rows per second, a count or a ratio. `same_within`: two values whose ratio is no further from 1 are
     called the same. `blind`: what scores reach that know nothing of the rows; None where it depends on the rows.
+    `scientific`: written as 1.0e-05.
     """
 
     key: str
@@ -29,6 +30,7 @@ class MetricSpec(Record):
     source: str = ""
     same_within: float = 0.0
     blind: float | None = None
+    scientific: bool = False
 
     def better(self, value: float, than: float) -> bool:
         return value > than if self.higher_is_better else value < than
@@ -193,8 +195,24 @@ def _specs() -> tuple[MetricSpec, ...]:
             higher_is_better=False,
             lower=0.0,
             upper=None,
+            scientific=True,
             help="Largest difference of a score between torch and the exported file, run on the target's device, over "
             "the checked rows.",
+        ),
+        MetricSpec(
+            key="layer_parity_error",
+            title="Parity error of layers alone",
+            unit="",
+            group="quality",
+            kind="score",
+            higher_is_better=False,
+            lower=0.0,
+            upper=None,
+            scientific=True,
+            help="Taken where scores differ by more than rounding explains at once: through many layers in 8 bits, one "
+            "rounding step grows. Each of these layers was then compared alone, on the input it had in the exported "
+            "file, and what lies between them likewise. The largest difference of a layer's output, as a share of its "
+            "range.",
         ),
     )
 

@@ -12,7 +12,14 @@ if TYPE_CHECKING:
 
     Inputs = dict[str, np.ndarray]
 
-BATCH = 4096  # rows scored in one call, where the caller doesn't say
+BATCH = 4096  # rows scored in one call at most, where the caller doesn't say
+PLACES = 8 * BATCH  # of lists and wide inputs in one call: what a model holds of a row grows with these
+
+
+def rows_of_a_call(inputs: "Inputs") -> int:
+    """Rows to score in one call, 1 to BATCH: the fewer, the more places a row has. An open file tells nothing else."""
+    places = sum(array.shape[1] for array in inputs.values() if array.ndim > 1)
+    return max(1, min(BATCH, PLACES // max(1, places)))
 
 
 class Bound(Protocol):
@@ -37,8 +44,8 @@ class Session(Protocol):
     def input_names(self) -> list[str]:
         """The inputs that the file asks for."""
 
-    def score(self, inputs: "Inputs", batch_size: int = BATCH) -> "np.ndarray":
-        """Scores (N,) float32, computed `batch_size` rows at a time.
+    def score(self, inputs: "Inputs", batch_size: int | None = None) -> "np.ndarray":
+        """Scores (N,) float32, computed `batch_size` rows at a time; without one, `rows_of_a_call`.
 
         Raises MeasureError if an input is missing, an id is outside its table, or a score is not finite.
         """

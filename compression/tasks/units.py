@@ -94,7 +94,7 @@ def format_value(key: str, value: float | None) -> str:
     if value is None:
         return MISSING
     spec = metric_of(key)
-    if spec.key == "parity_error":
+    if spec.scientific:
         return f"{value:.1e}"
     if spec.kind == "bytes":
         return human_bytes(value)

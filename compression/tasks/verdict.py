@@ -247,7 +247,7 @@ def _quality(values: Known, task: str) -> _Part:
     losses = [_quality_words(key, values[key], judge(key, values[key], 0.0))
               for key in others if key in values and is_worse(key, values[key], tolerance)]
     parity = values.get("parity_error")
-    if parity is not None and parity.value > PARITY_LIMIT:
+    if parity is not None and parity.value > PARITY_LIMIT and "layer_parity_error" not in values:
         losses.append(f"scores up to {parity.value:.2g} from those before the export")
     if judgement.standing == "unmeasured":
         return _Part(f"{metric_title(first)} not measured", tuple(losses), measured=bool(losses))

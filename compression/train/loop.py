@@ -18,9 +18,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from compression.data.batches import DeviceRows, score_rows, to_device
 from compression.data.dataset import Dataset
+from compression.data.rows_that_fit import rows_that_fit
+from compression.models.watch import evaluating
 from compression.spec.code_version import code_version
 from compression.spec.errors import DataError, ModelError
 from compression.spec.hook import Hook
@@ -89,6 +92,7 @@ class Session:
         if not self.optimisers.n_trained:
             raise ModelError("The model has no weights left to train: all its layers are frozen or quantised. "
                              "Move the fine-tune step before the step that quantises.")
+        self.part_rows = self._part_rows()
         self.position = Position()
         self.best_weights: dict[str, torch.Tensor] = {}
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
@@ -139,16 +143,29 @@ class Session:
         seconds = self.train_seconds + running
         return self.rows_done / seconds if seconds > 0 and self.rows_done else None
 
+    def _part_rows(self) -> int:
+        """Rows whose values are held at one time: a batch, or a part of it whose gradients add up to the batch's.
+
+        BatchNorm and hooks that compare rows see the batch as a whole, whatever it takes.
+        """
+        whole = any(isinstance(module, _BatchNorm) for module in self.model.modules())
+        if whole or any(hook.spans_rows for hook in self.hooks):
+            return self.params.batch_size
+        with evaluating(self.model):
+            return rows_that_fit(self.model, self.rows.inputs, self.params.batch_size, gradient=True)
+
     def _step(self, index: torch.Tensor) -> None:
-        batch, label = self.rows.take(index)
-        with _autocast(self.device, self.params.precision):
-            logits = self.model(batch)
-        weight = self.rows.weight_of(index)
-        loss = self.loss(logits, label, weight)
-        self.loss_sum += loss.detach()
-        for hook in self.hooks:
-            loss = hook.loss(batch, logits, label, loss, weight)
-        loss.backward()
+        for part in index.split(self.part_rows):
+            batch, label = self.rows.take(part)
+            with _autocast(self.device, self.params.precision):
+                logits = self.model(batch)
+            share = len(part) / len(index)
+            weight = self.rows.weight_of(part)
+            loss = self.loss(logits, label, weight)
+            self.loss_sum += loss.detach() * share
+            for hook in self.hooks:
+                loss = hook.loss(batch, logits, label, loss, weight)
+            (loss * share).backward()
         place, params = self.position, self.params
         self.optimisers.step(rate_factor(params.schedule, (place.epoch - 1) * self.steps + place.step,
                                          self.total_steps, warmup=params.warmup, reductions=place.reductions))

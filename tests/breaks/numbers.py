@@ -151,8 +151,8 @@ NUMBERS = (
     Break(
         "parity-worst", "The parity error is that of the last batch.",
         "compression/export/parity.py",
-        "worst = max(worst, _largest(expected, got, start, tolerance, path))",
-        "worst = _largest(expected, got, start, tolerance, path)",
+        "worst = max(worst, apart)",
+        "worst = apart",
         ("tests/export/test_onnx.py::test_the_parity_error_is_the_largest_of_all_batches_and_of_a_model_at_rest",)),
     Break(
         "parity-training-mode", "Parity compares with a model in training mode.",
@@ -160,6 +160,31 @@ NUMBERS = (
         "as session, evaluating(model), torch.no_grad(),",
         "as session, torch.no_grad(),",
         ("tests/export/test_onnx.py::test_the_parity_error_is_the_largest_of_all_batches_and_of_a_model_at_rest",)),
+    Break(
+        "parity-layer-scale", "A layer compared alone may differ by a tenth of its range.",
+        "compression/export/layer_parity.py",
+        "STEP_SHARE = 5e-3",
+        "STEP_SHARE = 1e-1",
+        ("tests/export/test_layer_parity.py",)),
+    Break(
+        "parity-layer-inputs", "What enters a layer compared alone is not compared.",
+        "compression/export/layer_parity.py",
+        "if not apart <= FLOAT_SHARE * largest:",
+        "if False:",
+        ("tests/export/test_layer_parity.py::test_what_is_wrong_elsewhere_is_noticed_as_well",)),
+    Break(
+        "parity-layer-score", "Behind layers compared alone, scores may differ.",
+        "compression/export/parity.py",
+        "_largest(walked.expected, walked.got, start, FLOAT_TOLERANCE, path)",
+        "",
+        ("tests/export/test_layer_parity.py::test_what_is_wrong_elsewhere_is_noticed_as_well",)),
+    Break(
+        "parity-watched", "The run in which layers are watched may give other scores than the file.",
+        "compression/export/parity.py",
+        '_largest(walked.got, got, start, tolerance, path, than="torch and, with its layers watched, itself")',
+        "",
+        ("tests/export/test_layer_parity.py::"
+         "test_a_file_that_answers_otherwise_while_its_layers_are_watched_is_refused",)),
     Break(
         "parity-finite", "Scores that are not finite pass the parity check.",
         "compression/export/parity.py",

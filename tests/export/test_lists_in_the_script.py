@@ -57,6 +57,8 @@ def test_they_are_as_long_as_the_longest_unless_the_file_reads_one_length(fixed_
                            result=Result(spec=RunSpec(model="m", data="d", recipe=Recipe(name="r")), baseline=(),
                                          measurements=()), description=dataset.description)
     bundle, _ = read_bundle(path, tmp_path / "bundle")
-    done = subprocess.run([sys.executable, bundle / "predict.py", tmp_path / "rows.csv"], capture_output=True,
-                          text=True)
-    assert [float(line) for line in done.stdout.split()] == [length] * len(rows), done.stderr
+    script = bundle / "predict.py"
+    for n_rows in ("4096", "9"):  # nine rows of 18 places are asked in parts of four
+        script.write_text(script.read_text().replace("4096", n_rows))
+        done = subprocess.run([sys.executable, script, tmp_path / "rows.csv"], capture_output=True, text=True)
+        assert [float(line) for line in done.stdout.split()] == [length] * len(rows), done.stderr

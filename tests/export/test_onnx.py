@@ -68,8 +68,8 @@ def test_the_file_holds_exactly_the_layers_tensors_and_agrees_with_torch(model, 
     own = {name: size for name, size in held.items() if not name.isdigit()}
     assert sum(own.values()) == described.size_bytes
     assert sum(held.values()) - sum(own.values()) < 2500  # tables of levels, shapes, scalars
-    error = check_parity(changed, dataset.signature, exported.path, dataset.splits["test"], target=Target())
-    assert error < (2e-3 if tolerance_of(changed) == ROUNDING_TOLERANCE else 1e-6)
+    found = check_parity(changed, dataset.signature, exported.path, dataset.splits["test"], target=Target())
+    assert found.error < (2e-3 if tolerance_of(changed) == ROUNDING_TOLERANCE else 1e-6)
 
 
 def test_inputs_keep_their_order_and_batch_and_lists_have_any_length(model, dataset, tmp_path):
@@ -214,7 +214,7 @@ def test_parity_allows_rounding_and_no_more(dataset, tmp_path, monkeypatch, step
     model = after(tiny_model("deepfm", dataset), dataset, steps)
     path, rows = export_onnx(model, dataset.signature, tmp_path / "model.onnx").path, dataset.splits["test"]
     monkeypatch.setattr(parity, "RUNTIMES", shifted(by=kept))
-    assert check_parity(model, dataset.signature, path, rows, target=Target()) == pytest.approx(kept, rel=0.3)
+    assert check_parity(model, dataset.signature, path, rows, target=Target()).error == pytest.approx(kept, rel=0.3)
     monkeypatch.undo()
     monkeypatch.setattr(parity, "RUNTIMES", shifted(by=broken))
     with pytest.raises(ExportError, match="disagrees with torch"):
@@ -227,4 +227,4 @@ def test_the_parity_error_is_the_largest_of_all_batches_and_of_a_model_at_rest(d
     monkeypatch.setattr(parity, "BATCH_ROWS", 100)
     monkeypatch.setattr(parity, "RUNTIMES", shifted(by=5e-5, rows=slice(0, 1)))
     found = check_parity(model.train(), dataset.signature, path, dataset.splits["test"], target=Target())
-    assert found == pytest.approx(5e-5, rel=0.1) and model.training
+    assert found.error == pytest.approx(5e-5, rel=0.1) and model.training

@@ -11,9 +11,10 @@ import pytest
 
 from compression.data.dataset import Rows
 from compression.measure import latency, latency_round
+from compression.measure import pairs as measure_pairs
 from compression.measure.latency import ROUNDS, draw_batches, measure_latency
 from compression.measure.latency_round import Part, Round, read_times
-from compression.measure.pairs import Pairs, clock_of, opened, over_rounds, paired_ratio, time_pairs
+from compression.measure.pairs import Pairs, clock_of, opened, over_rounds, paired_ratio, pool_size, time_pairs
 from compression.spec.errors import MeasureError
 from compression.spec.records import Progress, Target
 from tests.measure.graphs import table_file
@@ -77,6 +78,16 @@ def test_each_comes_first_in_half_of_the_pairs_in_random_order():
 
 def test_sixty_pairs_are_taken_even_if_time_is_up_and_no_more_then():
     assert len(timed(lambda: 1.0, lambda: 1.0, seconds=0.0).model) == 60
+
+
+def test_of_slow_requests_few_are_bound_and_few_are_timed(monkeypatch):
+    assert pool_size(2e-4, 512, min_pairs=10, seconds=1.3) == 512
+    assert pool_size(0.03, 512, min_pairs=10, seconds=1.3) == 43
+    assert pool_size(0.3, 512, min_pairs=10, seconds=1.3) == 10
+    assert pool_size(1.0, 512, min_pairs=10, seconds=1.3) == 6
+    assert pool_size(9.0, 512, min_pairs=10, seconds=1.3) == 2 and pool_size(9.0, 1, min_pairs=10, seconds=1.3) == 1
+    monkeypatch.setattr(measure_pairs, "MOST_SECONDS", 0.0)
+    assert len(timed(lambda: 1.0, lambda: 1.0, seconds=8.0).model) == 2
 
 
 @pytest.mark.slow
@@ -234,10 +245,14 @@ def test_the_file_that_is_opened_first_changes_with_every_round(tmp_path, monkey
 
 
 def test_who_is_bound_first_and_who_is_timed_first_change_with_every_round(tmp_path, monkeypatch):
-    bound, draws = [], []
+    bound, draws, sizes = [], [], set()
 
     def binding(name):
-        return SimpleNamespace(bind=lambda batches: bound.append(name))
+        def bind(batches):
+            bound.append(name)
+            sizes.add(len(batches))
+
+        return SimpleNamespace(bind=bind, answer=lambda batch: None)
 
     def timed_with(own, its, *, generator, **options):
         draws.append(generator.random())
@@ -252,6 +267,7 @@ def test_who_is_bound_first_and_who_is_timed_first_change_with_every_round(tmp_p
         (tmp_path / latency_round.ROUND).write_text(asked.model_dump_json())
         assert latency_round.main(tmp_path) == 0
     assert bound == ["model", "baseline", "baseline", "model"] * 2 and len(set(draws)) == 4
+    assert sizes == {2}  # of three: no more are bound than a round without seconds times
 
 
 def test_sessions_that_are_opened_in_the_other_order_are_given_back_in_this_one(exported, tmp_path):

@@ -38,7 +38,7 @@ def test_a_recipe_and_a_schema_list_settings_in_the_order_of_the_sliders(key):
 
 def test_shared_settings_stand_behind_a_methods_own_and_keep_their_bounds():
     static = METHODS["quantize.static"]
-    assert list(static.params.model_fields)[-3:] == ["n_bits", "min_features", "skip_output"]
+    assert list(static.params.model_fields)[-4:] == ["n_bits", "min_features", "skip_output", "keep_float"]
     with pytest.raises(RecipeError, match=r"min_features of quantize.static must be a whole number in \[1, 4,096\]"):
         static.parse({"min_features": 0})
 

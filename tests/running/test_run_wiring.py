@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from compression.data.encode import load_dataset
+from compression.export.parity import Parity
 from compression.measure.ratings import as_chances
 from compression.models import zoo
 from compression.models.files import load_model, save_model
@@ -140,6 +141,14 @@ def test_a_run_whose_file_disagrees_with_its_model_fails(folders, tmp_path, unti
     monkeypatch.setattr(running, "export_onnx", another)
     with pytest.raises(ExportError, match="disagrees with torch"):
         ran(folders, tmp_path, report=lambda progress: None, recipe=Recipe(steps=STEPS[2:]))
+
+
+@pytest.mark.slow
+def test_a_result_says_that_layers_were_compared_alone(folders, tmp_path, untimed, monkeypatch):
+    monkeypatch.setattr(running, "check_parity", lambda *given, **options: Parity(0.06, 2e-6, 12))
+    result = ran(folders, tmp_path, report=lambda progress: None, recipe=Recipe())[0]
+    found = {one.metric: (one.value, one.n) for one in result.measurements if "parity" in one.metric}
+    assert found == {"parity_error": (0.06, 12), "layer_parity_error": (2e-6, 12)}
 
 
 def test_warnings_of_the_data_are_passed_on(tmp_path, untimed):

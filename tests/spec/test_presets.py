@@ -9,7 +9,7 @@ from compression.models.structure import describe, read_signature
 from compression.running.run import apply_recipe
 from compression.spec.method import METHODS
 from compression.spec.presets import GOAL_WORDS, PRESETS, Goal, Preset, presets_for, recipe_name, step_name
-from compression.spec.recipe import check, digest, dump_recipe, estimate, load_recipe
+from compression.spec.recipe import check, digest, dump_recipe, estimate, load_recipe, parse_step
 from compression.spec.records import Layer, ModelDescription, Part, Step, Tensor
 from compression.testing.method import largest_difference, tolerance
 from compression.testing.steps import ordered_dataset
@@ -77,7 +77,7 @@ def test_it_runs_on_models_that_it_suits_and_weighs_what_was_estimated(preset, z
         signature = read_signature(outcome.model, loaded.signature)
         real = describe(outcome.model, signature, architecture=key)
         expected = estimate(description, quick(preset)).size_bytes
-        bound = any(METHODS[step.method].estimate_is_bound for step in preset.recipe.steps)
+        bound = any(METHODS[step.method].is_bounded(parse_step(step)[1]) for step in preset.recipe.steps)
         assert real.size_bytes <= expected if bound else real.size_bytes == expected
         assert real.size_bytes < description.size_bytes or preset.goal is Goal.LOSSLESS
         exported = export_onnx(outcome.model, signature, tmp_path / key / "model.onnx")

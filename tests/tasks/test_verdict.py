@@ -121,6 +121,8 @@ SITUATIONS = {
     "more parameters are no loss": (good(parameters=Value(9e6, baseline=1e6)), f"{SIZE}, {SPEED}, {AUC}"),
     "the export disagrees with the model": (
         good(parity_error=Value(0.2)), f"{SIZE}, {SPEED}, {AUC} but scores up to 0.2 from those before the export"),
+    "the export agrees with the model layer by layer": (
+        good(parity_error=Value(0.06), layer_parity_error=Value(1e-6)), f"{SIZE}, {SPEED}, {AUC}"),
     "the baseline itself": (
         good(size_bytes=Value(100e6, baseline=100e6), auc=paired(0.8, 0.0, 0.0), logloss=paired(0.48, 0.0, 0.0),
              latency_ratio_at_1=ratio(1.0), latency_ratio_at_512=ratio(1.0)),

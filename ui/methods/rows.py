@@ -53,7 +53,7 @@ def effect_words(method: Method, description: ModelDescription) -> str:
     found = effect(method, description)
     if found is None or found[0] == found[1] or not found[0]:
         return ""
-    bound = "at most " if method.estimate_is_bound else ""
+    bound = "at most " if method.is_bounded(method.params()) else ""
     return f"{bound}{human_bytes(found[1])} ({format_change(found[1] / found[0])})"
 
 

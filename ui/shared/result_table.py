@@ -84,7 +84,7 @@ def column_config(keys: Sequence[str], *, pinned: Point | None) -> dict[str, Any
         if spec.kind == "ratio":
             title = f"× {title.replace(' ratio', '')}"
         config[key] = st.column_config.NumberColumn(
-            title, format="%.1e" if spec.key == "parity_error" else formats[spec.kind], help=spec.help,
+            title, format="%.1e" if spec.scientific else formats[spec.kind], help=spec.help,
             width=NARROW + 30 if spec.kind == "ratio" else None)
         score = spec.kind == "score"
         told = title.removesuffix(" on disk").removeprefix("× ")

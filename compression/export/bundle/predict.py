@@ -205,7 +205,12 @@ def main(path):
         for item, singles in zip(INPUTS, columns, strict=True):
             arrays = [single.encode(batch, row) for single in singles]
             inputs[item["name"]] = np.stack(arrays, axis=1).astype(item["dtype"]) if item["parts"] else arrays[0]
-        print(*session.run([SAVED["signature"]["output"]], trimmed(inputs))[0].ravel(), sep="\n")
+        inputs = trimmed(inputs)
+        # the more places of lists a row has, the fewer rows at a time
+        step = max(1, 8 * BATCH_ROWS // max(1, sum(array.shape[1] for array in inputs.values() if array.ndim > 1)))
+        for start in range(0, len(batch), step):
+            part = {name: array[start:start + step] for name, array in inputs.items()}
+            print(*session.run([SAVED["signature"]["output"]], part)[0].ravel(), sep="\n")
         row += len(batch)
     for one in itertools.chain(*columns):
         if one.unknown > MOST * one.seen:

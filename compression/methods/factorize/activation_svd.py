@@ -16,7 +16,6 @@ from pydantic import Field
 
 from compression.methods.factorize.svd import basis_of, factors, low_rank_linear, no_saving, rank_of, saves
 from compression.spec.effects import DENSE, Effect, Effects
-from compression.spec.errors import RecipeError
 from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Params, Stage, method
 from compression.spec.records import Layer, Part
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from compression.observe.input_moments import Moments
 
 PARTS = (Part.DENSE, Part.INTERACTION, Part.OUTPUT)
-BATCH_ROWS = 512
 
 
 class ActivationSvdParams(Params):
@@ -39,7 +37,7 @@ class ActivationSvdParams(Params):
                                   "by its mean size first.")
     magnitude_power: float = Field(0.5, ge=0.1, le=1, multiple_of=0.1,
                                    description="Power of the mean size; used by magnitude.")
-    n_batches: int = Field(16, ge=1, le=256, description=f"Batches of {BATCH_ROWS} training rows to look at.")
+    n_batches: int = Field(16, ge=1, le=256, description="Batches of 512 training rows to look at.")
 
 
 @method("factorize.activation_svd", ActivationSvdParams, title="Low rank by activations",
@@ -54,6 +52,7 @@ def factorize_activation_svd(model: "nn.Module", params: ActivationSvdParams, ct
     from torch import nn
 
     from compression.models.structure import leaves, part_of, replace
+    from compression.observe.calibration import calibration_batches
     from compression.observe.input_moments import input_moments
 
     applied, chosen = Applied(model), {}
@@ -65,7 +64,9 @@ def factorize_activation_svd(model: "nn.Module", params: ActivationSvdParams, ct
             chosen[path] = leaf
         else:
             applied.skipped.append(ctx.skip(path, reason))
-    found = input_moments(model, chosen, _batches(model, params, ctx)) if chosen else {}
+    batches = calibration_batches(model, params.n_batches, ctx, title="Low rank by activations",
+                                  instead="low rank (SVD)") if chosen else []
+    found = input_moments(model, chosen, batches)
     for path, leaf in chosen.items():
         if path not in found:
             applied.skipped.append(ctx.skip(path, "no calibration row reached it"))
@@ -112,21 +113,6 @@ def split_by_data(layer: "nn.Linear", moments: "Moments", params: ActivationSvdP
         bias = bias + ((weight - left @ right) @ moments.mean).to(bias)
     kept = float(values[:rank].square().sum() / values.square().sum().clamp(min=1e-300))
     return left.to(layer.weight), right.to(layer.weight), bias, kept
-
-
-def _batches(model: "nn.Module", params: ActivationSvdParams, ctx: Context) -> "list[dict[str, torch.Tensor]]":
-    import torch
-
-    from compression.data.batches import random_batches
-
-    rows = ctx.dataset.splits.get("train") if ctx.dataset is not None else None
-    if rows is None or len(rows) == 0:
-        raise RecipeError("Low rank by activations looks at training rows, and the dataset has none. Choose a dataset "
-                          "with a training split, or low rank (SVD), which needs no rows.")
-    device = next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
-    return random_batches(rows, n_batches=params.n_batches, batch_rows=BATCH_ROWS, generator=ctx.generator,
-                          device=device)
-
 
 
 @factorize_activation_svd.estimate

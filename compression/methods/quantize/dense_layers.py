@@ -52,9 +52,21 @@ def tensors_of(layer: Layer, *, bias: str) -> tuple[Tensor, ...]:
     return dense_tensors(n_in, n_out, bias=bias if has_bias else None)
 
 
-def estimated(layers: tuple[Layer, ...], *, kind: str, bias: str, min_features: int,
-              skip_output: bool) -> tuple[Layer, ...]:
-    """The layers with the chosen dense ones as `kind`."""
+def n_kept(n_layers: int, share: float) -> int:
+    """How many of the layers stay in float: at least one, where a share is asked for at all."""
+    return min(n_layers, max(1, round(n_layers * share))) if share > 0 else 0
+
+
+def estimated(layers: tuple[Layer, ...], *, kind: str, bias: str, min_features: int, skip_output: bool,
+              keep_float: float = 0.0) -> tuple[Layer, ...]:
+    """The layers with the chosen dense ones as `kind`.
+
+    Which of them stay in float is known once they are measured: here, those that would save most.
+    """
     reasons = reasons_to_skip(map(leaf_of, layers), min_features=min_features, skip_output=skip_output)
-    return tuple(layer.model_copy(update={"kind": kind, "tensors": tensors_of(layer, bias=bias)})
-                 if reasons.get(layer.name, "not dense") is None else layer for layer in layers)
+    made = {layer.name: layer.model_copy(update={"kind": kind, "tensors": tensors_of(layer, bias=bias)})
+            for layer in layers if reasons.get(layer.name, "not dense") is None}
+    saved = {layer.name: layer.size_bytes - made[layer.name].size_bytes for layer in layers if layer.name in made}
+    for name in sorted(saved, key=lambda name: -saved[name])[:n_kept(len(saved), keep_float)]:
+        del made[name]
+    return tuple(made.get(layer.name, layer) for layer in layers)

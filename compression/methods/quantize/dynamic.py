@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from compression.methods.quantize.dense_layers import PARTS, Leaf, estimated, reasons_to_skip
-from compression.methods.shared_params import DenseLayers, Int8Weights
+from compression.methods.shared_params import DenseLayers, FloatLayers, Int8Weights
 from compression.spec.effects import DENSE, Effect, Effects
 from compression.spec.method import Applied, Context, ExportForm, Gain, Stage, method
 from compression.spec.records import Layer
@@ -19,8 +19,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class DynamicParams(DenseLayers, Int8Weights):
+class DynamicParams(FloatLayers, DenseLayers, Int8Weights):
     """Which dense layers are quantised, and how wide their weights are."""
+
+
+def keeps_float(params: FloatLayers) -> bool:
+    """Whether measuring decides which layers stay in float, so that a size estimate is a bound."""
+    return params.keep_float > 0
 
 
 @method("quantize.dynamic", DynamicParams, title="Dynamic int8",
@@ -28,7 +33,7 @@ class DynamicParams(DenseLayers, Int8Weights):
         stage=Stage.AFTER_TRAINING, parts=set(PARTS), needs=set(), export=ExportForm.QDQ,
         gains={Gain.SMALLER, Gain.FASTER},
         source="Krishnamoorthi 2018, arXiv:1806.08342",
-        no_op={"min_features": 4096},
+        no_op={"min_features": 4096}, estimate_is_bound=keeps_float,
         effects=Effects(
             makes={Effect.CODES: DENSE, Effect.FROZEN: DENSE, Effect.INT8_PRODUCTS: DENSE, Effect.BATCH_RANGES: DENSE},
             needs_float=DENSE))
@@ -38,23 +43,26 @@ def quantize_dynamic(model: "nn.Module", params: DynamicParams, ctx: Context) ->
 
     return replaced(model, ctx, lambda linear: DynamicLinear(linear, n_bits=params.n_bits),
                     f"{params.n_bits} bits, one scale an output", min_features=params.min_features,
-                    skip_output=params.skip_output)
+                    skip_output=params.skip_output, keep_float=params.keep_float)
 
 
 def replaced(model: "nn.Module", ctx: Context, form: "Callable[[nn.Linear], nn.Module]", detail: str, *,
-             min_features: int, skip_output: bool) -> Applied:
+             min_features: int, skip_output: bool, keep_float: float = 0.0) -> Applied:
     """The chosen dense layers as `form` makes them; of the others, why they stay."""
+    from compression.methods.quantize.harms import kept_in_float
     from compression.models.structure import replace
 
     applied = Applied(model)
-    for path, reason in chosen(model, min_features=min_features, skip_output=skip_output).items():
+    reasons = chosen(model, min_features=min_features, skip_output=skip_output)
+    linears = {path: model.get_submodule(path) for path, reason in reasons.items() if reason is None}
+    layers = {path: form(linear).train(linear.training) for path, linear in linears.items()}
+    reasons |= kept_in_float(model, layers, keep_float, ctx)
+    for path, reason in reasons.items():
         if reason is not None:
             applied.skipped.append(ctx.skip(path, reason))
             continue
-        linear = model.get_submodule(path)
-        layer = form(linear).train(linear.training)
-        replace(model, path, layer)
-        applied.changes.append(ctx.change(path, *bytes_of(linear, layer), detail))
+        replace(model, path, layers[path])
+        applied.changes.append(ctx.change(path, *bytes_of(linears[path], layers[path]), detail))
     return applied
 
 
@@ -83,4 +91,4 @@ def _named(params: DynamicParams) -> str:
 @quantize_dynamic.estimate
 def _estimate(layers: tuple[Layer, ...], params: DynamicParams) -> tuple[Layer, ...]:
     return estimated(layers, kind="DynamicLinear", bias="float32", min_features=params.min_features,
-                     skip_output=params.skip_output)
+                     skip_output=params.skip_output, keep_float=params.keep_float)

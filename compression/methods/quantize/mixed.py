@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from compression.methods.quantize.dense_layers import PARTS, leaf_of, reasons_to_skip
+from compression.methods.quantize.harms import harm_of
 from compression.methods.quantize.weights import has_bias, size_of
 from compression.methods.shared_params import ValidationRows, WideLayers
 from compression.spec.effects import DENSE, Effect, Effects
 from compression.spec.errors import RecipeError
-from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, copy_structure, method
+from compression.spec.method import Applied, Context, ExportForm, Gain, Need, Stage, method
 from compression.spec.records import Layer, Tensor
 
 if TYPE_CHECKING:
@@ -115,26 +116,15 @@ def quantize_mixed(model: "nn.Module", params: MixedParams, ctx: Context) -> App
 
 def _harms(model: "nn.Module", sizes: Sizes, params: MixedParams, ctx: Context) -> Harms:
     """What each layer alone does at each of its widths, the others in float."""
-    import numpy as np
-
-    from compression.data.batches import drawn_rows, score_rows
-    from compression.models.structure import replace
-    from compression.observe.importance import loss_of
+    from compression.data.batches import drawn_rows
 
     if ctx.dataset is None:
         raise RecipeError("Mixed precision measures each layer on validation rows; run the recipe with a dataset, or "
                           "choose weight-only quantisation, which needs none.")
     rows = drawn_rows(ctx.dataset.splits["valid"], params.max_rows, ctx.generator)
-    scores, loss = score_rows(model, rows), loss_of(model, rows)
-    harms: Harms = {}
-    for path, options in sizes.items():
-        harms[path] = {FLOAT: 0.0}
-        for bits in list(options)[1:]:
-            trial = copy_structure(model)
-            replace(trial, path, _in_blocks(model.get_submodule(path), bits, params))
-            harms[path][bits] = loss_of(trial, rows) - loss if params.judged_by == "loss" else float(
-                np.square(score_rows(trial, rows) - scores, dtype=np.float64).mean())
-    return harms
+    harm = harm_of(model, rows, judged_by=params.judged_by)
+    return {path: {FLOAT: 0.0} | {bits: harm(path, _in_blocks(model.get_submodule(path), bits, params))
+                                  for bits in list(options)[1:]} for path, options in sizes.items()}
 
 
 def _in_blocks(linear: "nn.Linear", bits: int, params: MixedParams) -> "nn.Module":

@@ -13,7 +13,6 @@ from pydantic import Field
 
 from compression.methods.quantize.dense_layers import PARTS, estimated, leaf_of, reasons_to_skip
 from compression.methods.quantize.dynamic import bytes_of, chosen
-from compression.methods.quantize.static import calibration_batches
 from compression.methods.quantize.weights import in_blocks, no_saving, size_of
 from compression.methods.shared_params import DenseLayers
 from compression.spec.effects import DENSE, NO_PARTS, Effect, Effects
@@ -83,7 +82,7 @@ def _by_outputs(model: "nn.Module", linears: "dict[str, nn.Linear]", params: Tra
     """Path → the layer in int8 with the range that its inputs start from, or why it stays in float."""
     from compression.layers.dense.learned_linear import static_scales
     from compression.layers.dense.quantized_linear import StaticLinear
-    from compression.observe.calibration import levels_of, observe
+    from compression.observe.calibration import calibration_batches, levels_of, observe
 
     batches = calibration_batches(model, N_BATCHES, ctx, title=TITLE, instead="4 bits") if linears else []
     ranges = observe(model, linears, batches, ctx.generator)

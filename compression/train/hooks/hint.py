@@ -62,6 +62,8 @@ class HintHook(Hook):
     `pairs` name layers of the student and of the teacher; a pair whose student's layer is gone is left out.
     """
 
+    spans_rows = True
+
     def __init__(self, teacher: nn.Module, pairs: tuple[tuple[str, str], ...], *, weight: float, seed: int) -> None:
         self.teacher = teacher
         self.pairs = pairs

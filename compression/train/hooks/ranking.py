@@ -65,6 +65,8 @@ def _mean_of_lists(losses: Tensor, counts: Tensor) -> Tensor:
 class RankingHook(Hook):
     """loss → loss + weight · the list-wise loss. `user` names the input whose ids make the lists; None: one list."""
 
+    spans_rows = True
+
     def __init__(self, teacher: nn.Module, *, form: str, user: str | None, k: int, temperature: float,
                  weight: float) -> None:
         self.teacher = teacher

@@ -74,7 +74,7 @@ def test_the_exported_file_has_fewer_inputs_and_agrees_with_torch(architecture, 
     names = [item.name for item in session.get_inputs()]
     assert names == [item.name for item in read_signature(pruned, dataset.signature).inputs]
     assert len(names) == 4 - n_fields and not set(names) & set(pruned.dropped_inputs)
-    assert check_parity(pruned, dataset.signature, path, dataset.splits["test"], target=Target()) < 1e-5
+    assert check_parity(pruned, dataset.signature, path, dataset.splits["test"], target=Target()).error < 1e-5
     rows = {name: torch.from_numpy(dataset.splits["test"].inputs[name]) for name in names}
     assert torch.equal(pruned(rows), logits(pruned, dataset))  # the batch need not hold what is not read
 
@@ -153,7 +153,7 @@ def test_inputs_go_in_two_steps_after_rows_were_pruned_and_live_through_training
     assert read.dropped_inputs == result.dropped_inputs
     assert torch.equal(logits(read, dataset), logits(result, dataset))
     path = export_onnx(read, dataset.signature, tmp_path / "model.onnx").path
-    assert check_parity(read, dataset.signature, path, dataset.splits["test"], target=Target()) < 1e-5
+    assert check_parity(read, dataset.signature, path, dataset.splits["test"], target=Target()).error < 1e-5
 
 
 @pytest.mark.slow

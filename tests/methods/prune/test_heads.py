@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from compression.data import rows_that_fit
 from compression.data.batches import to_device
 from compression.export.onnx import export_onnx
 from compression.methods.prune.heads import HeadsParams, kept_heads
 from compression.models.structure import attentions, describe
-from compression.observe import saliency
 from compression.observe.saliency import head_scores
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS
@@ -59,7 +59,7 @@ def test_heads_that_reach_nothing_go_first_and_the_scores_stay(model, dataset, c
 @pytest.mark.parametrize("bytes_kept", [1, 1 << 29])
 def test_a_head_is_worth_how_far_the_loss_of_rows_moves_with_its_gate(model, dataset, monkeypatch, bytes_kept):
     """Michel et al. 2019, equation 2, against differences of the loss of single rows; in batches of any size."""
-    monkeypatch.setattr(saliency, "GRADIENT_BYTES", bytes_kept)
+    monkeypatch.setattr(rows_that_fit, "BATCH_BYTES", bytes_kept)
     rows = to_device(dataset.splits["train"])
     path, attention = next(attentions(model))
     found = head_scores(model, {path: attention}, rows, loss=binary_cross_entropy, batch_size=64, n_batches=1,
@@ -83,12 +83,13 @@ def test_a_head_is_worth_how_far_the_loss_of_rows_moves_with_its_gate(model, dat
 def test_activations_are_bounded_by_bytes_and_a_row_is_asked_once(model, dataset, monkeypatch):
     seen: list[int] = []
     handle = model.register_forward_pre_hook(lambda module, given: seen.append(len(next(iter(given[0].values())))))
-    monkeypatch.setattr(saliency, "GRADIENT_BYTES", 300_000)
+    monkeypatch.setattr(rows_that_fit, "BATCH_BYTES", 300_000)
     rows = to_device(dataset.splits["train"])
     head_scores(model, dict(attentions(model)), rows, loss=binary_cross_entropy, batch_size=512, n_batches=500,
                 generator=torch.Generator().manual_seed(0))
     handle.remove()
-    assert sum(seen) == len(rows) and max(seen) < 100
+    probed, asked = seen[:2], seen[2:]
+    assert probed == [2, 4] and sum(asked) == len(rows) and max(asked) < 100
 
 
 def test_one_head_stays_whatever_the_ratio(model, dataset):

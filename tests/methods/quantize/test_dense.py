@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
+from compression.methods.quantize.dense_layers import n_kept
+from compression.models.structure import describe
 from compression.spec.errors import RecipeError
 from compression.spec.method import METHODS, Context
-from compression.testing.steps import apply, logits, ordered_dataset
+from compression.spec.recipe import estimate
+from compression.testing.steps import apply, logits, ordered_dataset, recipe_of
 from compression.testing.tiny import tiny_model
 
 BOTH = ["quantize.dynamic", "quantize.static"]
@@ -85,3 +90,47 @@ def test_a_lower_percentile_of_the_settings_gives_a_narrower_range(model, datase
               (apply("quantize.static", model, dataset, calibrator="percentile", percentile=share, n_batches=2)
                for share in (100, 90))]
     assert scales[0] and all(narrow < wide for wide, narrow in zip(*scales, strict=True))
+
+
+def with_one_hurt_by_codes(model, path: str) -> nn.Module:
+    """The model with a layer whose outputs have one weight of 500 beside small ones, which codes round to zero."""
+    model = copy.deepcopy(model)
+    layer = model.get_submodule(path)
+    with torch.no_grad():
+        layer.weight[:, 0] = 500 * layer.weight.abs().amax()
+    return model
+
+
+@pytest.mark.parametrize("key", BOTH)
+def test_the_layer_that_codes_hurt_most_stays_in_float_if_a_share_may(key, model, dataset):
+    hurt = "mlp.0"
+    hurt_model = with_one_hurt_by_codes(model, hurt)
+    plain, given = (apply(key, hurt_model, dataset, keep_float=share) for share in (0.0, 0.05))
+    assert {one.module for one in plain.changes} - {one.module for one in given.changes} == {hurt}
+    assert isinstance(given.model.get_submodule(hurt), nn.Linear)
+    assert next(one.reason for one in given.skipped if one.module == hurt).endswith("so it stays in float (keep_float)")
+    away = [float((logits(one.model, dataset) - logits(hurt_model, dataset)).square().mean()) for one in (plain, given)]
+    assert away[1] < away[0]
+
+
+@pytest.mark.parametrize("key", BOTH)
+def test_the_estimate_is_a_bound_once_layers_are_kept_by_measuring(key, model, dataset):
+    described = describe(model, dataset.signature, architecture="dcnv2")
+    for share in (0.05, 0.5, 0.9):
+        params = METHODS[key].parse({"keep_float": share})
+        expected = estimate(described, recipe_of((key, {"keep_float": share}))).size_bytes
+        given = apply(key, model, dataset, keep_float=share)
+        real = describe(given.model, dataset.signature, architecture="dcnv2").size_bytes
+        assert METHODS[key].is_bounded(params) and real <= expected <= described.size_bytes
+    assert not METHODS[key].is_bounded(METHODS[key].parse({}))
+
+
+def test_keeping_layers_by_measuring_asks_for_rows(model):
+    with pytest.raises(RecipeError, match=r"keep_float measures on training rows .* or set keep_float to 0"):
+        METHODS["quantize.dynamic"](model, METHODS["quantize.dynamic"].parse({"keep_float": 0.1}), Context())
+
+
+@pytest.mark.parametrize(("n_layers", "share", "kept"), [
+    (35, 0.0, 0), (35, 0.1, 4), (3, 0.05, 1), (0, 0.5, 0), (2, 0.9, 2)])
+def test_how_many_layers_a_share_keeps(n_layers, share, kept):
+    assert n_kept(n_layers, share) == kept
