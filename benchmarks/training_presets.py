@@ -35,6 +35,7 @@ from compression.spec.records import Recipe, TrainSpec
 from compression.train.loop import train
 
 ARCHITECTURE = "deepfm"
+NOTHING_BETTER = "none"
 WITH, WITHOUT, WHOLE = "with", "without", "model"
 
 
@@ -94,7 +95,7 @@ def trained_or_kept(bench: Bench, dataset: Dataset, key: str, seed: int) -> Load
 
 
 def write_table(bench: Bench, datasets: dict[str, Dataset]) -> None:
-    rows, shown, total = [], 0, 0
+    rows, shown, kept, total = [], 0, 0, 0
     for key, dataset in datasets.items():
         positive = dataset.splits["test"].label == 1
 
@@ -109,12 +110,14 @@ def write_table(bench: Bench, datasets: dict[str, Dataset]) -> None:
                 continue
             values = [auc_components(scores, positive) for scores in (whole, before, after)]
             gain = values[2].minus(values[1])
-            low, high = gain.interval or (np.nan, np.nan)
-            shown, total = shown + (low > 0), total + 1
+            low, high = gain.interval or (0.0, 0.0)
+            kept, shown, total = kept + np.array_equal(after, before), shown + (low > 0), total + 1
             rows.append([SETS[key], preset.recipe.name, *(f"{one.auc:.4f}" for one in values),
+                         NOTHING_BETTER if np.array_equal(after, before) else
                          f"{gain.auc:+.4f} [{low:+.4f}, {high:+.4f}]"])
     body = "\n\n".join([
-        f"Scores averaged over {bench.seeds} seed(s). The training gains, interval and all, in {shown} of {total}.",
+        f"Scores averaged over {bench.seeds} seed(s). The training gains, interval and all, in {shown} of {total}. In "
+        f"{kept} others it gave the model back as it came, because no epoch was better on the validation rows.",
         report.table(["data", "preset", "AUC of the model", "without its training", "with", "gain"], rows)])
     report.write("training_presets", "What presets gain from their training", body,
                  command="python -m benchmarks.training_presets")

@@ -33,9 +33,7 @@ from compression.train.identity import fingerprint
 from compression.train.loop import train
 from compression.train.starting import ReferenceParams
 
-SHORT = 0.5  # of the epochs of a whole training
-MOST_ROWS = 1_000_000  # training rows of a short training
-MOST_ROWS_SEEN = 2_000_000  # over all its epochs, as far as one epoch allows
+MOST_ROWS_SEEN = 3_000_000  # of a short training, over all its epochs; a training that sees fewer is run as it is
 TO_STANDARD_ERROR = 1.96  # half a 95 % interval has so many of them
 
 Values = dict[str, float]  # setting → value
@@ -187,15 +185,18 @@ def moves(start: Values, bounds: dict[str, tuple[float, float]], n_trials: int,
 
 
 class Short:
-    """Trainings of fewer epochs, on fewer rows where there are many, all from the same seed."""
+    """Trainings as long as the whole one, on fewer rows where there are many, all from the same seed.
+
+    Fewer epochs would not do: they ask for less decay than the training that follows. A penalty weighs as much as a
+    number of rows, so over fewer rows it is larger by as much.
+    """
 
     def __init__(self, architecture: str, config: dict[str, Any], params: ReferenceParams, dataset: Dataset,
                  folder: Path, seed: int) -> None:
         self.architecture, self.folder, self.seed = architecture, folder, seed
         n_rows = len(dataset.splits["train"])
-        few = min(n_rows, MOST_ROWS)
-        epochs = max(1, min(round(SHORT * params.epochs), MOST_ROWS_SEEN // few))
-        self.params = params.model_copy(update={"epochs": epochs, "patience": epochs})
+        few = min(n_rows, max(1, MOST_ROWS_SEEN // params.epochs))
+        self.params, self.penalty = params, n_rows / few
         self.config = zoo.parse_config(architecture, config).model_dump()
         if few < n_rows:
             index = np.sort(np.random.default_rng(seed).permutation(n_rows)[:few])
@@ -208,7 +209,8 @@ class Short:
     def run(self, number: int, values: Values, report: Report) -> tuple[Trial, np.ndarray]:
         """The trial, and the logits (N,) of the validation rows."""
         in_training = {name: value for name, value in values.items() if name in ReferenceParams.model_fields}
-        params = self.params.model_copy(update=in_training)
+        penalty = min(1.0, in_training["embedding_l2"] * self.penalty)
+        params = self.params.model_copy(update=in_training | {"embedding_l2": penalty})
         config = self.config | {name: value for name, value in values.items() if name not in in_training}
         identity = fingerprint(self.origin, params, config)
         path = self.folder / f"tune-{number}.npz"

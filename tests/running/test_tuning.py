@@ -122,6 +122,24 @@ def test_a_tuning_that_was_killed_goes_on_where_it_was(log, tmp_path, monkeypatc
     assert not list(tmp_path.glob("*.ckpt"))
 
 
+def test_over_fewer_rows_a_short_training_has_a_penalty_that_is_larger_by_as_much(log, tmp_path, monkeypatch):
+    seen = []
+
+    def watched(model, dataset, params, **given):
+        seen.append((len(dataset.splits["train"]), params.epochs, params.embedding_l2))
+        return tuning_train(model, dataset, params, **given)
+
+    tuning_train = tuning.train
+    monkeypatch.setattr(tuning, "train", watched)
+    dataset = load_dataset(log)
+    n_rows = len(dataset.splits["train"])
+    params = starting_of(TrainSpec(data="d", architecture="lr", training={"epochs": 2, "embedding_l2": 0.01}), dataset)
+    for most in (10 * n_rows, n_rows):
+        monkeypatch.setattr(tuning, "MOST_ROWS_SEEN", most)
+        tune("lr", {}, params, dataset, n_trials=1, folder=tmp_path / str(most), report=lambda progress: None)
+    assert seen == [(n_rows, 2, 0.01), (n_rows // 2, 2, pytest.approx(0.02, rel=1e-3))]
+
+
 def test_every_axis_moves_settings_that_there_are():
     names = {name for axis in AXES for name in axis.settings}
     assert names - {"dropout"} <= set(ReferenceParams.model_fields)

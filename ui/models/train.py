@@ -22,7 +22,7 @@ from ui.shared.state import open_page, say_later
 
 TRIALS = 8
 TUNE_HELP = (f"Up to {TRIALS} short trainings choose rate, L2 of the tables and dropout on the validation rows, "
-             "starting from the settings above. They take about four times as long as the training itself.")
+             "starting from the settings above. Each takes as long as the training itself, or less on large data.")
 ID_ROLES = (Role.USER, Role.ITEM, Role.CATEGORY, Role.MULTI)  # those whose values have rows in a table
 
 
