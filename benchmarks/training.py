@@ -56,7 +56,7 @@ TRIALS = 8  # short trainings of a tuning
 ABOUT = """\
 Defaults were chosen with the test scores of these sets in view (docs/decisions/125), so that this shows how the same
 settings do on four kinds of data, and not how they do on data nobody has seen. FuxiCTR has the settings that BARS
-publishes for MovieLens-latest x1 (2 million rows) and, for the indexed clicks, Criteo x1 (46 million rows), at our width
+publishes for MovieLens-latest x1 (2 million rows) and, for the indexed clicks, Criteo x1 (46 million), at our width
 and embedding dim. On sets this small its batches of 4,096 make few steps, so that a column with batches of 512 stands
 beside it."""
 WAYS = ("old", "new", "tuned", "fuxictr", "fuxictr-small")

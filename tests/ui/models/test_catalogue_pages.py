@@ -141,7 +141,7 @@ def test_training_without_a_dataset_leads_to_adding_one(home):
 
 
 def test_a_file_that_is_no_model_is_refused_before_the_import(store):
-    app = upload_page(store, "models", [uploaded(store, "model.safetensors", b"weights", "model")])
+    app = upload_page(store, "models", [uploaded(store, "model.safetensors", b"\0weights\xff", "model")])
     assert "can't be read as a model" in app.error[0].value and "not a whole safetensors file" in app.error[0].value
     assert "Import the model" not in [button.label for button in app.button]
 
@@ -155,7 +155,7 @@ def test_a_model_starts_at_the_dataset_that_has_its_columns(store):
     fitting = add_data(store)
     store.add_dataset(NewData(name="Other", manifest={"data.yaml": store.files.put_bytes(b"third")}, summary={},
                               description=data_description().model_copy(update={"columns": ()})))
-    files = [uploaded(store, "model.safetensors", b"weights", "model"),
+    files = [uploaded(store, "model.safetensors", b"\0weights\xff", "model"),
              uploaded(store, "config.json", config("user", "item"), "model")]
     press(upload_page(store, "models", files), "Import the model")
     assert store.jobs().items[0].spec.data == fitting
@@ -163,7 +163,7 @@ def test_a_model_starts_at_the_dataset_that_has_its_columns(store):
 
 def test_a_dataset_without_a_column_the_model_reads_is_refused_before_the_import(store):
     data = add_data(store)
-    files = [uploaded(store, "model.safetensors", b"weights", "model"),
+    files = [uploaded(store, "model.safetensors", b"\0weights\xff", "model"),
              uploaded(store, "config.json", config("user", "shoe_size"), "model")]
     app = upload_page(store, "models", files, data=data)
     assert "Clicks lacks columns this model reads: shoe_size." in app.warning[0].value
@@ -171,7 +171,7 @@ def test_a_dataset_without_a_column_the_model_reads_is_refused_before_the_import
 
 
 def test_a_config_that_is_no_json_is_refused_before_the_import(store):
-    files = [uploaded(store, "model.safetensors", b"weights", "model"),
+    files = [uploaded(store, "model.safetensors", b"\0weights\xff", "model"),
              uploaded(store, "config.json", b"[" * 100_000, "model")]
     app = upload_page(store, "models", files)
     assert not app.exception
