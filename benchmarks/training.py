@@ -200,8 +200,8 @@ def write_table(bench: Bench, datasets: dict[str, Dataset], command: str) -> Non
             mine, other = (auc_components(averaged(bench, dataset, key, architecture, way, n_seeds).scores, positive)
                            for way in (first, second))
             difference = mine.minus(other)
-            low, high = difference.interval or (np.nan, np.nan)
-            cells.append(f"{difference.auc:+.4f} [{low:+.4f}, {high:+.4f}]")
+            low, high = difference.interval or (0.0, 0.0)  # equal scores have none
+            cells.append(f"{difference.auc:+.4f} [{low:+.4f}, {high:+.4f}]" if difference.interval else "the same")
             worst.setdefault((first, second), []).append((difference.auc, low, high))
         paired.append(names + cells)
     told = [f"- {TITLES[first]} less {TITLES[second]}: mean {np.mean([d for d, _, _ in found]):+.4f} over "
