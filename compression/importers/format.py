@@ -81,6 +81,7 @@ class Format:
     refusal: str = ""  # of what it doesn't admit, after the file's name; "" where the general sentences say it
     attached: Callable[[dict[str, Path]], Collection[str]] = lambda files: ()  # files with its ending that are no model
     alone: bool = False  # whether nothing may come beside it
+    binary: bool = False  # whether its model files are never text: a text under such a name is told for what it is
 
 
 FORMATS = Registry[Format]("importer", room="compression.importers.formats", group="recpress.importers", contract=1)

@@ -62,7 +62,7 @@ def refuse_dangerous(path: Path, name: str) -> None:
             raise ModelError(f"{name} {one.refusal}")
     head = _head(path)
     is_pickle = looks_like_pickle(head)
-    if formats_of(name) and not is_pickle and ending != ZIP_ENDING and is_text(path):
+    if (known := formats_of(name)) and all(one.binary for one in known) and not is_pickle and is_text(path):
         raise ModelError(f"{name} holds text, and no model. Upload the file that the model was saved to.")
     if ending in PICKLE_ENDINGS or is_pickle:
         disguise = "" if ending in PICKLE_ENDINGS else f" in spite of its name ({ending or 'no ending'})"

@@ -27,6 +27,6 @@ def read(upload: Upload, out: Path, given: Given) -> ModelDescription:
                              vocabularies=vocabularies_of(upload.files))
 
 
-importer(Format(key="hugging_face", title="Hugging Face folder", endings=WEIGHT_ENDINGS,
+importer(Format(key="hugging_face", binary=True, title="Hugging Face folder", endings=WEIGHT_ENDINGS,
                 companions=(".json",), helpers=(TOKENIZERS,), sniff=lambda upload: is_hugging_face(upload.files),
                 look=look, read=read, admits=CHECKPOINTS, attached=attached_weights))

@@ -32,8 +32,9 @@ def has_weights_alone(upload: Upload) -> bool:
     return is_keras_file(upload.path) and not described and is_keras_weights(upload.path, upload.name)
 
 
-importer(Format(key="keras_weights", title="weights of Keras 1 and 2", endings=(".h5", ".hdf5"), companions=(".json",),
+importer(Format(key="keras_weights", binary=True, title="weights of Keras 1 and 2", endings=(".h5", ".hdf5"),
+                companions=(".json",),
                 helpers=(VOCABULARIES,), sniff=has_weights_alone, look=look, read=read))
-importer(Format(key="keras", title="Keras model", endings=ENDINGS, companions=(".json",),
+importer(Format(key="keras", binary=True, title="Keras model", endings=ENDINGS, companions=(".json",),
                 helpers=("{stem}.json",), opens=converted, admits=dict.fromkeys(ENDINGS, is_keras_file),
                 refusal='is not a model as Keras 3 saves it. Save it again: model.save("model.keras").'))

@@ -46,7 +46,7 @@ def _columns(said: dict) -> tuple[str, ...]:
         return ()
 
 
-importer(Format(key="onnx", title="ONNX file with its data", endings=(".onnx",),
+importer(Format(key="onnx", binary=True, title="ONNX file with its data", endings=(".onnx",),
                 companions=(".data", ".onnx_data", ".weights", ".json"),
                 helpers=("{name}.*", "{name}_data", "binding.json", "signature.json", "vocabularies.json"), look=look,
                 read=read))

@@ -18,6 +18,7 @@ def converted(upload: Upload) -> dict[str, Path]:
     return upload.beside | {path.name: path for path in upload.scratch.glob(f"{graph.name}*")}
 
 
-importer(Format(key="pt2", title="torch.export program", endings=(".pt2",), companions=(".json",), opens=converted,
+importer(Format(key="pt2", binary=True, title="torch.export program", endings=(".pt2",), companions=(".json",),
+                opens=converted,
                 admits={".pt2": is_pt2_file},
                 refusal="is not an exported program as torch.export.save writes it. Export and save it again."))

@@ -57,6 +57,6 @@ def datasets(files: dict[str, Path]) -> list[str]:
             and is_recbole_dataset(path)]
 
 
-importer(Format(key="weights", title="weights alone", endings=WEIGHT_ENDINGS,
+importer(Format(key="weights", binary=True, title="weights alone", endings=WEIGHT_ENDINGS,
                 companions=(".json", ".yaml", ".yml", ".txt"), helpers=HELPERS, look=look, read=read,
                 admits=CHECKPOINTS, attached=datasets))

@@ -78,6 +78,6 @@ def _convert(upload: Upload, out: Path) -> None:
     save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, out)
 
 
-importer(Format(key="zoo", title="weights with config.json and vocabularies.json", endings=WEIGHT_ENDINGS,
+importer(Format(key="zoo", binary=True, title="weights with config.json and vocabularies.json", endings=WEIGHT_ENDINGS,
                 companions=(".json",), helpers=(CONFIG, VOCABULARIES), sniff=has_config, look=look, read=read,
                 admits=CHECKPOINTS))
