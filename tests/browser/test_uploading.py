@@ -97,7 +97,7 @@ def test_a_pickle_is_refused_beside_its_name(app, browser, tmp_path):
 
 
 def test_a_model_is_read_while_the_page_goes_on_and_a_refused_one_can_be_read_again(app, browser, tmp_path):
-    (tmp_path / "net.onnx").write_bytes(b"no graph")
+    (tmp_path / "net.onnx").write_bytes(b"\0no graph\xff")
     page = browser.new_context().new_page()
     go(page, f"{app.url}/models?add=upload")
     choose(page, tmp_path / "net.onnx")

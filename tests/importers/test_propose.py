@@ -30,7 +30,7 @@ def test_inputs_are_read_with_the_rows_of_their_tables(tmp_path):
 
 
 def test_a_broken_file_is_a_sentence(tmp_path):
-    (tmp_path / "model.onnx").write_bytes(b"no graph at all")
+    (tmp_path / "model.onnx").write_bytes(b"\0no graph at all\xff")
     with pytest.raises(ModelError, match=r"model\.onnx is not a whole ONNX file"):
         look_in_sandbox({"model.onnx": tmp_path / "model.onnx"})
 
