@@ -85,13 +85,12 @@ def first_look(model_folder: Path, data_folder: Path, *, scratch: Path, report: 
     return FirstLook(rows=len(rows), lines=tuple(lines), hints=tuple(hints))
 
 
-def look_at_trained(loaded: LoadedModel, dataset: Dataset, *, scratch: Path, report: Report,
-                    seed: int = 0) -> FirstLook:
-    """The same of a model that was trained here, whose columns nobody has to doubt."""
+def look_at_trained(exported: Path, dataset: Dataset, *, scratch: Path, report: Report, seed: int = 0) -> FirstLook:
+    """The same of the exported file of a model that was trained here, whose columns nobody has to doubt."""
     report(Progress(stage="measure quality"))
     rows = _scored(dataset)
     try:
-        own = _measured(MODEL, score(loaded, rows, scratch), rows, dataset)
+        own = _measured(MODEL, score_file(exported, rows), rows, dataset)
     except MeasureError as error:
         return FirstLook(problem=str(error))
     lines = [own, *_beside(dataset, lambda: dataset, scratch=scratch, report=report, seed=seed)]
@@ -127,9 +126,14 @@ def _beside(dataset: Dataset, as_read: Callable[[], Dataset], *, scratch: Path, 
 
 
 def score(loaded: LoadedModel, rows: Rows, scratch: Path) -> np.ndarray:
-    """Probabilities (N,) of the exported file, as a run on the CPU would measure it: no target was chosen yet."""
-    exported, target = export_baseline(loaded, scratch / "model"), Target()
-    with closing(RUNTIMES[target.runtime].open(exported.path, **target.session)) as session:
+    """Probabilities (N,) of the model's exported file."""
+    return score_file(export_baseline(loaded, scratch / "model").path, rows)
+
+
+def score_file(path: Path, rows: Rows) -> np.ndarray:
+    """Probabilities (N,) of an exported file, as a run on the CPU would measure it: no target was chosen yet."""
+    target = Target()
+    with closing(RUNTIMES[target.runtime].open(path, **target.session)) as session:
         return session.score(rows.inputs)
 
 

@@ -12,7 +12,7 @@ from compression.models.files import save_model
 from compression.models.folder import LoadedModel
 from compression.running.first_look import look_at_trained, look_sentence
 from compression.running.machine import compute_device
-from compression.running.run import describe_model, warn
+from compression.running.run import describe_exported, export_baseline, warn
 from compression.running.tuning import tune
 from compression.spec.method import parsed_params
 from compression.spec.metrics import METRICS
@@ -68,10 +68,12 @@ def train_reference(
     report(Progress(stage="save"))
     model_folder = folder / "trained"
     save_model(model_folder, loaded)
-    look = look_at_trained(loaded, dataset, scratch=folder / "look", report=report, seed=spec.seed)
+    report(Progress(stage="export"))
+    exported = export_baseline(loaded, folder / "baseline")
+    look = look_at_trained(exported.path, dataset, scratch=folder / "look", report=report, seed=spec.seed)
     notes = outcome.as_notes() | tuned | {"settings": params.model_dump(mode="json"), "first_look": look,
                                           "test_quality": look_sentence(look, TASKS[dataset.description.task])}
-    return model_folder, describe_model(loaded, folder / "baseline"), notes
+    return model_folder, describe_exported(loaded, exported), notes
 
 
 def starting_of(spec: TrainSpec, dataset: Dataset) -> ReferenceParams:

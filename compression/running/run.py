@@ -265,7 +265,11 @@ def describe_model(loaded: LoadedModel, folder: Path) -> ModelDescription:
     """The description of a model, with the bytes its exported graph adds to the weights."""
     if loaded.module is None:
         return describe_onnx(loaded)
-    exported = export_baseline(loaded, folder)
+    return describe_exported(loaded, export_baseline(loaded, folder))
+
+
+def describe_exported(loaded: LoadedModel, exported: Exported) -> ModelDescription:
+    """The same of a model that was exported already."""
     return describe(loaded.module, loaded.signature, architecture=loaded.architecture, graph_bytes=exported.graph_bytes)
 
 

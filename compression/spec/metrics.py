@@ -82,6 +82,20 @@ def _specs() -> tuple[MetricSpec, ...]:
             same_within=0.03,  # the same file against itself gives 0.97 to 1.03
         )
 
+    def parity(key: str, title: str, help: str) -> MetricSpec:
+        return MetricSpec(
+            key=key,
+            title=title,
+            unit="",
+            group="quality",
+            kind="score",
+            higher_is_better=False,
+            lower=0.0,
+            upper=None,
+            scientific=True,
+            help=help,
+        )
+
     return (
         quality(
             "auc",
@@ -186,30 +200,16 @@ def _specs() -> tuple[MetricSpec, ...]:
             "the test rows, in pairs of random order; each of six rounds is a fresh process that opens both files, "
             "and the interval is that of the rounds.",
         ),
-        MetricSpec(
-            key="parity_error",
-            title="Parity error",
-            unit="",
-            group="quality",
-            kind="score",
-            higher_is_better=False,
-            lower=0.0,
-            upper=None,
-            scientific=True,
-            help="Largest difference of a score between torch and the exported file, run on the target's device, over "
+        parity(
+            "parity_error",
+            "Parity error",
+            "Largest difference of a score between torch and the exported file, run on the target's device, over "
             "the checked rows.",
         ),
-        MetricSpec(
-            key="layer_parity_error",
-            title="Parity error of layers alone",
-            unit="",
-            group="quality",
-            kind="score",
-            higher_is_better=False,
-            lower=0.0,
-            upper=None,
-            scientific=True,
-            help="Taken where scores differ by more than rounding explains at once: through many layers in 8 bits, one "
+        parity(
+            "layer_parity_error",
+            "Parity error of layers alone",
+            "Taken where scores differ by more than rounding explains at once: through many layers in 8 bits, one "
             "rounding step grows. Each of these layers was then compared alone, on the input it had in the exported "
             "file, and what lies between them likewise. The largest difference of a layer's output, as a share of its "
             "range.",
