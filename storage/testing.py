@@ -163,6 +163,7 @@ PROBES: dict[str, Callable[[Store, Made], bool]] = {
     "finish": lambda store, made: finish(store, made.running) is False,
     "result": lambda store, made: refuses(store.result, made.run),
     "baseline": lambda store, made: store.baseline(made.spec.model, made.spec.data) == (),
+    "bundles": lambda store, made: store.bundles() == [],
     "projects": lambda store, made: store.projects() == [],
     "points": lambda store, made: store.points(made.spec.model, made.spec.data) == [],
     "save_comparison": lambda store, made: (
@@ -191,6 +192,7 @@ class StoreContract:
             assert (row.owner, row.workspace) == ("anna", "north")
         assert ours.comparison(made.comparison).owner == "anna"
         assert ours.job(made.run).access == ours.access
+        assert [job.id for job, _ in ours.bundles()] == [made.run]
 
     def test_no_method_shows_or_changes_what_another_workspace_made(self, machine, ours):
         made = make_one_of_each(machine, ours)

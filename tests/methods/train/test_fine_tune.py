@@ -79,9 +79,11 @@ def test_the_training_is_given_all_that_the_step_was_lent(dataset, tmp_path, mon
         **dict(dataset.description) | {"task": "another"}))
     method, hooks, model = METHODS["train.fine_tune"], [Hook()], tiny_model("fm", dataset)
     params = method.parse({"epochs": 1, "batch_size": 700})
-    lent = context(model, dataset, folder=tmp_path, seed=5, hooks=hooks, report=print)
+    lent = context(model, dataset, folder=tmp_path, seed=5, hooks=hooks, report=print,
+                   events=tmp_path / "events")
     method(model, params, replace(lent, dataset=other))
     ((rows, asked, options),) = given
     assert rows is other and asked is params
     assert options == {"hooks": hooks, "device": "cpu", "seed": 5, "report": print, "task": "another",
-                       "checkpoint": tmp_path / "fine-tune.ckpt", "stage": "fine-tune"}
+                       "checkpoint": tmp_path / "fine-tune.ckpt", "stage": "fine-tune",
+                       "events": tmp_path / "events" / "step-0"}
