@@ -16,6 +16,7 @@ from compression.data.samples import SAMPLES
 from compression.models import zoo
 from compression.models.files import save_model
 from compression.models.folder import LoadedModel
+from compression.spec.records import Recipe, Result, RunSpec
 from compression.testing.tiny import write_tiny_data
 
 
@@ -39,6 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+RESULT = Result(spec=RunSpec(model="m", data="d", recipe=Recipe()), baseline=(), measurements=())
 RUN = ["run", "--model", "model", "--data", "data", "--recipe", "empty.yaml", "--out", "out"]
 TRAIN = ["train", "--data", "data", "--architecture", "lr", "--out", "out"]
 
@@ -185,25 +187,37 @@ def test_describe_says_what_is_still_open_and_reads_an_encoding(tmp_path, capsys
     assert any("no column has the role label" in note and "set negatives" in note for note in answer["notes"])
 
 
-@pytest.mark.slow
-def test_recipes_that_begin_alike_share_a_cache_until_the_data_or_the_model_changes(place, tmp_path, capsys):
+def test_recipes_that_begin_alike_share_a_cache_until_the_data_or_the_model_changes(place, tmp_path, monkeypatch):
     data, model = (shutil.copytree(place / name, tmp_path / name) for name in ("data", "model"))
-    (tmp_path / "tune.yaml").write_text("version: 1\nsteps: [{method: train.fine_tune, params: {epochs: 1}}]\n")
+    asked = []
+    monkeypatch.setattr("compression.running.run.run", lambda spec, **given: asked.append(given["cache"]) or (
+        RESULT.model_copy(update={"spec": spec}), {"bundle.zip": tmp_path}))
 
-    def run() -> str:
-        words = ["run", "--model", model, "--data", data, "--recipe", tmp_path / "tune.yaml", "--out", tmp_path / "out",
-                 "--batch-sizes", "1", "--cache", tmp_path / "cache"]
+    def origin() -> tuple[str, ...]:
+        words = ["run", "--model", model, "--data", data, "--recipe", place / "empty.yaml", "--out", tmp_path / "out",
+                 "--cache", tmp_path / "cache"]
         assert command_line.main([str(word) for word in words]) == 0
-        return capsys.readouterr().out
+        return asked[-1].origin
 
-    taken = "Step 1 was taken from the cache"
-    assert taken not in run()
-    assert taken in run()
+    first = origin()
+    assert origin() == first and asked[-1].folder == tmp_path / "cache" and asked[-1].target.batch_sizes == (1, 512)
+    (data / "note.txt").write_text("no row of the dataset")
+    assert origin() == first
     rows = next(path for path in data.iterdir() if path.suffix == ".csv")
     rows.write_text(rows.read_text().rstrip("\n").rsplit("\n", 1)[0] + "\n")
-    assert taken not in run(), "another dataset"
+    assert (fewer := origin()) != first
     (model / "note.txt").write_text("x")
-    assert taken not in run(), "another model"
+    assert origin() not in (first, fewer)
+
+
+def test_without_the_word_nothing_is_kept_and_what_was_taken_is_said(place, tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr("compression.running.run.run", lambda spec, **given: asked.append(given["cache"]) or (
+        RESULT.model_copy(update={"spec": spec, "cached_steps": 2}), {"bundle.zip": tmp_path}))
+    words = ["run", "--model", place / "model", "--data", place / "data", "--recipe", place / "empty.yaml", "--out",
+             tmp_path / "out"]
+    assert command_line.main([str(word) for word in words]) == 0 and asked == [None]
+    assert capsys.readouterr().out.startswith("Steps 1–2 were taken from the cache")
 
 
 def test_train_repeats_what_drawn_negatives_do_to_its_scores(tmp_path, capsys, monkeypatch):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+from functools import lru_cache
+from pathlib import Path
 
 import streamlit as st
 
@@ -35,14 +37,15 @@ def draw_own_bundle(store: Store, files: dict[str, str], *, key: str) -> dict[st
 
 def run_of(store: Store, files: dict[str, str]) -> tuple[Job, str] | None:
     """The newest run whose bundle holds all these files (name → digest), whatever they are called, and its digest."""
-    return next(((job, bundle) for job, bundle in store.bundles() if set(files.values()) <= _digests(store, bundle)),
-                None)
+    return next(((job, bundle) for job, bundle in store.bundles()
+                 if set(files.values()) <= _digests(store.files.path(bundle))), None)
 
 
-def _digests(store: Store, bundle: str) -> set[str]:
-    """The digests of the files in a bundle, as its own list has them."""
+@lru_cache(maxsize=1024)
+def _digests(bundle: Path) -> frozenset[str]:
+    """The digests of the files in a bundle, as its own list has them; a stored file never changes."""
     try:
-        with zipfile.ZipFile(store.files.path(bundle)) as archive, archive.open(SUMS) as sums:
-            return {line.split(b"  ")[0].decode() for line in sums.read(MAX_SUMS_BYTES).splitlines()}
+        with zipfile.ZipFile(bundle) as archive, archive.open(SUMS) as sums:
+            return frozenset(line.split(b"  ")[0].decode() for line in sums.read(MAX_SUMS_BYTES).splitlines())
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        return set()
+        return frozenset()
